@@ -1,0 +1,82 @@
+# make book       run every notebook on the shipped subject into _build and make the book _build/html/index.html
+# make test       unit tests, and every notebook compared with its stored outputs
+# make html       the book from the stored outputs, nothing executed
+# make notebooks  execute notebooks/*.py into the committed notebooks/*.ipynb
+# make lint       style, library size, pairing of notebooks        make format   apply the style
+# make setup      only the environment, .venv                      make clean    remove _build (caches too)
+#
+# Each sets up .venv first, under constraints.txt: a few minutes once, a second later.
+# make book PYTHON=/path/to/python3.11     with that Python      make test PYTEST_ARGS="-n 2 --dist loadfile"
+
+.NOTPARALLEL:
+.PHONY: help setup book test html notebooks lint format clean
+
+PYTHON ?= python3
+ifeq ($(origin PYTHON),file)
+CANDIDATES := "$(PYTHON)" python3.11 python3.12
+else
+CANDIDATES := "$(PYTHON)"
+endif
+SUPPORTED := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))
+
+SAECERT_CACHE ?= $(CURDIR)/_build/cache
+HF_HUB_OFFLINE ?= 1
+export SAECERT_CACHE HF_HUB_OFFLINE
+export JUPYTER_PLATFORM_DIRS := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+unexport PYTHONPATH PYTHONHOME
+
+PY := .venv/bin/python
+# the stamp names what it was made from, and where: editing a pin or moving the clone sets up anew
+READY := .venv/.ready-$(shell { pwd; cat pyproject.toml constraints.txt; } | cksum | cut -d ' ' -f 1)
+UNFINISHED := .setup-unfinished
+BUILD_BOOK := $(PY) -c 'from jupyter_book.cli.main import main; main()' build _build/source --path-output . -q -W -n --keep-going
+
+help:
+	@sed -n 's/^# \{0,1\}//p' Makefile | sed -n '1,/^$$/p'
+
+setup: $(READY)
+
+$(READY):
+	$(eval BASE := $(shell for p in $(CANDIDATES); do "$$p" -c '$(SUPPORTED)' 2>/dev/null && { echo "$$p"; break; }; done))
+	$(if $(BASE),,$(error saecert needs Python 3.11 or 3.12 with its venv module, and found neither; name one with PYTHON=/path/to/python3.11))
+	@if [ -e $(UNFINISHED) ] || ! $(PY) -c '$(SUPPORTED)' 2>/dev/null; then rm -rf .venv; fi
+	@touch $(UNFINISHED)
+	@[ -x $(PY) ] || { echo "set-up 1/3: .venv with $$('$(BASE)' -V)"; '$(BASE)' -m venv .venv; }
+	@rm -f .venv/.ready-*
+	@echo "set-up 2/3: torch"; $(call pip,torch)
+	@echo "set-up 3/3: everything else in constraints.txt (a minute or two)"; $(call pip,$(EVERYTHING))
+	@touch $@ && rm $(UNFINISHED)
+
+# on a terminal pip shows its progress bars; in a log it says nothing unless something is wrong
+EVERYTHING := -e '.[book,test]'
+pip = q=-q; [ -t 1 ] && q=; $(PY) -m pip install $$q -c constraints.txt $(1)
+
+book: $(READY)
+	@$(call source)
+	@$(PY) -m saecert run --all --out _build/source/notebooks
+	@$(call render)
+
+html: $(READY)
+	@$(call source)
+	@cp notebooks/*.ipynb _build/source/notebooks/
+	@$(call render)
+
+# the book is built from a copy, so that tracked files stay as they are
+source = rm -rf _build/source && mkdir -p _build/source/notebooks && cp -R _config.yml _toc.yml $(wildcard book certificates) _build/source/
+render = rm -rf _build/html _build/.doctrees && $(BUILD_BOOK) && $(PY) tests/checks.py offline _build/html && echo "open _build/html/index.html"
+
+notebooks: $(READY)
+	@$(PY) -m saecert run --all --out notebooks
+
+test: $(READY)
+	@$(PY) -m pytest --nbval --nbval-current-env --nbval-sanitize-with tests/nbval_sanitize.cfg --ignore-glob='*.failed.ipynb' tests notebooks $(PYTEST_ARGS)
+
+lint: $(READY)
+	@$(PY) -m ruff check -q . && $(PY) -m ruff format -q --check . && $(PY) tests/checks.py lint
+
+format: $(READY)
+	@$(PY) -m ruff check -q --fix . ; $(PY) -m ruff format .
+
+clean:
+	rm -rf _build

@@ -1,0 +1,25 @@
+"""Certificates for SAE-based explanations of frozen language models."""
+
+from importlib import import_module
+
+_HOME = {
+    "load_subject": "subjects",
+    "Subject": "subjects",
+    "load_corpus": "corpora",
+    "Corpus": "corpora",
+    "collect": "losses",
+    "SequenceLosses": "records",
+    "certify": "certificate",
+    "Certificate": "certificate",
+}
+__all__ = list(_HOME)
+
+
+def __getattr__(name: str) -> object:  # torch is imported only when something that needs it is asked for
+    if name not in _HOME:
+        raise AttributeError(f"module 'saecert' has no attribute '{name}'; it has {', '.join(__all__)}")
+    return getattr(import_module(f"saecert.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,67 @@
+"""The one entry point: ``python -m saecert run | train``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Exit code of the command in `arguments`; each command imports only what it needs."""
+    options = _parser().parse_args(arguments)
+    try:
+        return options.command(options)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m saecert", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="command")
+    run = commands.add_parser("run", help="execute notebooks at other parameters or on another subject")
+    run.add_argument("notebook", nargs="*", help="name of a notebook, such as 02_four_terms")
+    run.add_argument("--all", action="store_true", help="every notebook")
+    run.add_argument("--subject", metavar="PATH", help="folder or hub name of the subject")
+    run.add_argument("-p", dest="settings", action="append", default=[], metavar="name=value", help="a parameter; may be repeated")
+    run.add_argument("--out", metavar="DIR", help="where executed notebooks go (runs/<subject>)")
+    run.set_defaults(command=_run)
+    train = commands.add_parser("train", help="rebuild the embedded language model and its SAEs from nothing")
+    train.add_argument("--work", metavar="DIR", help="where checkpoints go; an interrupted training resumes there")
+    train.set_defaults(command=_train)
+    return parser
+
+
+def _run(options: argparse.Namespace) -> int:
+    from saecert.run import RunError, run_notebooks
+
+    try:
+        if options.all == bool(options.notebook):
+            raise RunError("name the notebooks to run, or say --all")
+        settings = dict(_pair(text) for text in options.settings)
+        for path in run_notebooks(options.notebook, settings, options.subject, options.out):
+            print(path)
+    except RunError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _pair(text: str) -> tuple[str, str]:
+    from saecert.run import RunError
+
+    name, sign, value = text.partition("=")
+    if not sign:
+        raise RunError(f"-p takes name=value; got {text!r}")
+    return name, value
+
+
+def _train(options: argparse.Namespace) -> int:
+    from saecert.embedded.train import main as train
+
+    train(options.work)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

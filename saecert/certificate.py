@@ -1,0 +1,380 @@
+"""certify(): an upper bound on a frozen LM's risk through its sparse proxy, in four terms, and what else the sample says."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from saecert.bounds import INEQUALITIES, tightness
+from saecert.ladder import climb, rungs
+from saecert.records import SequenceLosses, smoothed_support
+from saecert.spending import PoolChoice, choose_pools, split_delta
+from saecert.storage import atomic_path
+
+Losses = Float[np.ndarray, "n_seq"]
+Upper = Callable[..., Any]
+
+SCHEMA = 1
+"""Version of the JSON file; one that this code does not know is refused."""
+
+QUANTITIES = {
+    "bound": "E v_A, hence the risk of the model, of its SAE proxy and of the pooled proxy at once",
+    "proxy": "R(g_A), risk of the pooled proxy",
+    "gap": "E|l(f) - l(g)|, SAE reconstruction gap",
+    "mismatch": "E|l(g) - l(g_A)|, concept-pool mismatch",
+    "signed_gap": "R(g_A) - R(f), what reading the model through the pool costs, signed",
+    "direct": "R(f), risk of the model without any proxy",
+    "price": "R(g_A) - R(f) from above, price of explanation",
+    "ladder": "which references have a larger risk than E v_A",
+    "direct_ladder": "which references have a larger risk than R(f)",
+}
+"""What each statement of a certificate is about."""
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """A high-probability bound on the risk of a frozen LM and of its sparse proxies, with everything it rests on.
+
+    **Guarantee.** For sequences drawn i.i.d. from `population`, independently of the model, the SAE, the discovery
+    split and every setting here, each group of `statements` is true with probability at least 1 minus the deltas of
+    that group. Losses are smoothed with weight `alpha`: compare only within one alpha. All losses are bits per token.
+    """
+
+    method: str
+    """"fixed" (T1), "nested" (T2) or "in_sample" (T3): how the pool was chosen."""
+    inequality: str
+    """Name of the concentration inequality, a key of `saecert.bounds.INEQUALITIES`."""
+    delta: float
+    """Miscoverage: how often a statement (or a group of them) may be wrong over samples."""
+    alpha: float
+    """Weight of the uniform distribution in every predictor."""
+    pool: int | list[int] | None
+    """Pool size or grid given by the caller, None when a rule chose."""
+    prior: str | None
+    """Prior over subsets of latents, None unless the method is "in_sample"."""
+    tolerance: float | None
+    """Largest discovery mismatch of the pool in bits, None unless the rule used it."""
+    budget: dict[str, float] | None
+    """Shares of delta set by the caller, None for the default."""
+    seed: int
+    """Seed of the order in which sequences are read, fixed before any loss is looked at."""
+    allow_duplicates: bool
+    """Whether repeated sequences were let through."""
+    n_seq: int
+    """Number of certification sequences used: the first ones of the record."""
+    lo: float
+    """Smallest possible loss."""
+    hi: float
+    """Largest possible loss."""
+    n_vocab: int
+    """Vocabulary size of the model."""
+    d_sae: int
+    """Latents in the dictionary."""
+    k: int
+    """Latents in the pool."""
+    pool_rule: str
+    """How the pool was chosen, in words."""
+    selection_nats: float
+    """ln(1 / prior weight) of the pool: what choosing it on the sample cost, 0 when it was fixed beforehand."""
+    means: dict[str, float]
+    """Sample means: "model risk", "proxy risk", "reconstruction gap", "pool mismatch", "clipping"."""
+    complexity: dict[str, float]
+    """Bound minus the sum of those terms: "sampling" (the bound at no selection cost) and "selection" (the rest)."""
+    statements: dict[str, dict[str, Any]]
+    """By name: "quantity", sample "mean", limits "lower" and "upper" (None: not stated, or a ladder), "delta", "nats", "group"."""
+    ladder: list[dict[str, Any]]
+    """References in the order tested: "rung", sample "risk", "mean" of v_A minus it, "upper" limit (None: not tested), "claimed"."""
+    direct_ladder: list[dict[str, Any]]
+    """The same for the model's own loss, without any proxy."""
+    curve: list[dict[str, float]]
+    """Method "nested": terms and bound at every pool size, jointly true; otherwise the one pool."""
+    tightness: float
+    """(bound - mean) over the yardstick for its nats; one draw, so average it over resamples before comparing."""
+    checks: dict[str, int]
+    """Assumption checks: "duplicates" is the number of sequences that repeat an earlier one."""
+    fingerprint: str
+    """SHA-256 of the losses record it was computed from."""
+    population: str
+    """What the sequences are a sample of."""
+    provenance: dict[str, Any]
+    """Provenance of the losses record."""
+
+    def __post_init__(self) -> None:
+        if not math.isclose(sum(self.terms.values()), self.bound, rel_tol=1e-9):
+            raise ValueError(f"the terms sum to {sum(self.terms.values())}, the bound is {self.bound}: the certificate was edited or damaged")
+
+    @property
+    def bound(self) -> float:
+        """Upper limit on the risk of model, SAE proxy and pooled proxy at once."""
+        return self.statements["bound"]["upper"]
+
+    @property
+    def direct(self) -> float:
+        """Upper limit on the risk of the model without any proxy; never larger than `bound` for a monotone inequality."""
+        return self.statements["direct"]["upper"]
+
+    @property
+    def price(self) -> float:
+        """Upper limit on how much more the pooled proxy loses than the model. A difference of two bounds would bound nothing."""
+        return self.statements["price"]["upper"]
+
+    @property
+    def uniform(self) -> float:
+        """Risk of the uniform predictor, log2 V."""
+        return math.log2(self.n_vocab)
+
+    @property
+    def non_vacuous(self) -> bool:
+        """Whether the bound beats the uniform predictor, and nothing more."""
+        return self.bound < self.uniform
+
+    @property
+    def verdict(self) -> str | None:
+        """Last reference that the bound beats (the highest rung claimed), None when not even the uniform predictor."""
+        return next((row["rung"] for row in reversed(self.ladder) if row["claimed"]), None)
+
+    @property
+    def terms(self) -> dict[str, float]:
+        """The four terms, which add up to `bound`, and a non-positive fifth, "clipping", if any sequence was clipped."""
+        names = ["proxy risk", "reconstruction gap", "pool mismatch"] + ["clipping"] * (self.means["clipping"] != 0)
+        return {name: self.means[name] for name in names} | {"complexity": sum(self.complexity.values())}
+
+    @property
+    def groups(self) -> dict[str, tuple[list[str], float]]:
+        """What holds jointly: ``{group: (statements, their deltas summed)}``; different groups hold each on its own."""
+        table: dict[str, tuple[list[str], float]] = {}
+        for name, row in self.statements.items():
+            names, total = table.get(row["group"], ([], 0.0))
+            table[row["group"]] = ([*names, name], total + row["delta"])
+        return table
+
+    def save(self, path: str | Path) -> None:
+        """Write a JSON file, whole or not at all."""
+        with atomic_path(path) as partial:
+            partial.write_text(json.dumps({"schema": SCHEMA} | asdict(self), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: str | Path) -> Certificate:
+        """Read a file written by `save`. Raises ValueError when it is not one, is truncated, edited or of another schema."""
+        try:
+            content = json.loads(Path(path).read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{path} is not a whole JSON file ({error}): certify and save again") from error
+        if not isinstance(content, dict) or "schema" not in content:
+            raise ValueError(f"{path} is JSON but not a certificate of saecert: it has no 'schema'")
+        if (schema := content.pop("schema")) != SCHEMA:
+            raise ValueError(f"{path} has schema {schema}, this version of saecert reads {SCHEMA}: use the version that wrote it, or certify again")
+        if different := {field.name for field in fields(cls)} ^ set(content):
+            raise ValueError(f"{path} has missing or unknown fields: {', '.join(sorted(different))}")
+        return cls(**content)
+
+    def __str__(self) -> str:
+        return _summary(self)
+
+
+def joint_loss(
+    clean: Float[np.ndarray, "*#pools n_seq"], full: Float[np.ndarray, "*#pools n_seq"], pooled: Float[np.ndarray, "*#pools n_seq"], hi: float
+) -> Float[np.ndarray, "*#pools n_seq"]:
+    """``v_A = min(l(g_A) + |l(f) - l(g)| + |l(g) - l(g_A)|, hi)`` per sequence, in ``[lo, hi]``.
+
+    At least ``max(l(f), l(g), l(g_A))`` by the triangle inequality; clipping costs nothing because no loss exceeds `hi`.
+
+    >>> joint_loss(np.array([2.0]), np.array([3.0]), np.array([2.5]), hi=12.0)
+    array([4.])
+    """
+    return np.minimum(pooled + np.abs(clean - full) + np.abs(full - pooled), hi)
+
+
+def certify(
+    losses: SequenceLosses,
+    *,
+    method: str = "fixed",
+    pool: int | Sequence[int] | None = None,
+    delta: float = 0.05,
+    alpha: float = 0.5,
+    inequality: str = "dirichlet",
+    prior: str = "product",
+    tolerance: float = 0.1,
+    budget: Mapping[str, float] | None = None,
+    n_seq: int | None = None,
+    seed: int = 0,
+    allow_duplicates: bool = False,
+) -> Certificate:
+    """A `Certificate` for the model, SAE and sample behind `losses`.
+
+    **Guarantee.** If the sequences are i.i.d. given the discovery split, and every argument was fixed before the certification
+    sample was looked at, then ``R(f), R(g), R(g_A) <= bound`` with probability at least ``1 - delta``: the bound is on
+    ``E v_A`` (see `joint_loss`). With "nested" this holds for all pools of the grid at once (weights 1/K), with "in_sample" for
+    all subsets of the dictionary at once (prior over subsets; Occam bound, McAllester 1999), so A may depend on the sample.
+
+    Parameters
+    ----------
+    losses
+        Record of the certification sample, with what was fixed on discovery.
+    method
+        "fixed" (default): one pool, chosen on discovery or given, no selection cost. "nested": the best of a grid.
+        "in_sample": all latents active on the sample, the papers' form.
+    pool
+        A size ("fixed") or grid of sizes ("nested") fixed beforehand. Default: by `tolerance`, or every measured size.
+    delta, alpha
+        Miscoverage and smoothing weight, in (0, 1); losses must have been recorded at `alpha`.
+    inequality
+        A key of `saecert.bounds.INEQUALITIES`.
+    prior
+        Only for "in_sample": "product" (discovery firing rates, much the cheaper) or "uniform" (needs no discovery).
+    tolerance
+        Only for "fixed" without `pool`: largest mean mismatch on discovery, bits per token.
+    budget
+        Shares of delta for statements that shall hold jointly, e.g. ``{"bound": .04, "price": .01}``; see `split_delta`.
+    n_seq
+        Use the first so many sequences of the record; all by default. Smaller samples are prefixes of larger ones.
+    seed
+        Fixes the order in which sequences are read ("betting" depends on it); relative order is the same at every `n_seq`.
+    allow_duplicates
+        Let repeated sequences through (a sample drawn with replacement on purpose); recorded.
+
+    Raises
+    ------
+    ValueError
+        A setting out of range or unknown, a pool or alpha that was not measured, fewer than two sequences or than `n_seq`, no
+        discovery where the method needs it, shares above delta, repeated sequences.
+    """
+    if inequality not in INEQUALITIES:
+        raise ValueError(f"unknown inequality '{inequality}'; there are {', '.join(INEQUALITIES)}")
+    upper, shares = INEQUALITIES[inequality], split_delta(delta, budget)
+    sample, duplicates = _sample(losses, n_seq, seed, allow_duplicates)
+    pools = choose_pools(sample, method, pool=pool, prior=prior, tolerance=tolerance, alpha=alpha)
+    return Certificate(
+        method=method,
+        inequality=inequality,
+        delta=delta,
+        alpha=alpha,
+        pool=pool if pool is None or isinstance(pool, int) else [int(k) for k in pool],
+        prior=prior if method == "in_sample" else None,
+        tolerance=tolerance if method == "fixed" and pool is None else None,
+        budget=None if budget is None else dict(budget),
+        seed=seed,
+        allow_duplicates=allow_duplicates,
+        n_seq=len(sample),
+        n_vocab=losses.n_vocab,
+        d_sae=losses.d_sae,
+        pool_rule=pools.rule,
+        selection_nats=pools.nats,
+        **_numbers(sample, pools, alpha, shares, upper),
+        checks={"duplicates": duplicates},
+        fingerprint=losses.fingerprint(),
+        population=str(losses.provenance.get("population", "not recorded")),
+        provenance=json.loads(json.dumps(losses.provenance)),
+    )
+
+
+def _sample(losses: SequenceLosses, n_seq: int | None, seed: int, allow_duplicates: bool) -> tuple[SequenceLosses, int]:
+    """The first `n_seq` sequences in the order that `seed` fixes, and how many of them repeat another."""
+    n = len(losses) if n_seq is None else n_seq
+    if not 2 <= n <= len(losses):
+        raise ValueError(f"n_seq must lie between 2 and the {len(losses)} sequences measured, got {n}")
+    duplicates = n - len(np.unique(losses.ids[:n]))
+    if duplicates and not allow_duplicates:
+        raise ValueError(
+            f"{duplicates} of {n} sequences repeat another one, so they are not independent: remove repeated documents and collect "
+            "again, or pass allow_duplicates=True if the sample was drawn with replacement on purpose (recorded on the certificate)"
+        )
+    return losses.take(np.argsort(np.random.default_rng(seed).random(n))), duplicates
+
+
+def _numbers(sample: SequenceLosses, pools: PoolChoice, alpha: float, shares: dict[str, tuple[float, str]], upper: Upper) -> dict[str, Any]:
+    """Every field of a certificate that is computed from losses."""
+    lo, hi = smoothed_support(alpha, sample.n_vocab)
+    clean, full = sample.at("clean", alpha), sample.at("full", alpha)
+    nats = {name: math.log(1 / share) for name, (share, _) in shares.items()}
+    paid = nats["bound"] + pools.nats
+    joint = joint_loss(clean, full, pools.losses, hi)
+    bounds = np.asarray(upper(joint, lo, hi, paid))
+    best = int(np.argmin(bounds))
+    bound, v, pooled = float(bounds[best]), joint[best], pools.losses[best]
+    free = float(upper(v, lo, hi, nats["bound"])) if pools.nats else bound
+    ladder = rungs(sample, alpha)
+    statements = _statements(clean, full, pooled, v, (lo, hi), shares, pools.nats, upper)
+    statements["bound"]["upper"] = bound
+    return {
+        "lo": lo,
+        "hi": hi,
+        "k": pools.sizes[best],
+        "means": _means(clean, full, pooled, v),
+        "complexity": {"sampling": free - float(v.mean()), "selection": bound - free},
+        "statements": statements,
+        "ladder": climb(v, ladder, lo, hi, nats["ladder"] + pools.nats, upper),
+        "direct_ladder": climb(clean, ladder, lo, hi, nats["direct_ladder"], upper),
+        "curve": [
+            {"k": k, "bound": float(bounds[i])} | _means(clean, full, pools.losses[i], joint[i]) for i, k in enumerate(pools.sizes)
+        ],
+        "tightness": float(tightness(bound, v, hi, paid)),
+    }
+
+
+def _means(clean: Losses, full: Losses, pooled: Losses, joint: Losses) -> dict[str, float]:
+    terms = {"proxy risk": pooled, "reconstruction gap": np.abs(clean - full), "pool mismatch": np.abs(full - pooled)}
+    clipped = joint - sum(terms.values())
+    clipped = np.where(np.abs(clipped) > 1e-12, clipped, 0.0)  # rounding is not clipping
+    return {"model risk": float(clean.mean())} | {name: float(term.mean()) for name, term in terms.items()} | {"clipping": float(clipped.mean())}
+
+
+def _statements(
+    clean: Losses, full: Losses, pooled: Losses, joint: Losses, support: tuple[float, float], shares: dict, selection: float, upper: Upper
+) -> dict[str, dict[str, Any]]:
+    """One-sided limits at each statement's share of delta, two-sided for the signed gap; only what involves A pays selection."""
+    (lo, hi), width, signed = support, support[1] - support[0], pooled - clean
+    table: dict[str, tuple[Losses | None, float, float, float]] = {
+        "bound": (joint, lo, hi, selection),
+        "proxy": (pooled, lo, hi, selection),
+        "gap": (np.abs(clean - full), 0.0, width, 0.0),
+        "mismatch": (np.abs(full - pooled), 0.0, width, selection),
+        "signed_gap": (signed, -width, width, selection + math.log(2)),
+        "direct": (clean, lo, hi, 0.0),
+        "price": (signed, -width, width, selection),
+        "ladder": (None, lo, hi, selection),
+        "direct_ladder": (None, lo, hi, 0.0),
+    }
+    rows = {}
+    for name, (x, low, high, extra) in table.items():
+        share, group = shares[name]
+        nats = math.log(1 / share) + extra
+        rows[name] = {
+            "quantity": QUANTITIES[name],
+            "mean": None if x is None else float(x.mean()),
+            "lower": -float(upper(-x, -high, -low, nats)) if name == "signed_gap" else None,
+            "upper": None if x is None else float(upper(x, low, high, nats)),
+            "delta": share,
+            "nats": nats,
+            "group": group,
+        }
+    return rows
+
+
+def _summary(certificate: Certificate) -> str:
+    """The certificate for people to read."""
+    c, percent = certificate, 100 * (1 - certificate.delta)
+    source = " at ".join(str(c.provenance[key]) for key in ("subject", "hook_name") if key in c.provenance)
+    lines = [
+        f"Certificate{' of ' * bool(source)}{source}, in bits per token",
+        f"  {c.n_seq} sequences; alpha {c.alpha:g}, delta {c.delta:g}, {c.inequality}; pool of {c.k} of {c.d_sae} latents ({c.pool_rule})",
+        f"  population: {c.population}",
+        *(f"  {name:<22}{value:8.2f}" for name, value in c.terms.items()),
+        f"  {'= bound':<22}{c.bound:8.2f}   complexity: sampling {c.complexity['sampling']:.2f}, selection {c.complexity['selection']:.2f}",
+        f"  {'uniform predictor':<22}{c.uniform:8.2f}",
+        f"  {'direct bound':<22}{c.direct:8.2f}   without any proxy",
+        f"  {'price of explanation':<22}{c.price:8.2f}   at most, R(pooled proxy) - R(model)",
+        f"  verdict: {'better than ' + c.verdict if c.verdict else 'vacuous: not shown to be better than uniform'}",
+        f"  With probability {percent:g} % over samples, model, SAE proxy and pooled proxy each lose at most {c.bound:.2f} bits per token on average.",
+        "  Each of these holds on its own: " + "; ".join(f"{' + '.join(names)} at delta {total:.3g}" for names, total in c.groups.values()),
+    ]
+    if c.checks["duplicates"]:
+        lines.append(f"  {c.checks['duplicates']} repeated sequences were let through (allow_duplicates=True): valid only if drawn with replacement.")
+    return "\n".join(lines)

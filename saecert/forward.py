@@ -1,0 +1,80 @@
+"""Run a frozen LM up to a hook point once, and from there on as often as needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformer_lens.model_bridge import TransformerBridge
+
+
+def hook_layer(hook_name: str) -> int:
+    """Index of the block that holds the hook point; ValueError for hook points outside the blocks."""
+    parts = hook_name.split(".")
+    if len(parts) < 3 or parts[0] != "blocks" or not parts[1].isdigit():
+        raise ValueError(f"'{hook_name}' is not inside a block: expected blocks.<layer>.<hook>")
+    return int(parts[1])
+
+
+def n_skippable(hook_name: str) -> int:
+    """How many blocks need not run again once the activation at the hook point is known.
+
+    The residual stream carries everything, so all blocks before it; any other hook point is only one path of several: none.
+    """
+    layer = hook_layer(hook_name)
+    return {"hook_resid_pre": layer, "hook_resid_post": layer + 1}.get(hook_name.split(".", 2)[2], 0)
+
+
+@torch.no_grad()
+def native_acts(model: TransformerBridge, tokens: Int[Tensor, "batch pos"], hook_name: str) -> Float[Tensor, "batch pos d_in"]:
+    """The LM's own activations at the hook point; blocks after it are not run."""
+    seen: list[Tensor] = []
+    model.run_with_hooks(tokens, stop_at_layer=hook_layer(hook_name) + 1, fwd_hooks=[(hook_name, lambda acts, hook: seen.append(acts))])
+    return seen[0]
+
+
+@torch.no_grad()
+def final_residual(
+    model: TransformerBridge, tokens: Int[Tensor, "batch pos"], hook_name: str, acts: Float[Tensor, "batch pos d_in"]
+) -> Float[Tensor, "batch pos d_model"]:
+    """What the unembedding would read if the activation at the hook point were `acts`.
+
+    The logits themselves are never made here: the hook before the unembedding passes on a single position.
+    """
+    seen: list[Tensor] = []
+
+    def keep(residual: Tensor, hook: object) -> Tensor:
+        seen.append(residual)
+        return residual[:, -1:]
+
+    with _skipping(model, n_skippable(hook_name)):
+        model.run_with_hooks(tokens, fwd_hooks=[(hook_name, lambda _, hook: acts), ("unembed.hook_in", keep)])
+    return seen[0]
+
+
+def logits_of(model: TransformerBridge, residual: Float[Tensor, "rows d_model"]) -> Float[Tensor, "rows d_vocab"]:
+    """Logits of some positions, including the soft cap that Gemma 2 puts on them."""
+    logits = model.original_model.get_output_embeddings()(residual)
+    cap = getattr(model.original_model.config, "final_logit_softcapping", None)
+    return logits.div_(cap).tanh_().mul_(cap) if cap else logits
+
+
+@contextmanager
+def _skipping(model: TransformerBridge, n_blocks: int) -> Iterator[None]:
+    # An instance attribute shadows the class's forward and is removed again; assigning on the bridge's own block
+    # would leave the model broken, and looping over the blocks by hand would lose the rotary embedding.
+    blocks = [model.blocks[i]._original_component for i in range(n_blocks)]
+    for block in blocks:
+        block.__dict__["forward"] = _identity
+    try:
+        yield
+    finally:
+        for block in blocks:
+            block.__dict__.pop("forward", None)
+
+
+def _identity(hidden_states: Tensor, *args: object, **kwargs: object) -> Tensor:
+    return hidden_states

@@ -1,0 +1,217 @@
+"""What a sweep leaves behind: one number per sequence and proxy, with support, activity and provenance (numpy only)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, UInt8, UInt64
+
+from saecert.storage import atomic_path
+
+FORMAT = 1
+_DUST = 1e-6  # float32 log-probabilities may overshoot the support by rounding; anything more is an error
+
+
+def smoothed_support(alpha: float, n_vocab: int) -> tuple[float, float]:
+    """Smallest and largest possible smoothed loss in bits per token, ``(lo, hi)``.
+
+    For ``-log2((1 - alpha) q + alpha / V)`` with q in [0, 1] (Lotfi et al. 2024). `alpha` in (0, 1), `n_vocab` >= 2.
+
+    >>> lo, hi = smoothed_support(0.5, 50257)
+    >>> round(hi, 3), round(hi - lo, 3)
+    (16.617, 15.617)
+    """
+    if not 0 < alpha < 1:
+        raise ValueError(f"alpha must lie strictly between 0 and 1, got {alpha}: 0 leaves the loss unbounded, 1 ignores the model")
+    if n_vocab < 2:
+        raise ValueError(f"n_vocab must be at least 2, got {n_vocab}")
+    return -math.log2(1 - alpha + alpha / n_vocab), math.log2(n_vocab / alpha)
+
+
+@dataclass(frozen=True)
+class Discovery:
+    """What was fixed before the certification sample was looked at, all of it measured on the discovery split."""
+
+    rule: str
+    """How latents were ranked: "frequency" (share of tokens on which a latent is active)."""
+    order: Int[np.ndarray, "d_sae"]
+    """Latents from first to last in rank; the pool of size k is ``order[:k]``."""
+    n_active: Int[np.ndarray, "d_sae"]
+    """Number of discovery sequences in which each latent was active at least once."""
+    n_seq: int
+    """Discovery sequences counted in `n_active`."""
+    losses: SequenceLosses | None = None
+    """Every proxy measured on (a part of) the discovery split: chooses k, sets nothing else."""
+
+
+@dataclass(frozen=True)
+class SequenceLosses:
+    """Losses of a frozen LM and of its proxies on a sample of sequences. Rows of all arrays are the same sequences."""
+
+    alphas: tuple[float, ...]
+    """Smoothing weights at which losses were recorded, first axis of `loss`."""
+    n_vocab: int
+    """Vocabulary size V of the model (its logits' width)."""
+    loss: dict[str, Float[np.ndarray, "n_alpha n_seq"]]
+    """Smoothed bits per token by predictor: "clean" (the LM), "full", "pool_<k>", "mean", "zero", references ("unigram", ...)."""
+    raw: dict[str, Float[np.ndarray, "n_seq"]]
+    """Bits per token without smoothing: unbounded, reported, never certified."""
+    total_variation: dict[str, Float[np.ndarray, "n_seq"]]
+    """Mean total variation distance in [0, 1] between next-token distributions of LM and proxy."""
+    top1_disagreement: dict[str, Float[np.ndarray, "n_seq"]]
+    """Share of positions in [0, 1] at which LM and proxy disagree on the most likely token."""
+    active: UInt8[np.ndarray, "n_seq bytes"]
+    """Which latents were active anywhere in each sequence, packed by `numpy.packbits`."""
+    d_sae: int
+    """Number of latents."""
+    l0: Int[np.ndarray, "n_seq n_ctx"]
+    """Active latents at each position; 0 where nothing was spliced (BOS, padding)."""
+    ids: UInt64[np.ndarray, "n_seq"]
+    """Hash of each sequence's tokens."""
+    reference_support: dict[str, tuple[tuple[float, float], ...]] = field(default_factory=dict)
+    """Smallest and largest smoothed loss each reference predictor can have, read off its fitted table: one pair per alpha."""
+    discovery: Discovery | None = None
+    """What was fixed beforehand; None when the sweep had no discovery corpus."""
+    provenance: dict[str, Any] = field(default_factory=dict)
+    """Hashes of subject, SAE and corpus, hook point, seed, dtype, versions, documents dropped: plain JSON values."""
+
+    def __post_init__(self) -> None:
+        n_seq = len(self.ids)
+        if n_seq < 2:
+            raise ValueError(f"{n_seq} sequence(s) measured: a certificate needs at least 2, give a larger corpus")
+        for alpha in self.alphas:
+            smoothed_support(alpha, self.n_vocab)
+        for name, values in self.loss.items():
+            self._check(name, values)
+        for table in (self.raw, self.total_variation, self.top1_disagreement):
+            for name, values in table.items():
+                if values.shape != (n_seq,) or not np.isfinite(values).all():
+                    raise ValueError(f"'{name}': expected {n_seq} finite values, one per sequence, got shape {values.shape}")
+
+    def _check(self, name: str, values: np.ndarray) -> None:
+        if values.shape != (len(self.alphas), len(self.ids)):
+            raise ValueError(f"loss '{name}' has shape {values.shape}, expected {(len(self.alphas), len(self.ids))} (alphas, sequences)")
+        bad = ~np.isfinite(values).all(axis=0)
+        if bad.any():
+            raise ValueError(f"loss of '{name}' is not finite on sequence {int(np.argmax(bad))}: NaN or infinite weights or activations?")
+        for row, alpha in zip(values, self.alphas, strict=True):
+            lo, hi = smoothed_support(alpha, self.n_vocab)
+            if row.min() < lo - _DUST or row.max() > hi + _DUST:
+                worst = int(np.argmax(np.maximum(lo - row, row - hi)))
+                raise ValueError(f"loss of '{name}' on sequence {worst} is {row[worst]:.6g} bits, outside its support [{lo:.6g}, {hi:.6g}]")
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def pool_sizes(self) -> tuple[int, ...]:
+        """Sizes k of the measured pools, ascending, the full dictionary last when it was measured."""
+        sizes = {int(name.removeprefix("pool_")) for name in self.loss if name.startswith("pool_")}
+        return tuple(sorted(sizes | ({self.d_sae} if "full" in self.loss else set())))
+
+    def at(self, name: str, alpha: float) -> Float[np.ndarray, "n_seq"]:
+        """Smoothed losses of one predictor in bits per token, clipped to their support; "pool_<d_sae>" means "full"."""
+        name = "full" if name == f"pool_{self.d_sae}" else name
+        if name not in self.loss:
+            raise KeyError(f"'{name}' was not measured; there are {', '.join(self.loss)}")
+        if alpha not in self.alphas:
+            raise ValueError(f"losses were recorded at alpha in {self.alphas}, not {alpha}: collect again with alphas=({alpha},)")
+        return np.clip(self.loss[name][self.alphas.index(alpha)], *smoothed_support(alpha, self.n_vocab))
+
+    def activity(self) -> Bool[np.ndarray, "n_seq d_sae"]:
+        """Which latents were active anywhere in each sequence, unpacked."""
+        return np.unpackbits(self.active, axis=1, count=self.d_sae).astype(bool)
+
+    def take(self, rows: Int[np.ndarray, "n"] | slice) -> SequenceLosses:
+        """The same record on some of its sequences (with repetition allowed: resampling)."""
+        tables = {name: {key: value[..., rows] for key, value in getattr(self, name).items()} for name in _TABLES}
+        return replace(self, **tables, active=self.active[rows], l0=self.l0[rows], ids=self.ids[rows])
+
+    def fingerprint(self) -> str:
+        """SHA-256 of every array and of the provenance: what a certificate was computed from."""
+        digest = hashlib.sha256(json.dumps(_header(self), sort_keys=True).encode())
+        for name, array in sorted(_arrays(self).items()):
+            digest.update(name.encode() + str((array.shape, array.dtype.str)).encode() + np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
+
+    def save(self, path: str | Path) -> None:
+        """Write one ``.npz`` file, whole or not at all."""
+        with atomic_path(path) as partial, partial.open("wb") as stream:
+            np.savez_compressed(stream, header=np.array(json.dumps(_header(self))), **_arrays(self))
+
+    @classmethod
+    def load(cls, path: str | Path) -> SequenceLosses:
+        """Read a file written by `save`. Raises ValueError when it is not one, is truncated, or of a later format."""
+        try:
+            with Path(path).open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
+                arrays = {name: archive[name] for name in archive.files}
+        except (ValueError, OSError, EOFError) as error:
+            if isinstance(error, FileNotFoundError):
+                raise
+            raise ValueError(f"{path} is not a whole losses file ({error}): measure again") from error
+        except Exception as error:  # zipfile and zlib raise their own types on truncated archives
+            raise ValueError(f"{path} is damaged ({error}): measure again") from error
+        if "header" not in arrays:
+            raise ValueError(f"{path} is an .npz file but not one of saecert's: its header is missing")
+        header = json.loads(str(arrays.pop("header")))
+        if header.pop("format", None) != FORMAT:
+            raise ValueError(f"{path} was written by another version of saecert (this one reads format {FORMAT}): measure again")
+        return _rebuild(header, arrays)
+
+
+_TABLES = ("loss", "raw", "total_variation", "top1_disagreement")
+
+
+def _header(record: SequenceLosses) -> dict[str, Any]:
+    discovery = record.discovery
+    return {
+        "format": FORMAT,
+        "alphas": list(record.alphas),
+        "n_vocab": record.n_vocab,
+        "d_sae": record.d_sae,
+        "reference_support": {name: [list(pair) for pair in pairs] for name, pairs in record.reference_support.items()},
+        "provenance": record.provenance,
+        "discovery": None if discovery is None else {"rule": discovery.rule, "n_seq": discovery.n_seq},
+        "discovery_losses": None if discovery is None or discovery.losses is None else _header(discovery.losses),
+    }
+
+
+def _arrays(record: SequenceLosses) -> dict[str, np.ndarray]:
+    arrays = {f"{table}/{name}": values for table in _TABLES for name, values in getattr(record, table).items()}
+    arrays |= {"active": record.active, "l0": record.l0, "ids": record.ids}
+    if record.discovery is not None:
+        arrays |= {"discovery/order": record.discovery.order, "discovery/n_active": record.discovery.n_active}
+        if record.discovery.losses is not None:
+            arrays |= {f"discovery/losses/{name}": values for name, values in _arrays(record.discovery.losses).items()}
+    return arrays
+
+
+def _rebuild(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> SequenceLosses:
+    tables: dict[str, dict[str, np.ndarray]] = {table: {} for table in _TABLES}
+    for name, values in arrays.items():
+        table, _, key = name.partition("/")
+        if table in tables:
+            tables[table][key] = values
+    discovery = None
+    if header["discovery"] is not None:
+        inner = {name.removeprefix("discovery/losses/"): values for name, values in arrays.items() if name.startswith("discovery/losses/")}
+        nested = _rebuild(header["discovery_losses"], inner) if header["discovery_losses"] else None
+        discovery = Discovery(**header["discovery"], order=arrays["discovery/order"], n_active=arrays["discovery/n_active"], losses=nested)
+    return SequenceLosses(
+        alphas=tuple(header["alphas"]),
+        n_vocab=header["n_vocab"],
+        d_sae=header["d_sae"],
+        reference_support={name: tuple(tuple(pair) for pair in pairs) for name, pairs in header["reference_support"].items()},
+        provenance=header["provenance"],
+        discovery=discovery,
+        active=arrays["active"],
+        l0=arrays["l0"],
+        ids=arrays["ids"],
+        **tables,
+    )

@@ -1,0 +1,177 @@
+"""What a choice costs: pool rules with their selection cost in nats, and how delta is divided among statements."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float
+from scipy.special import betaln, gammaln
+
+from saecert.records import Discovery, SequenceLosses
+
+METHODS = ("fixed", "nested", "in_sample")
+"""T1, T2 and T3: the pool fixed beforehand, every nested pool at once, the latents active on the sample itself."""
+
+PRIORS = ("product", "uniform")
+"""Priors over subsets of latents for "in_sample"."""
+
+GROUPS = {
+    "bound": "bound",
+    "proxy": "terms",
+    "gap": "terms",
+    "mismatch": "terms",
+    "signed_gap": "signed_gap",
+    "direct": "direct",
+    "price": "price",
+    "ladder": "ladder",
+    "direct_ladder": "direct_ladder",
+}
+"""Every statement of a certificate and the group it belongs to: a group holds jointly, groups hold each on its own."""
+
+
+@dataclass(frozen=True)
+class PoolChoice:
+    """Candidate pools, what their proxies lost on the sample, and the price of having chosen among them."""
+
+    sizes: tuple[int, ...]
+    """Number of latents in each candidate pool."""
+    losses: Float[np.ndarray, "n_pool n_seq"]
+    """Smoothed losses of each pooled proxy, bits per token."""
+    nats: float
+    """ln(1 / prior weight), the same for every candidate: what is added to ln(1/delta)."""
+    rule: str
+    """The rule in words."""
+
+
+def choose_pools(
+    sample: SequenceLosses, method: str, *, pool: int | Sequence[int] | None, prior: str, tolerance: float, alpha: float
+) -> PoolChoice:
+    """Candidate pools of one of `METHODS` on a certification sample."""
+    if method not in METHODS:
+        raise ValueError(f"unknown method '{method}'; there are {', '.join(METHODS)}")
+    if method == "in_sample":
+        if pool is not None:
+            raise ValueError("method 'in_sample' takes the latents active on the sample: leave `pool` out, or use 'fixed' or 'nested'")
+        return in_sample_pool(sample, prior, alpha)
+    return fixed_pool(sample, pool, tolerance, alpha) if method == "fixed" else nested_pools(sample, pool, alpha)
+
+
+def fixed_pool(sample: SequenceLosses, pool: int | Sequence[int] | None, tolerance: float, alpha: float) -> PoolChoice:
+    """The pool of T1, chosen without the certification sample: no selection cost.
+
+    Without `pool`, the smallest pool measured on both splits whose mean mismatch ``|l(g) - l(g_A)|`` on the
+    *discovery* split is below `tolerance` bits per token; the full dictionary always is. With `pool`, that size:
+    the caller vouches that it was fixed before the certification sample was looked at.
+    """
+    if pool is None:
+        size = _smallest_within(sample, tolerance, alpha)
+        rule = f"smallest measured pool whose mean mismatch on discovery is below {tolerance:g} bits"
+    elif isinstance(pool, Sequence):
+        raise ValueError("method 'fixed' takes one pool size; a grid of sizes goes with method='nested'")
+    else:
+        size, rule = int(pool), "size given by the caller, who states that it was fixed beforehand"
+    return PoolChoice((size,), _pooled(sample, (size,), alpha), 0.0, rule)
+
+
+def _smallest_within(sample: SequenceLosses, tolerance: float, alpha: float) -> int:
+    if not tolerance > 0:
+        raise ValueError(f"tolerance must be a positive number of bits, got {tolerance}")
+    seen = sample.discovery.losses if sample.discovery is not None else None
+    if seen is None:
+        raise ValueError(
+            "method 'fixed' chooses the pool on discovery losses and this record has none: collect with a discovery corpus, "
+            f"or give pool=k fixed beforehand, k one of {', '.join(map(str, sample.pool_sizes))}"
+        )
+    full = seen.at("full", alpha)
+    sizes = [k for k in sample.pool_sizes if k in seen.pool_sizes]
+    return next(k for k in sizes if np.abs(full - seen.at(f"pool_{k}", alpha)).mean() < tolerance)
+
+
+def nested_pools(sample: SequenceLosses, pool: int | Sequence[int] | None, alpha: float) -> PoolChoice:
+    """Every pool of a grid at once (T2), at ln K nats for K sizes: uniform weights w_k = 1/K.
+
+    The grid is every measured size, or the sizes in `pool`, fixed beforehand. The full dictionary counts as one.
+    """
+    if isinstance(pool, int):
+        raise ValueError(f"method 'nested' takes a grid of pool sizes; a single one goes with method='fixed', pool={pool}")
+    sizes = tuple(sorted({int(k) for k in (sample.pool_sizes if pool is None else pool)}))
+    if not sizes:
+        raise ValueError("method 'nested' needs at least one pool size")
+    losses = _pooled(sample, sizes, alpha)
+    return PoolChoice(sizes, losses, math.log(len(sizes)), f"best of {len(sizes)} nested pools, each with weight 1/{len(sizes)}")
+
+
+def in_sample_pool(sample: SequenceLosses, prior: str, alpha: float) -> PoolChoice:
+    """Every latent active anywhere on the sample (T3): the pool depends on the sample, so a prior over subsets pays.
+
+    With all of them kept the pooled proxy *is* the full one on the sample, so its losses are those of "full" and
+    the sample mismatch is zero. Only the losses of "clean" and "full" and the activity are needed.
+    """
+    inside = sample.activity().any(axis=0)
+    size = int(inside.sum())
+    if prior == "uniform":
+        nats = uniform_prior_nats(size, sample.d_sae)
+    elif prior == "product":
+        if sample.discovery is None:
+            raise ValueError("the product prior is built from discovery counts and this record has none: use prior='uniform'")
+        nats = product_prior_nats(inside, sample.discovery, len(sample))
+    else:
+        raise ValueError(f"unknown prior '{prior}'; there are {', '.join(PRIORS)}")
+    return PoolChoice((size,), sample.at("full", alpha)[None], nats, f"latents active on the sample, {prior} prior over subsets")
+
+
+def uniform_prior_nats(k: int, d_sae: int) -> float:
+    """``ln C(d_sae, k) + ln(d_sae + 1)``: the cost of one subset under "a size 0..d_sae uniformly, then a subset of it uniformly".
+
+    >>> round(uniform_prior_nats(2, 6), 6) == round(math.log(15 * 7), 6)
+    True
+    """
+    return float(gammaln(d_sae + 1) - gammaln(k + 1) - gammaln(d_sae - k + 1) + math.log(d_sae + 1))
+
+
+def product_prior_nats(inside: Bool[np.ndarray, "d_sae"], discovery: Discovery, n_seq: int) -> float:
+    """``-ln prod_j p_j^[j in A] (1 - p_j)^[j not in A]``: the cost of one subset under independent latents.
+
+    ``1 - p_j`` is the probability that latent j stays silent in `n_seq` further sequences, given that it was active in
+    ``n_active[j]`` of the discovery ones: with a Beta(1/2, 1/2) prior on its rate, ``B(a, b + n_seq) / B(a, b)`` for
+    ``a = n_active + 1/2``, ``b = n_discovery - n_active + 1/2``. Averaging over the rate rather than plugging in its
+    estimate keeps a latent seen a few times on discovery from costing dozens of nats when it happens to stay silent.
+
+    **Guarantee.** The weights of all ``2^d_sae`` subsets sum to 1, and depend on discovery and on `n_seq` only, both
+    fixed before the certification sample is looked at.
+    """
+    fired = discovery.n_active.astype(np.float64) + 0.5
+    silent = discovery.n_seq - fired + 1.0
+    log_out = betaln(fired, silent + n_seq) - betaln(fired, silent)
+    return float(-np.where(inside, np.log(-np.expm1(log_out)), log_out).sum())
+
+
+def split_delta(delta: float, budget: Mapping[str, float] | None = None) -> dict[str, tuple[float, str]]:
+    """Share of delta and group of every statement, ``{name: (share, group)}``.
+
+    Statements of one group hold jointly at the sum of their shares; different groups hold each on its own. By
+    default each group of `GROUPS` has all of `delta`, divided equally inside it. Statements named in `budget` form
+    one group "budget" with the shares given there, at most `delta` in all; the others stay in their default group.
+    """
+    if not 0 < delta < 1:
+        raise ValueError(f"delta must lie strictly between 0 and 1, got {delta}: it is the probability of a wrong certificate")
+    sizes = {group: list(GROUPS.values()).count(group) for group in GROUPS.values()}
+    shares = {name: (delta / sizes[group], group) for name, group in GROUPS.items()}
+    budget = dict(budget or {})
+    if unknown := set(budget) - set(GROUPS):
+        raise ValueError(f"budget names no such statement: {', '.join(sorted(unknown))}; there are {', '.join(GROUPS)}")
+    if not all(share > 0 for share in budget.values()):
+        raise ValueError(f"every share of the delta budget must be positive, got {budget}: leave out what you do not need")
+    if sum(budget.values()) > delta * (1 + 1e-12):
+        raise ValueError(f"the delta budget sums to {sum(budget.values()):g}, more than delta = {delta:g}: lower its shares or raise delta")
+    return shares | {name: (float(share), "budget") for name, share in budget.items()}
+
+
+def _pooled(sample: SequenceLosses, sizes: Sequence[int], alpha: float) -> Float[np.ndarray, "n_pool n_seq"]:
+    for k in sizes:
+        if k not in sample.pool_sizes:
+            raise ValueError(f"a pool of {k} latents was not measured; measured sizes: {', '.join(map(str, sample.pool_sizes))}")
+    return np.stack([sample.at(f"pool_{k}", alpha) for k in sizes])

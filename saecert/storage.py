@@ -1,0 +1,35 @@
+"""Where files go, and how they get there whole: a cache folder and atomic writes."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from platformdirs import user_cache_dir
+
+
+def cache_dir() -> Path:
+    """Folder for what can be recomputed: ``$SAECERT_CACHE``, else the user's cache folder. Created if missing."""
+    path = Path(os.environ.get("SAECERT_CACHE") or user_cache_dir("saecert"))
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Path of a temporary file in `path`'s folder that replaces `path` when the block succeeds.
+
+    A reader never sees a half-written file, and a failed or interrupted write leaves the old one.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
+    os.close(handle)
+    try:
+        yield Path(name)
+        os.replace(name, path)
+    finally:
+        Path(name).unlink(missing_ok=True)

@@ -1,0 +1,85 @@
+"""Certificates as tidy pandas frames, and how numbers are rounded for print."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pandas as pd
+
+from saecert.certificate import Certificate
+
+Certificates = Certificate | Iterable[Certificate] | Mapping[str, Certificate]
+"""One certificate, several, or several by label."""
+
+
+def terms_table(certificates: Certificates) -> pd.DataFrame:
+    """One row per certificate and term, in the order in which terms stack up to the bound: a figure's input.
+
+    Columns: those that identify a certificate (`identify`), "term", "bits" (per token). The terms of a certificate add up to its
+    bound; complexity has two rows, "complexity: sampling" and "complexity: selection".
+    """
+    rows = []
+    for label, certificate in _labelled(certificates):
+        measured = {name: bits for name, bits in certificate.terms.items() if name != "complexity"}
+        parts = measured | {f"complexity: {name}": bits for name, bits in certificate.complexity.items()}
+        rows += [identify(certificate, label) | {"term": name, "bits": bits} for name, bits in parts.items()]
+    return pd.DataFrame(rows)
+
+
+def certificates_table(certificates: Certificates) -> pd.DataFrame:
+    """One row per certificate: the four terms, the bound, direct bound, price of explanation, uniform line, verdict, tightness."""
+    rows = []
+    for label, c in _labelled(certificates):
+        terms = {"clipping": 0.0} | c.terms
+        limits = {"bound": c.bound, "direct bound": c.direct, "price of explanation": c.price, "uniform": c.uniform}
+        verdict = {"verdict": c.verdict or "vacuous", "tightness": c.tightness, "selection nats": c.selection_nats}
+        rows.append(identify(c, label) | terms | {"model risk": c.means["model risk"]} | limits | verdict)
+    return pd.DataFrame(rows)
+
+
+def ladder_table(certificates: Certificates) -> pd.DataFrame:
+    """One row per certificate, rung and route ("proxy": through the pooled proxy; "direct": the model's own loss)."""
+    rows = []
+    for label, c in _labelled(certificates):
+        for through, ladder in (("proxy", c.ladder), ("direct", c.direct_ladder)):
+            rows += [identify(c, label) | {"through": through} | rung for rung in ladder]
+    return pd.DataFrame(rows)
+
+
+def statements_table(certificates: Certificates) -> pd.DataFrame:
+    """One row per certificate and statement: what it is about, its limits, delta, nats, and the group that holds jointly."""
+    rows = []
+    for label, c in _labelled(certificates):
+        rows += [identify(c, label) | {"statement": name} | row for name, row in c.statements.items()]
+    return pd.DataFrame(rows)
+
+
+def curve_table(certificates: Certificates) -> pd.DataFrame:
+    """One row per certificate and pool size: the terms and the bound, jointly true over the sizes of one certificate."""
+    return pd.DataFrame([{"label": label, "n_seq": c.n_seq, "alpha": c.alpha} | row for label, c in _labelled(certificates) for row in c.curve])
+
+
+def identify(certificate: Certificate, label: str = "") -> dict[str, Any]:
+    """Columns that tell certificates apart: label, hook point, method, inequality, alpha, number of sequences, pool size."""
+    c = certificate
+    hook = c.provenance.get("hook_name", "")
+    method = c.method if c.prior is None else f"{c.method} ({c.prior})"
+    return {"label": label or method, "hook_name": hook, "method": method, "inequality": c.inequality, "alpha": c.alpha, "n_seq": c.n_seq, "k": c.k}
+
+
+def rounded(frame: pd.DataFrame, significant: Iterable[str] = ("tightness", "delta", "nats", "selection nats", "alpha")) -> pd.DataFrame:
+    """A copy for print: 2 decimals (bits), but 3 significant digits in the columns named in `significant`."""
+    significant = set(significant)
+    printed = frame.copy()
+    for name in frame.columns:
+        if pd.api.types.is_float_dtype(frame[name]):
+            # adding 0.0 turns a rounded -0.0 into 0.0
+            printed[name] = frame[name].map(lambda x: float(f"{x:.3g}")) if name in significant else frame[name].round(2) + 0.0
+    return printed
+
+
+def _labelled(certificates: Certificates) -> list[tuple[str, Certificate]]:
+    if isinstance(certificates, Certificate):
+        return [("", certificates)]
+    return list(certificates.items()) if isinstance(certificates, Mapping) else [("", certificate) for certificate in certificates]

@@ -1,0 +1,107 @@
+"""Tiny subjects made on the spot: three architectures, a tokenizer and SAEs with random weights, saved and loaded for real."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+import torch
+from sae_lens import JumpReLUSAE, JumpReLUSAEConfig
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from transformers import (
+    GemmaConfig,
+    GemmaForCausalLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+)
+
+from saecert import load_corpus, load_subject
+
+WORDS = "the bound of a frozen model holds for every sequence that was drawn from one population and not seen before it".split()
+D_MODEL, D_SAE, N_LAYERS, N_CTX = 16, 64, 3, 24
+
+
+def make_texts(n: int, seed: int = 0) -> list[str]:
+    """`n` different documents of 40 words."""
+    rng = random.Random(seed)
+    return [" ".join(rng.choice(WORDS) for _ in range(40)) + f" number {seed} {i}" for i in range(n)]
+
+
+def make_tokenizer(vocab_size: int = 300) -> PreTrainedTokenizerFast:
+    """Byte-level BPE with BOS and padding."""
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=vocab_size, special_tokens=["<|bos|>", "<|pad|>"], initial_alphabet=alphabet, show_progress=False)
+    bpe.train_from_iterator(make_texts(50), trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=bpe, bos_token="<|bos|>", eos_token="<|bos|>", pad_token="<|pad|>")
+
+
+def make_model(family: str) -> torch.nn.Module:
+    """A random model of one family, sharp enough that its predictions differ from uniform."""
+    torch.manual_seed(0)
+    shape = {"vocab_size": 320, "bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 1, "initializer_range": 0.3}
+    deep = {"hidden_size": D_MODEL, "intermediate_size": 32, "num_hidden_layers": N_LAYERS, "num_attention_heads": 2, "max_position_embeddings": 32}
+    if family == "gpt2":
+        return GPT2LMHeadModel(GPT2Config(n_embd=D_MODEL, n_layer=N_LAYERS, n_head=2, n_positions=32, **shape)).eval()
+    if family == "gemma":
+        return GemmaForCausalLM(GemmaConfig(num_key_value_heads=1, head_dim=8, **deep, **shape)).eval()
+    return LlamaForCausalLM(LlamaConfig(**deep, **shape)).eval()
+
+
+def make_sae(hook_name: str, d_in: int = D_MODEL, d_sae: int = D_SAE) -> JumpReLUSAE:
+    """A random JumpReLU SAE with a few active latents a token."""
+    generator = torch.Generator().manual_seed(len(hook_name))
+    sae = JumpReLUSAE(JumpReLUSAEConfig(d_in=d_in, d_sae=d_sae))
+    directions = torch.nn.functional.normalize(torch.randn(d_sae, d_in, generator=generator), dim=1)
+    with torch.no_grad():
+        sae.W_enc.copy_(directions.T), sae.W_dec.copy_(directions), sae.threshold.fill_(1.0)
+    sae.cfg.metadata.hook_name = hook_name
+    return sae
+
+
+def identity_sae(hook_name: str, d_in: int = D_MODEL) -> JumpReLUSAE:
+    """An SAE that reconstructs exactly: one latent for each sign of each coordinate."""
+    sae = JumpReLUSAE(JumpReLUSAEConfig(d_in=d_in, d_sae=2 * d_in))
+    both = torch.cat([torch.eye(d_in), -torch.eye(d_in)])
+    with torch.no_grad():
+        sae.W_enc.copy_(both.T), sae.W_dec.copy_(both), sae.threshold.fill_(0.0)
+    sae.cfg.metadata.hook_name = hook_name
+    return sae
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """Nothing that a test measures outlives it, but for tests marked `shared_cache` (they read the shipped corpus)."""
+    if "shared_cache" not in request.keywords:
+        monkeypatch.setenv("SAECERT_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture(scope="session")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Folders in Hugging Face format, one a family, each with an SAE at two hook points."""
+    made = {}
+    for family in ("llama", "gpt2", "gemma"):
+        made[family] = folder = tmp_path_factory.mktemp("subjects") / family
+        make_model(family).save_pretrained(folder)
+        make_tokenizer().save_pretrained(folder)
+        for layer in (0, 1):
+            make_sae(f"blocks.{layer}.hook_resid_post").save_model(folder / f"saes/blocks.{layer}.hook_resid_post")
+    return made
+
+
+@pytest.fixture(scope="session")
+def subject(folders):
+    """The tiny Llama."""
+    return load_subject(folders["llama"])
+
+
+@pytest.fixture(scope="session")
+def corpora(subject):
+    """Discovery and certification splits of generated text."""
+    texts = make_texts(120)
+    return {split: load_corpus(texts, subject, split=split, n_ctx=N_CTX) for split in ("discovery", "certification")}
