@@ -39,7 +39,7 @@ setup: $(READY)
 
 $(READY):
 	$(eval BASE := $(shell for p in $(CANDIDATES); do "$$p" -c '$(SUPPORTED)' 2>/dev/null && { echo "$$p"; break; }; done))
-	$(if $(BASE),,$(error saecert needs Python 3.11 or 3.12 with its venv module, and found neither; name one with PYTHON=/path/to/python3.11))
+	$(if $(BASE),,$(error saecert needs Python 3.11 or 3.12 with its venv module; tried $(CANDIDATES). Name one: make book PYTHON=/path/to/python3.11))
 	@if [ -e $(UNFINISHED) ] || ! $(PY) -c '$(SUPPORTED)' 2>/dev/null; then rm -rf .venv; fi
 	@touch $(UNFINISHED)
 	@[ -x $(PY) ] || { echo "set-up 1/3: .venv with $$('$(BASE)' -V)"; '$(BASE)' -m venv .venv; }
@@ -50,7 +50,7 @@ $(READY):
 
 # on a terminal pip shows its progress bars; in a log it says nothing unless something is wrong
 EVERYTHING := -e '.[book,test]'
-pip = q=-q; [ -t 1 ] && q=; $(PY) -m pip install $$q -c constraints.txt $(1)
+pip = q=-qq; [ -t 1 ] && q=; $(PY) -m pip install $$q -c constraints.txt $(1)
 
 book: $(READY)
 	@$(call source)
@@ -63,7 +63,7 @@ html: $(READY)
 	@$(call render)
 
 # the book is built from a copy, so that tracked files stay as they are
-source = rm -rf _build/source && mkdir -p _build/source/notebooks && cp -R _config.yml _toc.yml $(wildcard book certificates) _build/source/
+source = rm -rf _build/source && mkdir -p _build/source/notebooks && cp -R _config.yml _toc.yml $(wildcard book certificates _static) _build/source/
 render = rm -rf _build/html _build/.doctrees && $(BUILD_BOOK) && $(PY) tests/checks.py offline _build/html && echo "open _build/html/index.html"
 
 notebooks: $(READY)
@@ -73,7 +73,7 @@ test: $(READY)
 	@$(PY) -m pytest --nbval --nbval-current-env --nbval-sanitize-with tests/nbval_sanitize.cfg --ignore-glob='*.failed.ipynb' tests notebooks $(PYTEST_ARGS)
 
 lint: $(READY)
-	@$(PY) -m ruff check -q . && $(PY) -m ruff format -q --check . && $(PY) tests/checks.py lint
+	@$(PY) -m ruff check -q --output-format concise . && $(PY) -m ruff format -q --check . && $(PY) tests/checks.py lint
 
 format: $(READY)
 	@$(PY) -m ruff check -q --fix . ; $(PY) -m ruff format .

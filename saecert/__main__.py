@@ -39,8 +39,8 @@ def _run(options: argparse.Namespace) -> int:
         if options.all == bool(options.notebook):
             raise RunError("name the notebooks to run, or say --all")
         settings = dict(_pair(text) for text in options.settings)
-        for path in run_notebooks(options.notebook, settings, options.subject, options.out):
-            print(path)
+        paths = run_notebooks(options.notebook, settings, options.subject, options.out)
+        print(f"written to {paths[0] if len(paths) == 1 else paths[0].parent}")
     except RunError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

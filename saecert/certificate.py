@@ -20,6 +20,8 @@ from saecert.storage import atomic_path
 
 Losses = Float[np.ndarray, "n_seq"]
 Upper = Callable[..., Any]
+Support = tuple[float, float]
+Shares = dict[str, tuple[float, str]]
 
 SCHEMA = 1
 """Version of the JSON file; one that this code does not know is refused."""
@@ -93,7 +95,7 @@ class Certificate:
     """References in the order tested: "rung", sample "risk", "mean" of v_A minus it, "upper" limit (None: not tested), "claimed"."""
     direct_ladder: list[dict[str, Any]]
     """The same for the model's own loss, without any proxy."""
-    curve: list[dict[str, float]]
+    curve: list[dict[str, int | float]]
     """Method "nested": terms and bound at every pool size, jointly true; otherwise the one pool."""
     tightness: float
     """(bound - mean) over the yardstick for its nats; one draw, so average it over resamples before comparing."""
@@ -108,7 +110,7 @@ class Certificate:
 
     def __post_init__(self) -> None:
         if not math.isclose(sum(self.terms.values()), self.bound, rel_tol=1e-9):
-            raise ValueError(f"the terms sum to {sum(self.terms.values())}, the bound is {self.bound}: the certificate was edited or damaged")
+            raise ValueError(f"the terms sum to {sum(self.terms.values())}, the bound is {self.bound}: edited or damaged, certify again")
 
     @property
     def bound(self) -> float:
@@ -170,7 +172,7 @@ class Certificate:
         if not isinstance(content, dict) or "schema" not in content:
             raise ValueError(f"{path} is JSON but not a certificate of saecert: it has no 'schema'")
         if (schema := content.pop("schema")) != SCHEMA:
-            raise ValueError(f"{path} has schema {schema}, this version of saecert reads {SCHEMA}: use the version that wrote it, or certify again")
+            raise ValueError(f"{path} has schema {schema}, this version of saecert reads {SCHEMA}: update saecert or certify again")
         if different := {field.name for field in fields(cls)} ^ set(content):
             raise ValueError(f"{path} has missing or unknown fields: {', '.join(sorted(different))}")
         return cls(**content)
@@ -180,7 +182,10 @@ class Certificate:
 
 
 def joint_loss(
-    clean: Float[np.ndarray, "*#pools n_seq"], full: Float[np.ndarray, "*#pools n_seq"], pooled: Float[np.ndarray, "*#pools n_seq"], hi: float
+    clean: Float[np.ndarray, "*#pools n_seq"],
+    full: Float[np.ndarray, "*#pools n_seq"],
+    pooled: Float[np.ndarray, "*#pools n_seq"],
+    hi: float,
 ) -> Float[np.ndarray, "*#pools n_seq"]:
     """``v_A = min(l(g_A) + |l(f) - l(g)| + |l(g) - l(g_A)|, hi)`` per sequence, in ``[lo, hi]``.
 
@@ -248,7 +253,7 @@ def certify(
     """
     if inequality not in INEQUALITIES:
         raise ValueError(f"unknown inequality '{inequality}'; there are {', '.join(INEQUALITIES)}")
-    upper, shares = INEQUALITIES[inequality], split_delta(delta, budget)
+    upper, shares, support = INEQUALITIES[inequality], split_delta(delta, budget), smoothed_support(alpha, losses.n_vocab)
     sample, duplicates = _sample(losses, n_seq, seed, allow_duplicates)
     pools = choose_pools(sample, method, pool=pool, prior=prior, tolerance=tolerance, alpha=alpha)
     return Certificate(
@@ -267,7 +272,7 @@ def certify(
         d_sae=losses.d_sae,
         pool_rule=pools.rule,
         selection_nats=pools.nats,
-        **_numbers(sample, pools, alpha, shares, upper),
+        **_numbers(sample, pools, alpha, support, shares, upper),
         checks={"duplicates": duplicates},
         fingerprint=losses.fingerprint(),
         population=str(losses.provenance.get("population", "not recorded")),
@@ -289,9 +294,9 @@ def _sample(losses: SequenceLosses, n_seq: int | None, seed: int, allow_duplicat
     return losses.take(np.argsort(np.random.default_rng(seed).random(n))), duplicates
 
 
-def _numbers(sample: SequenceLosses, pools: PoolChoice, alpha: float, shares: dict[str, tuple[float, str]], upper: Upper) -> dict[str, Any]:
+def _numbers(sample: SequenceLosses, pools: PoolChoice, alpha: float, support: Support, shares: Shares, upper: Upper) -> dict[str, Any]:
     """Every field of a certificate that is computed from losses."""
-    lo, hi = smoothed_support(alpha, sample.n_vocab)
+    lo, hi = support
     clean, full = sample.at("clean", alpha), sample.at("full", alpha)
     nats = {name: math.log(1 / share) for name, (share, _) in shares.items()}
     paid = nats["bound"] + pools.nats
@@ -301,7 +306,7 @@ def _numbers(sample: SequenceLosses, pools: PoolChoice, alpha: float, shares: di
     bound, v, pooled = float(bounds[best]), joint[best], pools.losses[best]
     free = float(upper(v, lo, hi, nats["bound"])) if pools.nats else bound
     ladder = rungs(sample, alpha)
-    statements = _statements(clean, full, pooled, v, (lo, hi), shares, pools.nats, upper)
+    statements = _statements(clean, full, pooled, v, support, shares, pools.nats, upper)
     statements["bound"]["upper"] = bound
     return {
         "lo": lo,
@@ -312,9 +317,7 @@ def _numbers(sample: SequenceLosses, pools: PoolChoice, alpha: float, shares: di
         "statements": statements,
         "ladder": climb(v, ladder, lo, hi, nats["ladder"] + pools.nats, upper),
         "direct_ladder": climb(clean, ladder, lo, hi, nats["direct_ladder"], upper),
-        "curve": [
-            {"k": k, "bound": float(bounds[i])} | _means(clean, full, pools.losses[i], joint[i]) for i, k in enumerate(pools.sizes)
-        ],
+        "curve": [{"k": k, "bound": float(bounds[i])} | _means(clean, full, pools.losses[i], joint[i]) for i, k in enumerate(pools.sizes)],
         "tightness": float(tightness(bound, v, hi, paid)),
     }
 
@@ -323,11 +326,11 @@ def _means(clean: Losses, full: Losses, pooled: Losses, joint: Losses) -> dict[s
     terms = {"proxy risk": pooled, "reconstruction gap": np.abs(clean - full), "pool mismatch": np.abs(full - pooled)}
     clipped = joint - sum(terms.values())
     clipped = np.where(np.abs(clipped) > 1e-12, clipped, 0.0)  # rounding is not clipping
-    return {"model risk": float(clean.mean())} | {name: float(term.mean()) for name, term in terms.items()} | {"clipping": float(clipped.mean())}
+    return {name: float(term.mean()) for name, term in ({"model risk": clean} | terms | {"clipping": clipped}).items()}
 
 
 def _statements(
-    clean: Losses, full: Losses, pooled: Losses, joint: Losses, support: tuple[float, float], shares: dict, selection: float, upper: Upper
+    clean: Losses, full: Losses, pooled: Losses, joint: Losses, support: Support, shares: Shares, selection: float, upper: Upper
 ) -> dict[str, dict[str, Any]]:
     """One-sided limits at each statement's share of delta, two-sided for the signed gap; only what involves A pays selection."""
     (lo, hi), width, signed = support, support[1] - support[0], pooled - clean
@@ -372,9 +375,11 @@ def _summary(certificate: Certificate) -> str:
         f"  {'direct bound':<22}{c.direct:8.2f}   without any proxy",
         f"  {'price of explanation':<22}{c.price:8.2f}   at most, R(pooled proxy) - R(model)",
         f"  verdict: {'better than ' + c.verdict if c.verdict else 'vacuous: not shown to be better than uniform'}",
-        f"  With probability {percent:g} % over samples, model, SAE proxy and pooled proxy each lose at most {c.bound:.2f} bits per token on average.",
-        "  Each of these holds on its own: " + "; ".join(f"{' + '.join(names)} at delta {total:.3g}" for names, total in c.groups.values()),
+        f"  With probability {percent:g} % over samples, model, SAE proxy and pooled proxy lose at most {c.bound:.2f} bits each on average",
+        "  Statements and their delta, each on its own: "
+        + ", ".join(f"{' + '.join(names)} {total:.3g}" for names, total in c.groups.values()),
+        f"  All of them at once: {sum(total for _, total in c.groups.values()):.3g}",
     ]
     if c.checks["duplicates"]:
-        lines.append(f"  {c.checks['duplicates']} repeated sequences were let through (allow_duplicates=True): valid only if drawn with replacement.")
+        lines.append(f"  {c.checks['duplicates']} repeated sequences were let through: valid only if they were drawn with replacement")
     return "\n".join(lines)

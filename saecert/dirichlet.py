@@ -37,7 +37,7 @@ _LOG_LAM = (-40.0, 240.0)  # reaches from P = 1 down to m = 1e-100 times the lar
 
 Rows = Float[np.ndarray, " rows"]
 Values = Float[np.ndarray, "rows n"]
-Padded = Float[np.ndarray, "rows n+2"]
+Padded = Float[np.ndarray, "terms rows"]
 Column = Complex[np.ndarray, " rows"]
 
 
@@ -91,24 +91,21 @@ def quantile(z: Values, nats: Rows) -> Rows:
     return m
 
 
-def _blockwise(function: Callable[[Values, Rows], Rows], z: Values, column: Rows) -> Rows:
+def _blockwise(function: Callable[[Padded, Rows], Rows], z: Values, column: Rows) -> Rows:
+    """`function` on blocks of rows, laid out as (n + 2, rows) with the values 0 (E_0) and infinity (the pole) added."""
     size = max(1, BLOCK // z.shape[1])
     out = np.empty(len(z))
     for start in range(0, len(z), size):
         rows = slice(start, start + size)
-        out[rows] = function(_padded(z[rows]), column[rows])
+        count = len(z[rows])
+        out[rows] = function(np.concatenate([z[rows].T, np.zeros((1, count)), np.full((1, count), np.inf)]), column[rows])
     return out
-
-
-def _padded(z: Values) -> Padded:
-    """`z` with the columns 0 (the factor of E_0) and infinity (the pole at s = 0)."""
-    return np.concatenate([z, np.tile([0.0, np.inf], (len(z), 1))], axis=1)
 
 
 def _log_cdf_block(z: Padded, m: Rows) -> Rows:
     target = np.log(np.maximum(m, 1e-90))
     log_lam = _falling_root(lambda at: _saddle(z, at)[1:3], target, -target, tol=1e-7)
-    return _log_probability(_saddle(z, log_lam))
+    return np.minimum(_log_probability(_saddle(z, log_lam)), 0.0)
 
 
 def _quantile_block(z: Padded, nats: Rows) -> Rows:
@@ -119,12 +116,14 @@ def _quantile_block(z: Padded, nats: Rows) -> Rows:
         saddle = _saddle(z, log_lam)
         return _log_probability(saddle), saddle.slope_p
 
-    positive = (z[:, :-2] > 0).sum(axis=1)
+    positive = (z[:-2] > 0).sum(axis=0)
     rate = np.minimum(nats / positive, 300.0)
-    guess = np.log(np.sqrt(rate) + (positive + 1) * np.expm1(rate)) - np.log(z[:, :-2].mean(axis=1))
-    log_lam = _falling_root(approximate, -nats, guess, tol=1e-2)
-    log_lam = _falling_root(exact, -nats, log_lam, tol=1e-9)
-    return np.where(log_lam < _LOG_LAM[1] - 1, np.exp(_saddle(z, log_lam).log_m), 0.0)
+    guess = np.log(np.sqrt(rate) + (positive + 1) * np.expm1(rate)) - np.log(z[:-2].mean(axis=0))
+    # Laplace's approximation stays below 0.1 but may not reach 0, whatever lam: near P = 1 start from P = 1/2
+    log_lam = _falling_root(approximate, np.minimum(-nats, -np.log(2)), guess, tol=1e-2)
+    log_lam = _falling_root(exact, -nats, log_lam, tol=1e-9 * np.minimum(nats, 1.0))
+    m = np.exp(_saddle(z, log_lam).log_m)
+    return np.where(log_lam < _LOG_LAM[1] - 1, np.minimum(m, 1.0), 0.0)
 
 
 def _saddle(z: Padded, log_lam: Rows) -> _Saddle:
@@ -132,15 +131,15 @@ def _saddle(z: Padded, log_lam: Rows) -> _Saddle:
 
     The slope of ln m is exact; that of ln P leaves out the change of the integral, a few percent.
     """
-    u = 1 / (1 + np.exp(log_lam)[:, None] * z)  # 1 - t, accurate where t is close to 1
-    mean = u.mean(axis=1)
-    gamma = mean[:, None] - u
-    square = np.einsum("ij,ij->i", gamma, gamma)
-    gamma /= np.sqrt(square)[:, None]
+    u = 1 / (1 + np.exp(log_lam) * z)  # 1 - t, accurate where t is close to 1
+    mean = u.mean(axis=0)
+    gamma = mean - u
+    square = np.einsum("ij,ij->j", gamma, gamma)
+    gamma /= np.sqrt(square)
     log_m = np.log((1 - mean) / mean) - log_lam
-    log_peak = np.log(u[:, :-1]).sum(axis=1) - (z.shape[1] - 1) * np.log(mean)
+    log_peak = np.log(u[:-1]).sum(axis=0) - (len(z) - 1) * np.log(mean)
     log_width = np.log(mean) - 0.5 * np.log(2 * np.pi * square)
-    return _Saddle(gamma, log_m, -square / (z.shape[1] * mean * (1 - mean)), log_peak + log_width, -square / mean)
+    return _Saddle(gamma, log_m, -square / (len(z) * mean * (1 - mean)), log_peak + log_width, -square / mean)
 
 
 def _log_probability(saddle: _Saddle) -> Rows:
@@ -154,21 +153,21 @@ def _integral(gamma: Padded) -> Rows:
     Each point of the path is extrapolated from three earlier ones (those at negative tau are mirror images) by the
     quintic through values and slopes of ``ln(v / tau)``, so that one or two Newton steps finish it.
     """
-    start = 1j * STEP * np.einsum("ij,ij,ij->i", gamma, gamma, gamma) / 3
-    past: list[tuple[np.ndarray, np.ndarray]] = [(np.zeros_like(start), start)]
-    log_ratio, total = start, np.zeros(len(gamma))
+    start = 1j * STEP * np.einsum("ij,ij,ij->j", gamma, gamma, gamma) / 3
+    past = [(np.zeros_like(start), start)]
+    log_ratio, total = start, np.zeros(gamma.shape[1])
     for k in itertools.count(1):
         tau = k * STEP
         log_ratio, slope = _on_path(log_ratio, tau, gamma)
         v = tau * np.exp(log_ratio)
         total += tau * np.exp(-0.5 * tau**2) * v.real
         if np.all(tau * np.exp(-0.5 * tau**2) * np.abs(v) < 1e-17 * total):
-            return STEP * total
+            break
         past = past[-2:] if k > 1 else [(log_ratio.conj(), -slope.conj()), *past]
         past.append((log_ratio, slope))
         (y2, d2), (y1, d1), (y0, d0) = past
         log_ratio = 10 * y2 + 9 * y1 - 18 * y0 + 3 * d2 + 18 * d1 + 9 * d0
-    raise AssertionError("unreachable")
+    return STEP * total
 
 
 def _on_path(log_ratio: Column, tau: float, gamma: Padded) -> tuple[Column, Column]:
@@ -176,29 +175,31 @@ def _on_path(log_ratio: Column, tau: float, gamma: Padded) -> tuple[Column, Colu
 
     In ln v, because v grows like a power where few gamma_j count.
     """
-    u = np.empty(gamma.shape, complex)
     for _ in range(50):
         v = tau * np.exp(log_ratio)
-        u.real = 1 - v.imag[:, None] * gamma
-        u.imag = v.real[:, None] * gamma
-        weighted = gamma / (u.real**2 + u.imag**2)
-        log_slope = 1j * v * weighted.sum(axis=1) + np.abs(v) ** 2 * np.einsum("ij,ij->i", weighted, gamma)
-        change = (0.5 * tau**2 - np.log(_product(u))) / log_slope
+        real, imag = 1 - v.imag * gamma, v.real * gamma
+        weighted = gamma / (real * real + imag * imag)
+        log_slope = 1j * v * weighted.sum(axis=0) + np.abs(v) ** 2 * np.einsum("ij,ij->j", weighted, gamma)
+        change = (0.5 * tau**2 - np.log(_product(real, imag))) / log_slope
         log_ratio = log_ratio + change
         if np.all(np.abs(change) < 1e-7):  # quadratic convergence: the step just taken left 1e-14
             return log_ratio, STEP * (tau / log_slope - 1 / tau)
     raise ArithmeticError("the path of steepest descent was lost; please report these values as a bug")
 
 
-def _product(u: Complex[np.ndarray, "rows n+2"]) -> Column:
-    """Product along the last axis, halving: twice as fast as a running product and more accurate."""
-    while u.shape[1] > 1:
-        half = u.shape[1] // 2
-        u = np.concatenate([u[:, :half] * u[:, half : 2 * half], u[:, 2 * half :]], axis=1)
-    return u[:, 0]
+def _product(real: Padded, imag: Padded) -> Column:
+    """Product of ``real + i imag`` along the first axis, folding halves together: fast, and few roundings in a row."""
+    folded = np.empty(real.shape, complex)
+    folded.real, folded.imag = real, imag
+    count = len(folded)
+    while count > 1:
+        half = count // 2
+        np.multiply(folded[:half], folded[count - half : count], out=folded[:half])
+        count -= half
+    return folded[0]
 
 
-def _falling_root(f: Callable[[Rows], tuple[Rows, Rows]], target: Rows, x: Rows, tol: float) -> Rows:
+def _falling_root(f: Callable[[Rows], tuple[Rows, Rows]], target: Rows, x: Rows, tol: float | Rows) -> Rows:
     """Where the falling function `f` (value, slope) equals `target`: secant steps, bisection where they leave the bracket.
 
     The last step of a row, shorter than `tol`, is taken without another look.
@@ -218,5 +219,5 @@ def _falling_root(f: Callable[[Rows], tuple[Rows, Rows]], target: Rows, x: Rows,
             break
         value = f(x)[0]
         falls = (value - before) * step < 0
-        slope = np.where(falls, (value - before) / np.where(falls, step, 1.0), slope)
+        slope = np.where(falls, (value - before) / np.where(falls, step, 1.0), -1e-30)  # flat: bisect
     return x

@@ -241,8 +241,8 @@ def _with_references(losses: SequenceLosses, subject: Subject, corpus: Corpus, d
     for name, probability in fitted.probabilities(corpus.tokens).items():
         loss[name] = np.stack([smoothed_bits(probability, alpha, subject.d_vocab).mean(axis=1) for alpha in losses.alphas])
         raw[name] = smoothed_bits(probability, 0.0, subject.d_vocab).mean(axis=1)
-        low, high = limits[name]
-        support[name] = tuple(tuple(float(smoothed_bits(np.float64(q), alpha, subject.d_vocab)) for q in (high, low)) for alpha in losses.alphas)
+        ends = np.array(limits[name])[::-1]  # the largest probability has the smallest loss
+        support[name] = tuple(tuple(smoothed_bits(ends, alpha, subject.d_vocab).tolist()) for alpha in losses.alphas)
     facts = {"references": f"fitted on {fitted.n_tokens} tokens of the {'train' if shipped else 'discovery'} split", "l0": found.l0, "explained_variance": 1 - found.fvu, "silent": found.silent}
     return replace(losses, loss=loss, raw=raw, reference_support=support, provenance={**losses.provenance, **facts})
 

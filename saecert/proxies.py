@@ -9,7 +9,7 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt64
 from sae_lens import SAE
 from torch import Tensor
 
@@ -22,7 +22,7 @@ class Site:
     """Native activations."""
     sae: SAE
     """The SAE at this hook point."""
-    ids: Int[np.ndarray, "batch"]
+    ids: UInt64[np.ndarray, "batch"]
     """Hash of each sequence: keys the randomness of random proxies, so that losses do not depend on batching."""
 
     @cached_property
@@ -77,6 +77,16 @@ def mean_ablation(mean: Float[Tensor, "d_in"]) -> Proxy:
 def zero_ablation() -> Proxy:
     """Every activation replaced by zero: a dense control."""
     return Proxy("zero", lambda site: torch.zeros_like(site.acts))
+
+
+def pca(mean: Float[Tensor, "d_in"], components: Float[Tensor, "k d_in"]) -> Proxy:
+    """Projection onto the mean and `k` orthonormal directions: what as many dense components would keep."""
+
+    def project(site: Site) -> Tensor:
+        centre, directions = mean.to(site.acts), components.to(site.acts)
+        return (site.acts - centre) @ directions.T @ directions + centre
+
+    return Proxy(f"pca_{len(components)}", project, _digest(torch.cat([mean[None], components]).double().numpy()))
 
 
 def _digest(array: np.ndarray) -> str:

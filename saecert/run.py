@@ -153,12 +153,15 @@ def _chosen(settings: dict[str, str], defaults: dict[str, Any]) -> dict[str, Any
 def execute(notebook: NotebookNode, parameters: Mapping[str, Any], target: Path, folder: Path = NOTEBOOKS) -> None:
     """Run `notebook` in `folder` and write it to `target`; a rerun gives the same bytes, a failure leaves `target` alone."""
     failed = target.with_suffix(".failed.ipynb")
-    bar = {"desc": target.stem, "leave": False, "disable": None if sys.stderr.isatty() else True}
+    quiet = ["--IPKernelApp.log_level=50"]  # the kernel's remarks on its transport are not about the notebook
+    bar = {"desc": target.stem, "leave": False, "disable": not sys.stderr.isatty()}
     notebook.metadata = NotebookNode(kernelspec=NotebookNode(_KERNEL))
     with atomic_path(target) as partial:
         nbformat.write(notebook, partial)
         try:
-            papermill.execute_notebook(partial, partial, dict(parameters), kernel_name="python3", cwd=folder, progress_bar=bar)
+            papermill.execute_notebook(
+                partial, partial, dict(parameters), kernel_name="python3", cwd=folder, progress_bar=bar, extra_arguments=quiet
+            )
         except PapermillExecutionError as error:
             partial.replace(failed)
             raise RunError(f"cell [{error.exec_count}] {error.ename}: {error.evalue.strip()[:300]} (see {failed})") from None

@@ -110,7 +110,7 @@ def in_sample_pool(sample: SequenceLosses, prior: str, alpha: float) -> PoolChoi
     With all of them kept the pooled proxy *is* the full one on the sample, so its losses are those of "full" and
     the sample mismatch is zero. Only the losses of "clean" and "full" and the activity are needed.
     """
-    inside = sample.activity().any(axis=0)
+    inside = np.unpackbits(np.bitwise_or.reduce(sample.active, axis=0), count=sample.d_sae).astype(bool)
     size = int(inside.sum())
     if prior == "uniform":
         nats = uniform_prior_nats(size, sample.d_sae)

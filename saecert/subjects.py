@@ -14,6 +14,7 @@ import torch
 from sae_lens import SAE
 from transformer_lens.model_bridge import TransformerBridge
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers.utils import logging
 
 EMBEDDED = Path(__file__).parent / "embedded"
 SHIPPED = {"docstring-6l": EMBEDDED / "docstring-6l"}
@@ -144,7 +145,9 @@ def load_subject(
     """
     folder = _model_folder(model)
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    bridge = TransformerBridge.boot_transformers(str(folder), device=device, dtype=dtype, tokenizer=tokenizer)
+    logging.disable_progress_bar()  # transformers draws one over the weights of every load, into notebook outputs too
+    # the bridge adds a BOS token to the tokenizer it is given: give it one of its own
+    bridge = TransformerBridge.boot_transformers(str(folder), device=device, dtype=dtype, tokenizer=AutoTokenizer.from_pretrained(folder))
     bridge.original_model.eval().requires_grad_(False)
     saes = _load_saes(folder / "saes/*" if sae is None else sae, bridge.cfg.n_layers, str(device), dtype)
     card = folder / "card.json"

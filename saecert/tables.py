@@ -57,7 +57,7 @@ def statements_table(certificates: Certificates) -> pd.DataFrame:
 
 def curve_table(certificates: Certificates) -> pd.DataFrame:
     """One row per certificate and pool size: the terms and the bound, jointly true over the sizes of one certificate."""
-    return pd.DataFrame([{"label": label, "n_seq": c.n_seq, "alpha": c.alpha} | row for label, c in _labelled(certificates) for row in c.curve])
+    return pd.DataFrame([identify(c, label) | row for label, c in _labelled(certificates) for row in c.curve])
 
 
 def identify(certificate: Certificate, label: str = "") -> dict[str, Any]:
@@ -65,7 +65,8 @@ def identify(certificate: Certificate, label: str = "") -> dict[str, Any]:
     c = certificate
     hook = c.provenance.get("hook_name", "")
     method = c.method if c.prior is None else f"{c.method} ({c.prior})"
-    return {"label": label or method, "hook_name": hook, "method": method, "inequality": c.inequality, "alpha": c.alpha, "n_seq": c.n_seq, "k": c.k}
+    settings = {"method": method, "inequality": c.inequality, "alpha": c.alpha, "n_seq": c.n_seq, "k": c.k}
+    return {"label": label or method, "hook_name": hook} | settings
 
 
 def rounded(frame: pd.DataFrame, significant: Iterable[str] = ("tightness", "delta", "nats", "selection nats", "alpha")) -> pd.DataFrame:

@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 MAX_LIBRARY_LINES, MAX_NOTEBOOK_LINES, CELLS = 2500, 100, range(10, 17)
 _SILENT = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER, tokenize.ENCODING}
 _EXTERNAL = re.compile(r"^\s*(https?:)?//", re.IGNORECASE)
-_FETCHED = {"script": "src", "img": "src", "iframe": "src", "source": "src", "video": "src", "audio": "src", "embed": "src", "object": "data"}
+_FETCHING = {"script", "img", "iframe", "source", "video", "audio", "embed"}
 _CSS_FETCH = re.compile(r"(?:url\(|@import)\s*[\"']?\s*(?:https?:)?//[^\s\"')]+", re.IGNORECASE)
 
 
@@ -75,7 +75,8 @@ def check_notebook(source: Path) -> list[str]:
     if not executed.exists():
         return ["no .ipynb beside the .py; `make notebooks` makes it"]
     notebook = nbformat.read(executed, as_version=4)
-    pairing = [] if _pairable(jupytext.read(source, fmt="py:percent")) == _pairable(notebook) else ["differs from its .py; run `make notebooks`"]
+    paired = _pairable(jupytext.read(source, fmt="py:percent")) == _pairable(notebook)
+    pairing = [] if paired else ["differs from its .py; run `make notebooks`"]
     return pairing + _shape(notebook) + _outputs(notebook)
 
 
@@ -121,7 +122,8 @@ class _Fetches(HTMLParser):
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
         """Note the tag if it fetches."""
         values = {key: value or "" for key, value in attributes}
-        target = values.get("href", "") if tag == "link" and values.get("rel") != "canonical" else values.get(_FETCHED.get(tag, ""), "")
+        followed = tag == "link" and values.get("rel") != "canonical"
+        target = values.get("href", "") if followed else values.get("src", "") if tag in _FETCHING else ""
         if _EXTERNAL.match(target):
             self.found.append(f"<{tag}> {target}")
 
@@ -144,7 +146,7 @@ def main(arguments: list[str]) -> int:
         complaints, good = check_offline(Path(arguments[1])), "the book needs no network"
     elif arguments == ["lint"]:
         complaints = check_library() + check_notebooks()
-        good = f"library: {sum(library_lines().values())} of {MAX_LIBRARY_LINES} source lines; {len(notebook_sources())} notebooks paired and in shape"
+        good = f"library: {sum(library_lines().values())} of {MAX_LIBRARY_LINES} source lines; {len(notebook_sources())} notebooks in order"
     else:
         raise SystemExit(__doc__)
     print("\n".join(complaints) or good)

@@ -105,3 +105,9 @@ def corpora(subject):
     """Discovery and certification splits of generated text."""
     texts = make_texts(120)
     return {split: load_corpus(texts, subject, split=split, n_ctx=N_CTX) for split in ("discovery", "certification")}
+
+
+@pytest.fixture(scope="session")
+def shipped():
+    """The subject that comes with the package."""
+    return load_subject("docstring-6l")

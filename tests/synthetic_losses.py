@@ -55,6 +55,9 @@ def _draw(rng: np.random.Generator, n_seq: int) -> SequenceLosses:
     clean = rng.uniform(3, 5, n_seq)
     full = clean + rng.uniform(-0.02, 0.1, n_seq)
     pools = {8: full + rng.uniform(-0.01, 0.09, n_seq), 4: full + rng.uniform(0, 1, n_seq)}
-    references = {"bigram": (clean + rng.uniform(0, 3, n_seq), (2.0, 11.0)), "unigram": (clean + 5 + rng.uniform(0, 1, n_seq), (3.0, 12.5))}
+    references = {
+        "bigram": (clean + rng.uniform(0, 1.4, n_seq), (2.0, 11.0)),
+        "unigram": (clean + 5 + rng.uniform(0, 1, n_seq), (3.0, 12.5)),
+    }
     active = rng.random((n_seq, 16)) < np.linspace(0.001, 0.5, 16)
     return make_losses(clean, full, pools, references=references, active=active)

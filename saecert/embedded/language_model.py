@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from tqdm.auto import tqdm
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from saecert.corpora import windows
 from saecert.docstrings import docstring_documents, split_of
 from saecert.storage import atomic_path
 
@@ -34,22 +34,10 @@ def train_tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:
     )
 
 
-def train_texts(split: str = "train") -> list[str]:
+def split_texts(split: str) -> list[str]:
     """Documents of one split of the docstring corpus, in the order of their names."""
     documents = docstring_documents()
     return [documents[key] for key in sorted(documents) if split_of(key) == split]
-
-
-def windows(tokenizer: PreTrainedTokenizerFast, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Every window of every text: tokens (n, n_ctx) int16 with BOS first and right padding, and lengths (n,)."""
-    body = N_CTX - 1
-    encoded = tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
-    pieces = [ids[i : i + body] for ids in encoded for i in range(0, len(ids), body)]
-    tokens = np.full((len(pieces), N_CTX), tokenizer.pad_token_id, dtype=np.int16)
-    tokens[:, 0] = tokenizer.bos_token_id
-    for row, piece in zip(tokens, pieces, strict=True):
-        row[1 : 1 + len(piece)] = piece
-    return tokens, np.array([1 + len(piece) for piece in pieces])
 
 
 def batches(lengths: np.ndarray, epoch: int) -> list[np.ndarray]:
@@ -101,10 +89,10 @@ def train(work: Path, n_tokens: int = N_TOKENS) -> None:
     out = work / "model"
     if (out / "trained.json").exists():
         return
-    tokenizer = train_tokenizer(train_texts())
+    tokenizer = train_tokenizer(split_texts("train"))
     tokenizer.save_pretrained(out)
-    tokens, lengths = windows(tokenizer, train_texts())
-    held_out = windows(tokenizer, train_texts("validation")[:600])
+    tokens, lengths = windows(split_texts("train"), tokenizer, n_ctx=N_CTX)
+    held_out = windows(split_texts("validation")[:600], tokenizer, n_ctx=N_CTX)
     model, state = new_model(tokenizer), {"epoch": 0, "batch": 0, "step": 0, "seen": 0}
     groups = [{"params": [p for p in model.parameters() if p.ndim > 1], "weight_decay": 0.1}, {"params": [p for p in model.parameters() if p.ndim == 1], "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=PEAK_LR, betas=(0.9, 0.95))
@@ -155,7 +143,3 @@ def validation_bits(model: LlamaForCausalLM, tokens: np.ndarray, lengths: np.nda
         total += batch_loss(model, tokens[i : i + BATCH], part).item() * float((part - 1).sum())
     return total / float((lengths - 1).sum()) / math.log(2)
 
-
-if __name__ == "__main__":
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-    train(Path(os.environ["SAECERT_WORK"]))

@@ -1,0 +1,158 @@
+"""Rebuild `docstring-6l` from nothing: tokenizer, language model, SAEs, model card. Resumable at every stage."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from saecert.corpora import Corpus, load_corpus, train_windows
+from saecert.docstrings import SPLITS, docstring_documents, package_versions
+from saecert.embedded import autoencoders, language_model
+from saecert.forward import native_acts
+from saecert.losses import collect
+from saecert.pools import survey
+from saecert.proxies import pca
+from saecert.references import fit_references
+from saecert.subjects import Subject, load_subject
+
+N_COMPONENTS = autoencoders.K
+N_CHECK, N_LOSSES, N_SILENT = 200, 500, 100_000
+
+
+def main(work: str | Path) -> Path:
+    """Train everything in `work` and return the finished subject's folder, ``work/docstring-6l``."""
+    work = Path(work)
+    out = work / "docstring-6l"
+    language_model.train(work)
+    shutil.copytree(work / "model", out, dirs_exist_ok=True, ignore=shutil.ignore_patterns("trained.json"))
+    autoencoders.train_all(work, out)
+    (out / "card.json").unlink(missing_ok=True)  # an old card would refuse the new corpus
+    card = write_card(load_subject(out), json.loads((work / "model/trained.json").read_text()))
+    (out / "card.json").write_text(json.dumps(card, indent=1) + "\n")
+    (out / "README.md").write_text(card_text(card))
+    return out
+
+
+def write_card(subject: Subject, trained: dict[str, Any]) -> dict[str, Any]:
+    """Everything there is to know about the subject, measured on the files as loaded."""
+    discovery = load_corpus("docstrings", subject, split="discovery")
+    tokens, lengths = train_windows(subject)
+    return {
+        "name": "docstring-6l",
+        "corpus": {
+            "source": "docstrings of installed packages, read from source, near-duplicates removed",
+            "packages": package_versions(),
+            "documents": len(docstring_documents()),
+            "split_percent": SPLITS,
+            "text_hash": discovery.text_hash,
+            "train_tokens": int((lengths - 1).sum()),
+            "sequences": {split: len(load_corpus("docstrings", subject, split=split)) for split in ("discovery", "certification")},
+        },
+        "training": {
+            "tokens_seen": trained["seen"],
+            "steps": trained["step"],
+            "validation_bits": trained["validation_bits"],
+            "sae_tokens": autoencoders.N_SAMPLES,
+        },
+        "parameters": sum(p.numel() for p in subject.model.original_model.parameters()),
+        "discovery": model_figures(subject, discovery),
+        "saes": {hook: sae_figures(subject, discovery, hook) for hook in subject.hook_names},
+        f"first_{N_CHECK}": check_figures(subject, discovery.take(N_CHECK)),
+    }
+
+
+def model_figures(subject: Subject, corpus: Corpus) -> dict[str, float]:
+    """Raw bits per token of the model and of the references fitted on train, over `corpus`."""
+    tokens, lengths = train_windows(subject)
+    reference = fit_references(tokens, subject.d_vocab, lengths).probabilities(corpus.tokens)
+    losses = collect(subject, corpus, subject.hook_names[-1], controls=False)
+    bits = {name: float(-np.log2(probability).mean()) for name, probability in reference.items()}
+    return {"sequences": len(corpus), "model": float(losses.raw["clean"].mean()), **bits}
+
+
+def sae_figures(subject: Subject, discovery: Corpus, hook_name: str) -> dict[str, float]:
+    """Quality of one SAE on discovery text without BOS, with PCA of as many components as it has active latents beside it."""
+    found = survey(subject, discovery, hook_name)
+    counted = survey(subject, discovery.take(-(-N_SILENT // (discovery.n_ctx - 1))), hook_name)
+    mean, components = principal_components(subject, discovery, hook_name)
+    losses = collect(subject, discovery.take(N_LOSSES), hook_name, controls=False, extra=[pca(mean, components)])
+    increase = {name: float((losses.raw[name] - losses.raw["clean"]).mean()) for name in ("full", f"pca_{len(components)}")}
+    return {
+        "fvu": found.fvu,
+        "pca_fvu": pca_fvu(subject, discovery.take(N_LOSSES), hook_name, mean, components),
+        "l0": found.l0,
+        "silent": counted.silent,
+        "ce_increase": increase["full"],
+        "pca_ce_increase": increase[f"pca_{len(components)}"],
+    }
+
+
+@torch.no_grad()
+def principal_components(subject: Subject, corpus: Corpus, hook_name: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and leading principal directions of the activations on the first 500 sequences, BOS left out."""
+    acts = _acts(subject, corpus.take(N_LOSSES), hook_name)
+    mean = acts.mean(dim=0)
+    return mean, torch.linalg.eigh((acts - mean).T @ (acts - mean)).eigenvectors.T.flip(0)[:N_COMPONENTS].contiguous()
+
+
+@torch.no_grad()
+def pca_fvu(subject: Subject, corpus: Corpus, hook_name: str, mean: torch.Tensor, components: torch.Tensor) -> float:
+    """Fraction of variance that the projection leaves, in sample: PCA at its best."""
+    centred = _acts(subject, corpus, hook_name) - mean
+    return float((centred - centred @ components.T @ components).square().sum() / centred.square().sum())
+
+
+def _acts(subject: Subject, corpus: Corpus, hook_name: str) -> torch.Tensor:
+    batches = torch.from_numpy(corpus.tokens.astype(np.int64)).split(32)
+    return torch.cat([native_acts(subject.model, tokens, hook_name)[:, 1:].flatten(0, 1) for tokens in batches])
+
+
+def check_figures(subject: Subject, corpus: Corpus) -> dict[str, Any]:
+    """The figures that a test recomputes, on a few sequences."""
+    losses = {hook: collect(subject, corpus, hook, controls=False) for hook in subject.hook_names}
+    found = {hook: survey(subject, corpus, hook) for hook in subject.hook_names}
+    first = losses[subject.hook_names[0]]
+    return {
+        "model": float(first.raw["clean"].mean()),
+        "ce_increase": {hook: float((record.raw["full"] - record.raw["clean"]).mean()) for hook, record in losses.items()},
+        "fvu": {hook: one.fvu for hook, one in found.items()},
+        "l0": {hook: one.l0 for hook, one in found.items()},
+    }
+
+
+def card_text(card: dict[str, Any]) -> str:
+    """The model card for people, in Markdown."""
+    bits, corpus, training = card["discovery"], card["corpus"], card["training"]
+    rows = [
+        f"| {hook} | {s['fvu']:.3f} | {s['pca_fvu']:.3f} | {s['l0']:.1f} | {100 * s['silent']:.1f} % | {s['ce_increase']:.3f} | {s['pca_ce_increase']:.3f} |"
+        for hook, s in card["saes"].items()
+    ]
+    packages = ", ".join(f"{name} {version}" for name, version in corpus["packages"].items())
+    return "\n".join(
+        [
+            "# docstring-6l",
+            "",
+            f"A {card['parameters'] / 1e6:.1f}M-parameter, six-layer Llama-architecture language model of technical English, with a sparse",
+            "autoencoder at every residual stream, trained from nothing by `python -m saecert train`. Weights are float16, loaded as float32.",
+            "",
+            f"**Text.** {corpus['documents']:,} docstrings of {packages}; near-duplicates removed before splitting by a hash of the",
+            f"name. Trained on {corpus['train_tokens'] / 1e6:.1f}M tokens, {training['tokens_seen'] / 1e6:.1f}M seen (SAEs: {training['sae_tokens'] / 1e6:.1f}M).",
+            "",
+            f"**Model**, raw bits per token on {bits['sequences']:,} discovery sequences: {bits['model']:.2f}; bigram {bits['bigram']:.2f},",
+            f"unigram {bits['unigram']:.2f}, uniform {bits['uniform']:.2f}.",
+            "",
+            f"**SAEs**, discovery text without BOS, PCA with {N_COMPONENTS} components beside each figure; silent on {N_SILENT:,} tokens.",
+            "",
+            "| hook point | FVU | PCA | L0 | silent | CE increase (bits) | PCA |",
+            "|---|---|---|---|---|---|---|",
+            *rows,
+            "",
+            "Not for use as a language model: it exists so that every page of the book runs on real activations, offline, in minutes.",
+            "",
+        ]
+    )

@@ -1,0 +1,48 @@
+import numpy as np
+import pandas as pd
+import pytest
+from synthetic_losses import random_losses
+
+from saecert.certificate import certify
+from saecert.tables import certificates_table, curve_table, ladder_table, rounded, statements_table, terms_table
+
+MEASURED = ["proxy risk", "reconstruction gap", "pool mismatch"]
+
+
+def test_terms_stack_up_to_the_bound():
+    certificates = {"T1": certify(random_losses(400)), "T3": certify(random_losses(400), method="in_sample")}
+    frame = terms_table(certificates)
+    assert frame["term"].tolist()[:5] == [*MEASURED, "complexity: sampling", "complexity: selection"]
+    totals = frame.groupby("label")["bits"].sum()
+    assert totals.to_dict() == pytest.approx({label: certificate.bound for label, certificate in certificates.items()})
+    assert set(frame["method"]) == {"fixed", "in_sample (product)"}
+
+
+def test_one_row_per_certificate():
+    certificates = [certify(random_losses(3), inequality="hoeffding"), certify(random_losses(400))]
+    frame = certificates_table(certificates)
+    assert frame["n_seq"].tolist() == [3, 400]
+    assert frame["verdict"].tolist() == ["vacuous", "bigram"]
+    assert frame["label"].tolist() == ["fixed", "fixed"]
+    np.testing.assert_allclose(frame[[*MEASURED, "clipping", "complexity"]].sum(axis=1), frame["bound"])
+    assert len(certificates_table(certificates[0])) == 1
+
+
+def test_ladder_statements_and_curve():
+    certificate = certify(random_losses(400), method="nested")
+    ladder = ladder_table(certificate)
+    assert ladder["through"].value_counts().to_dict() == {"proxy": 3, "direct": 3}
+    assert ladder["claimed"].dtype == bool
+    statements = statements_table(certificate).set_index("statement")
+    assert statements.loc["bound", "upper"] == certificate.bound
+    assert curve_table(certificate)["k"].tolist() == [4, 8, 16]
+
+
+def test_rounding_for_print():
+    frame = pd.DataFrame({"bits": [1.23456, -0.001], "tightness": [1.23456, 0.00123456], "k": [1, 2], "verdict": ["a", "b"]})
+    printed = rounded(frame)
+    assert printed["bits"].tolist() == [1.23, 0.0]
+    assert not np.signbit(printed["bits"][1])
+    assert printed["tightness"].tolist() == [1.23, 0.00123]
+    assert printed["k"].tolist() == [1, 2]
+    assert frame["bits"][0] == 1.23456
