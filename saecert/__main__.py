@@ -27,7 +27,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--out", metavar="DIR", help="where executed notebooks go (runs/<subject>)")
     run.set_defaults(command=_run)
     train = commands.add_parser("train", help="rebuild the embedded language model and its SAEs from nothing")
-    train.add_argument("--work", metavar="DIR", help="where checkpoints go; an interrupted training resumes there")
+    train.add_argument("--work", metavar="DIR", default="runs/training", help="where it works, and resumes if interrupted (%(default)s)")
     train.set_defaults(command=_train)
     return parser
 
@@ -59,7 +59,7 @@ def _pair(text: str) -> tuple[str, str]:
 def _train(options: argparse.Namespace) -> int:
     from saecert.embedded.train import main as train
 
-    train(options.work)
+    print(f"written to {train(options.work)}")
     return 0
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from saecert.bounds import INEQUALITIES, tightness
-from saecert.ladder import climb, rungs
+from saecert.ladder import climb, rungs, uppers
 from saecert.records import SequenceLosses, smoothed_support
 from saecert.spending import PoolChoice, choose_pools, split_delta
 from saecert.storage import atomic_path
@@ -318,7 +318,7 @@ def _numbers(sample: SequenceLosses, pools: PoolChoice, alpha: float, support: S
         "ladder": climb(v, ladder, lo, hi, nats["ladder"] + pools.nats, upper),
         "direct_ladder": climb(clean, ladder, lo, hi, nats["direct_ladder"], upper),
         "curve": [{"k": k, "bound": float(bounds[i])} | _means(clean, full, pools.losses[i], joint[i]) for i, k in enumerate(pools.sizes)],
-        "tightness": float(tightness(bound, v, hi, paid)),
+        "tightness": float(tightness(bounds[best], v, hi, paid)),
     }
 
 
@@ -345,19 +345,16 @@ def _statements(
         "ladder": (None, lo, hi, selection),
         "direct_ladder": (None, lo, hi, 0.0),
     }
+    nats = {name: math.log(1 / shares[name][0]) + extra for name, (*_, extra) in table.items()}
+    stated = {name: (x, low, high, nats[name]) for name, (x, low, high, _) in table.items() if x is not None}
+    *limits, below = uppers([*stated.values(), (-signed, -width, width, nats["signed_gap"])], upper)
     rows = {}
-    for name, (x, low, high, extra) in table.items():
-        share, group = shares[name]
-        nats = math.log(1 / share) + extra
-        rows[name] = {
-            "quantity": QUANTITIES[name],
-            "mean": None if x is None else float(x.mean()),
-            "lower": -float(upper(-x, -high, -low, nats)) if name == "signed_gap" else None,
-            "upper": None if x is None else float(upper(x, low, high, nats)),
-            "delta": share,
-            "nats": nats,
-            "group": group,
-        }
+    for name in table:
+        mean, limit = (float(stated[name][0].mean()), limits.pop(0)) if name in stated else (None, None)
+        lower = -below if name == "signed_gap" else None
+        (share, group), quantity = shares[name], QUANTITIES[name]
+        row = {"quantity": quantity, "mean": mean, "lower": lower, "upper": limit}
+        rows[name] = row | {"delta": share, "nats": nats[name], "group": group}
     return rows
 
 

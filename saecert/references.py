@@ -1,4 +1,4 @@
-"""Reference predictors that a certificate is measured against: uniform, unigram, bigram."""
+"""Reference predictors that a certificate is measured against: unigram and bigram (the uniform one needs no fitting)."""
 
 from __future__ import annotations
 
@@ -33,8 +33,7 @@ class References:
         context, target = tokens[:, :-1], tokens[:, 1:]
         unigram = self.unigram[target]
         seen = np.asarray(self.discounted[context.ravel(), target.ravel()]).reshape(target.shape)
-        uniform = np.full(target.shape, 1 / len(self.unigram))
-        return {"uniform": uniform, "unigram": unigram, "bigram": seen + self.backoff[context] * unigram}
+        return {"unigram": unigram, "bigram": seen + self.backoff[context] * unigram}
 
     def limits(self) -> dict[str, tuple[float, float]]:
         """Smallest and largest probability each predictor can give to any token after any token."""
@@ -42,8 +41,7 @@ class References:
         rows = np.repeat(np.arange(len(self.backoff)), np.diff(self.discounted.indptr))
         pairs = self.discounted.data + self.backoff[rows] * self.unigram[self.discounted.indices]
         top = max(float(pairs.max(initial=0.0)), float(self.backoff.max()) * high)
-        uniform = 1 / len(self.unigram)
-        return {"uniform": (uniform, uniform), "unigram": (low, high), "bigram": (float(self.backoff.min()) * low, min(1.0, top))}
+        return {"unigram": (low, high), "bigram": (float(self.backoff.min()) * low, min(1.0, top))}
 
 
 def fit_references(tokens: Int[np.ndarray, "n_seq n_ctx"], d_vocab: int, lengths: Int[np.ndarray, "n_seq"] | None = None) -> References:

@@ -9,8 +9,8 @@ from scipy.special import betaln
 from scipy.stats import binom
 from synthetic_losses import HI, LO, N_VOCAB, make_losses, random_losses
 
-from saecert.bounds import INEQUALITIES, dirichlet_upper
-from saecert.certificate import Certificate, certify, joint_loss
+from saecert.bounds import INEQUALITIES, clopper_pearson_upper, dirichlet_upper, misses
+from saecert.certificate import Certificate, _sample, certify, joint_loss
 from saecert.ladder import Rung, climb
 from saecert.published import published_bound
 from saecert.records import Discovery
@@ -19,9 +19,9 @@ from saecert.spending import choose_pools, product_prior_nats, split_delta, unif
 DELTA = 0.05
 
 
-def misses_too_often(misses: np.ndarray, delta: float = DELTA) -> bool:
-    """Whether so many misses would be a one-in-ten-thousand event at miscoverage `delta`."""
-    return misses.sum() > binom.ppf(1 - 1e-4, len(misses), delta)
+def misses_too_often(missed: np.ndarray) -> bool:
+    """Whether so many misses would be a one-in-ten-thousand event at miscoverage DELTA."""
+    return missed.sum() > binom.ppf(1 - 1e-4, len(missed), DELTA)
 
 
 # The four terms
@@ -38,6 +38,10 @@ def test_four_terms_worked_by_hand():
     assert certificate.means["model risk"] == 3.5
     assert certificate.direct == pytest.approx(3.5 + width)
     assert certificate.price == pytest.approx(2.5 / 4 + 2 * width)
+    third = (HI - LO) * math.sqrt(math.log(60) / 80)  # the three terms share delta
+    for name, mean in (("proxy", 16.5 / 4), ("gap", 0.5), ("mismatch", 2.5 / 4)):
+        row = certificate.statements[name]
+        assert (row["mean"], row["lower"], row["upper"]) == (pytest.approx(mean), None, pytest.approx(mean + third))
     signed = certificate.statements["signed_gap"]
     width_two_sided = 2 * (HI - LO) * math.sqrt(math.log(40) / 80)
     assert (signed["lower"], signed["upper"]) == pytest.approx((2.5 / 4 - width_two_sided, 2.5 / 4 + width_two_sided))
@@ -70,7 +74,13 @@ def test_every_method_and_inequality_adds_up(inequality, settings):
     assert certificate.complexity["selection"] >= 0
     assert certificate.bound == certificate.statements["bound"]["upper"] <= HI
     assert certificate.bound > certificate.means["model risk"]
-    assert certificate.statements["gap"]["nats"] == pytest.approx(math.log(60))  # the gap does not involve A
+    for name, row in certificate.statements.items():  # what does not involve A does not pay for having chosen it
+        paid = 0 if name in ("gap", "direct", "direct_ladder") else certificate.selection_nats
+        sides = 2 if name == "signed_gap" else 1
+        assert row["nats"] == pytest.approx(math.log(sides / row["delta"]) + paid)
+    # beating the uniform predictor is the bound itself, shifted
+    assert certificate.ladder[0]["upper"] == pytest.approx(certificate.bound - 12, abs=1e-4)
+    assert certificate.direct_ladder[0]["upper"] == pytest.approx(certificate.direct - 12, abs=1e-4)
 
 
 # Pool rules and their cost
@@ -82,6 +92,8 @@ def test_fixed_pool_is_the_smallest_within_tolerance_on_discovery():
     seen = losses.discovery.losses
     for bits, k in ((1.0, 4), (0.1, 8)):
         assert np.abs(seen.at("full", 0.5) - seen.at(f"pool_{k}", 0.5)).mean() < bits
+    sample = dataclasses.replace(losses, loss=losses.loss | {"pool_4": losses.loss["full"]})
+    assert certify(sample).k == 8  # what the certification sample says does not matter
     given = certify(losses, pool=4)
     assert (given.k, given.pool, given.tolerance, given.selection_nats) == (4, 4, None, 0.0)
     assert "states that it was fixed beforehand" in given.pool_rule
@@ -148,65 +160,67 @@ def three_atoms(rng: np.random.Generator, *shape: int):
     return tuple(np.array(values)[atom] for values in ([LO, LO, HI], [LO, LO, HI], [LO, HI, HI]))
 
 
+def missed(x: np.ndarray, delta: float, truth: float, nats: float = 0.0) -> np.ndarray:
+    """Whether the default bound at `delta` and `nats` more lies below `truth`, row by row."""
+    return misses("dirichlet", x, LO, HI, math.log(1 / delta) + nats, truth)
+
+
 def test_fixed_pool_covers_and_five_times_delta_is_caught():
-    draws, n = 2000, 100
     truth = LO + 0.12 * (HI - LO)
-    clean, full, pooled = three_atoms(np.random.default_rng(1), draws, n)
+    clean, full, pooled = three_atoms(np.random.default_rng(1), 2000, 100)
     joint = joint_loss(clean, full, pooled, HI)
-    uppers = dirichlet_upper(joint, LO, HI, math.log(1 / DELTA))
-    assert not misses_too_often(uppers < truth)
-    assert misses_too_often(dirichlet_upper(joint, LO, HI, math.log(1 / (5 * DELTA))) < truth)
-    for row in range(10):  # certify() is that very computation
-        assert certify(make_losses(clean[row], full[row], {4: pooled[row]}), pool=4).bound == pytest.approx(uppers[row])
+    assert not misses_too_often(missed(joint, DELTA, truth))
+    assert misses_too_often(missed(joint, 5 * DELTA, truth))
+    for row in range(3):  # certify() is that very computation
+        certificate = certify(make_losses(clean[row], full[row], {4: pooled[row]}), pool=4)
+        assert certificate.bound == pytest.approx(dirichlet_upper(joint[row], LO, HI, math.log(20)))
 
 
 def test_nested_pools_cover_jointly_and_free_selection_is_caught():
     draws, n, sizes = 1000, 100, (1, 2, 3, 4, 6, 8, 10, 12, 14)
     truth = LO + 0.12 * (HI - LO)
-    clean = np.full((draws, n), LO)
+    clean = np.full(n, LO)
     pooled = np.where(np.random.default_rng(2).random((draws, len(sizes), n)) < 0.12, HI, LO)
-    joint = joint_loss(clean[:, None], clean[:, None], pooled, HI)
-    uppers = dirichlet_upper(joint, LO, HI, math.log(len(sizes) / DELTA))
-    assert not misses_too_often((uppers < truth).any(axis=1))  # any k missing is one miss
-    assert misses_too_often((dirichlet_upper(joint, LO, HI, math.log(1 / DELTA)) < truth).any(axis=1))
-    for row in range(5):
-        record = make_losses(clean[row], clean[row], dict(zip(sizes, pooled[row], strict=True)))
-        curve = certify(record, method="nested", pool=sizes).curve
-        assert [point["bound"] for point in curve] == pytest.approx(uppers[row].tolist())
+    joint = joint_loss(clean, clean, pooled, HI)
+    assert not misses_too_often(missed(joint, DELTA, truth, math.log(len(sizes))).any(axis=1))  # any k missing is one miss
+    assert misses_too_often(missed(joint, DELTA, truth).any(axis=1))
+    certificate = certify(make_losses(clean, clean, dict(zip(sizes, pooled[0], strict=True))), method="nested", pool=sizes)
+    expected = dirichlet_upper(joint[0], LO, HI, math.log(len(sizes) / DELTA))
+    assert [point["bound"] for point in certificate.curve] == pytest.approx(expected.tolist())
 
 
 @pytest.mark.parametrize("prior", ["product", "uniform"])
 def test_any_subset_chosen_on_the_sample_is_covered(prior):
     """Every one of 32 pools has its own losses; the adversary shows the one that errs, if any does."""
-    draws, n, m = 1000, 60, 5
+    draws, n, m = 500, 60, 5
     discovery = Discovery(rule="frequency", order=np.arange(m), n_active=np.array([0, 1, 3, 5, 6]), n_seq=6)
     subsets = [np.array(bits, dtype=bool) for bits in itertools.product([0, 1], repeat=m)]
     cost = [uniform_prior_nats(int(s.sum()), m) if prior == "uniform" else product_prior_nats(s, discovery, n) for s in subsets]
     rng, truth = np.random.default_rng(3), LO + 0.3 * (HI - LO)
-    missed, mutant = np.zeros((2, draws), dtype=bool)
+    valid, mutant = np.zeros((2, draws), dtype=bool)
     for nats in cost:
         joint = np.where(rng.random((draws, n)) < 0.3, HI, LO)
-        missed |= dirichlet_upper(joint, LO, HI, math.log(1 / DELTA) + nats) < truth
-        mutant |= dirichlet_upper(joint, LO, HI, math.log(1 / DELTA)) < truth
-    assert not misses_too_often(missed)
+        valid |= missed(joint, DELTA, truth, nats)
+        mutant |= missed(joint, DELTA, truth)
+    assert not misses_too_often(valid)
     assert misses_too_often(mutant)
 
 
 @pytest.mark.parametrize("prior", ["product", "uniform"])
 def test_in_sample_pool_covers_unseen_latents_and_free_selection_is_caught(prior):
     """Each of 40 kinds of text has a latent of its own, without which the pooled proxy fails: what was not seen is lost."""
-    draws, n, m = 60, 40, 40
+    draws, n, m = 40, 40, 40
     rng = np.random.default_rng(4)
-    missed, mutant = np.zeros((2, draws), dtype=bool)
+    valid, mutant = np.zeros((2, draws), dtype=bool)
     for draw in range(draws):
         kinds, seen = rng.integers(m, size=n), np.eye(m, dtype=bool)[rng.integers(m, size=80)]
         discovery = Discovery(rule="frequency", order=np.arange(m), n_active=seen.sum(axis=0), n_seq=80)
         record = make_losses(np.full(n, LO), d_sae=m, active=np.eye(m, dtype=bool)[kinds], discovery=discovery)
-        certificate = certify(record, method="in_sample", prior=prior)
+        certificate = certify(record, method="in_sample", prior=prior, inequality="chernoff_kl")
         truth = LO + (HI - LO) * (1 - certificate.k / m)  # E v_A for the pool A that this sample chose
-        missed[draw] = certificate.bound < truth
+        valid[draw] = certificate.bound < truth
         mutant[draw] = certificate.bound - certificate.complexity["selection"] < truth
-    assert not misses_too_often(missed)
+    assert not misses_too_often(valid)
     assert misses_too_often(mutant)
 
 
@@ -242,30 +256,33 @@ def test_unknown_references_come_last_and_must_respect_their_support():
 
 def test_paired_claims_are_seldom_false_and_unpaired_ones_are_caught():
     """The model is exactly as good as a noisy reference: every claim is false."""
-    draws, n, nats = 600, 100, math.log(1 / DELTA)
+    draws, n, nats = 1000, 100, math.log(1 / DELTA)
     rng = np.random.default_rng(5)
     model, reference = rng.choice([5.5, 6.5], (draws, n)), rng.choice([3.0, 9.0], (draws, n))
-    ladders = [[Rung("noisy", losses, 3.0, 9.0)] for losses in reference]
-    paired = [climb(losses, ladder, LO, HI, nats, dirichlet_upper)[0]["claimed"] for losses, ladder in zip(model, ladders, strict=True)]
-    assert not misses_too_often(np.array(paired))
+    paired = dirichlet_upper(model - reference, LO - 9, HI - 3, nats)
+    assert not misses_too_often(paired < 0)
     assert misses_too_often(dirichlet_upper(model, LO, HI, nats) < reference.mean(axis=1))
+    for row in range(3):
+        (rung,) = climb(model[row], [Rung("noisy", reference[row], 3.0, 9.0)], LO, HI, nats, dirichlet_upper)
+        assert rung["upper"] == pytest.approx(paired[row])
 
 
 def test_rungs_in_turn_make_no_false_claim_at_full_delta():
     """The first rung is true, two more are not: testing them side by side errs about twice as often."""
-    draws, n, nats = 600, 60, math.log(1 / DELTA)
+    draws, n, nats = 1000, 60, math.log(1 / DELTA)
     rng = np.random.default_rng(6)
     chain, side_by_side = np.zeros((2, draws), dtype=bool)
+
+    def exact_upper(x, lo, hi, nats):  # Dirichlet's bound on values at the ends of the support, sooner
+        return lo + (hi - lo) * clopper_pearson_upper(x.sum(axis=-1), x.shape[-1], nats)
+
     for draw in range(draws):
-        model = np.full(n, 6.0)
-        first, second = rng.choice([3.0, 9.0], (2, n))
-        ladder = [Rung("worse", np.full(n, 12.0), 11.9, 12.1), Rung("a", first, 3.0, 9.0), Rung("b", second, 3.0, 9.0)]
-        # the model's support is a point here, so that the test has teeth
-        table = climb(model, ladder, 6.0, 6.0, nats, dirichlet_upper)
-        alone = [climb(model, [rung], 6.0, 6.0, nats, dirichlet_upper)[0] for rung in ladder]
+        worse = Rung("worse", np.full(n, 12.0), 12.0, 18.0)
+        noisy = [Rung(name, losses, 3.0, 9.0) for name, losses in zip("ab", rng.choice([3.0, 9.0], (2, n)), strict=True)]
+        table = climb(np.full(n, 6.0), [worse, *noisy], 6.0, 6.0, nats, exact_upper)
+        chain[draw] = table[1]["claimed"] or table[2]["claimed"]
+        side_by_side[draw] = any(climb(np.full(n, 6.0), [rung], 6.0, 6.0, nats, exact_upper)[0]["claimed"] for rung in noisy)
         assert table[0]["claimed"]
-        chain[draw] = any(row["claimed"] for row in table[1:])
-        side_by_side[draw] = any(row["claimed"] for row in alone[1:])
     assert not misses_too_often(chain)
     assert misses_too_often(side_by_side)
 
@@ -304,6 +321,9 @@ def test_smaller_samples_are_prefixes():
 
 def test_order_matters_to_betting_only_and_is_fixed_by_the_seed():
     losses = random_losses()
+    orders = [_sample(random_losses(seed=seed), None, 1, False)[0].ids.tolist() for seed in (0, 1)]
+    assert orders[0] == orders[1] != sorted(orders[0])  # whatever the losses
+    assert _sample(losses, 25, 1, False)[0].ids.tolist() == [i for i in orders[0] if i < 25]
     assert certify(losses, seed=1).bound == pytest.approx(certify(losses, seed=2).bound, rel=1e-9)
     assert certify(losses, seed=1, inequality="betting").bound == certify(losses, seed=1, inequality="betting").bound
     assert certify(losses, seed=1, inequality="betting").bound != certify(losses, seed=2, inequality="betting").bound

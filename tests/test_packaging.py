@@ -74,6 +74,12 @@ def test_public_names_are_few_and_exist():
     assert all(getattr(saecert, name) is not None for name in saecert.__all__)
 
 
+def test_api_page_documents_every_public_name():
+    saecert = importlib.import_module("saecert")
+    page = (ROOT / "book" / "api.md").read_text(encoding="utf-8")
+    assert [name for name in saecert.__all__ if not re.search(rf":: (saecert\.)?{name}$", page, re.MULTILINE)] == []
+
+
 def test_only_code_counts_as_source_lines():
     assert source_lines('"""Two\nlines."""\n\nx = 1  # one\n# none\n\ndef f(a,\n      b):\n    "doc"\n    return """a\nb"""\n') == 5
 
