@@ -97,12 +97,12 @@ for name in ("mean", "zero"):
     control = losses.at(name, alpha)
     v = joint_loss(clean, control, control, hi)
     bits = {"proxy risk": control.mean(), "reconstruction gap": np.abs(clean - control).mean()}
-    bits |= {"clipping": v.mean() - sum(bits.values()), "complexity: sampling": upper(v, lo, hi, nats) - v.mean()}
+    bits |= {"clipping": min(0.0, v.mean() - sum(bits.values())), "complexity: sampling": upper(v, lo, hi, nats) - v.mean()}
     rows.append(pd.DataFrame({"label": f"{name} ablation", "term": bits.keys(), "bits": bits.values()}))
 direct = {"model risk": clean.mean(), "complexity: sampling": certificate.direct - clean.mean()}
 rows.insert(1, pd.DataFrame({"label": "model alone", "term": direct.keys(), "bits": direct.values()}))
 frame = pd.concat(rows, ignore_index=True)
-frame.pivot_table(index="term", columns="label", values="bits", sort=False).round(2).fillna("")
+frame.pivot_table(index="term", columns="label", values="bits", sort=False).map(lambda bits: "" if np.isnan(bits) else f"{bits + 0:.2f}")
 
 # %% mystnb={"figure": {"caption": "The certificate of the default subject: terms stacked up to the bound (bold), in bits per token. Below it the bound on the model alone, without any proxy, and two dense controls in place of the SAE. Dotted: risk of the reference predictors on the same sequences.", "name": "fig-four-terms"}, "image": {"alt": "Stacked horizontal bars. The bar of the concept pool ends well below the dotted lines of the bigram, unigram and uniform predictors and a little above the bound on the model alone; both ablations end far to the right."}}
 figures.use_style()

@@ -11,7 +11,7 @@ factor of ``E_0`` as ``t = 0`` and the pole at ``s = 0`` as ``t = 1``. The saddl
 ``c`` of these n + 2 values, that is ``m = c / ((1 - c) lam)``: every ``lam`` is the saddle of an explicit ``m``, which falls
 as ``lam`` grows. With ``gamma`` the centred ``t`` scaled to length 1, and ``w = (1 - c) / |t - c|``,
 
-.. math:: P = (1 - c)^{-(n + 1)} \prod_i (1 - t_i) \; \frac{w}{\pi} \int_0^\infty \mathrm{Re} \prod_j \frac{dv}{1 + i v \gamma_j} .
+.. math:: P = (1 - c)^{-(n + 1)} \prod_i (1 - t_i) \; \frac{w}{\pi} \int_0^\infty \mathrm{Re} \prod_j \frac{1}{1 + i v \gamma_j} \, dv .
 
 *The last integral is taken along its path of steepest descent*, ``v(tau)`` with ``sum ln(1 + i v gamma_j) = tau^2 / 2``.
 On a straight line it oscillates, slowly decaying, as soon as many ``z_i`` are equal; on the path it is positive and
@@ -109,7 +109,7 @@ def _blockwise(function: Callable[[Padded, Rows], Rows], z: Values, column: Rows
 
 def _log_cdf_block(z: Padded, m: Rows) -> Rows:
     target = np.log(np.maximum(m, LEAST))
-    log_lam = _falling_root(lambda at: _saddle(z, at)[1:3], target, -target, tol=1e-7)
+    log_lam = _falling_root(lambda at: _saddle(z, at)[1:3], target, -target, tol=1e-9)
     return np.minimum(_log_probability(_saddle(z, log_lam)), 0.0)
 
 
@@ -124,9 +124,10 @@ def _quantile_block(z: Padded, nats: Rows) -> Rows:
     positive = (z[:-2] > 0).sum(axis=0)
     rate = np.minimum(nats / positive, 300.0)
     guess = np.log(np.sqrt(rate) + (positive + 1) * np.expm1(rate)) - np.log(z[:-2].mean(axis=0))
-    # Laplace's approximation stays below 0.1 but may not reach 0, whatever lam: near P = 1 start from P = 1/2
-    log_lam = _falling_root(approximate, np.minimum(-nats, -np.log(2)), guess, tol=1e-2)
-    log_lam = _falling_root(exact, -nats, log_lam, tol=1e-9 * np.clip(nats, 1e-7, 1.0))
+    target = np.maximum(-nats, approximate(np.full_like(nats, _LOG_LAM[1]))[0] + 1)  # beyond, the quantile is below LEAST
+    # Laplace's approximation may not reach P = 1 whatever lam is: near it start from P = 1/2
+    log_lam = _falling_root(approximate, np.minimum(target, -np.log(2)), guess, tol=1e-2)
+    log_lam = _falling_root(exact, target, log_lam, tol=1e-9 * np.clip(nats, 1e-7, 1.0))
     m = np.exp(_saddle(z, log_lam).log_m)
     return np.where(m > LEAST, np.minimum(m, 1.0), 0.0)
 

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 
 BLUE, ORANGE, GREEN, RED, PURPLE, BROWN, PINK, GREY, YELLOW, SKY = sns.color_palette("colorblind")
 TERM_COLOURS = {
-    "model risk": BLUE,
+    "model risk": SKY,
     "proxy risk": BLUE,
     "reconstruction gap": ORANGE,
     "pool mismatch": GREEN,

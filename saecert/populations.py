@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 from scipy.special import ndtri
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from saecert.bounds import INEQUALITIES, Inequality, Scalar, clopper_pearson_upper, dirichlet_upper, hoeffding_upper, misses
 

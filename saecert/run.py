@@ -115,21 +115,26 @@ def run_notebooks(
     settings = dict(settings or {}) | ({"subject": subject} if subject else {})
     notebooks = {Path(name).stem: read_notebook(Path(name).stem, folder) for name in names or notebook_names(folder)}
     values = _check(notebooks, settings)
-    out = Path(out) if out else ROOT / "runs" / _slug(settings.get("subject", "default"))
+    out = Path(out) if out else ROOT / "runs" / _slug(_subject(notebooks, settings))
     targets = {name: out / f"{name}.ipynb" for name in notebooks}
-    started, failed = time.monotonic(), 0
-    for position, (name, notebook) in enumerate(notebooks.items(), start=1):
-        print(f"[{position}/{len(notebooks)}] {name:<24}", end="", flush=True)
-        begun = time.monotonic()
+    if failed := _run_all(notebooks, values, targets, folder):
+        raise RunError(f"{failed} of {len(notebooks)} notebooks failed")
+    return list(targets.values())
+
+
+def _run_all(notebooks: dict[str, NotebookNode], values: dict[str, dict], targets: dict[str, Path], folder: Path) -> int:
+    """Number of notebooks that failed; a line of progress for each."""
+    started, failed, terminal = time.monotonic(), 0, _on_terminal()
+    for position, name in enumerate(notebooks, start=1):
+        begun, head = time.monotonic(), f"[{position}/{len(notebooks)}] {name:<24}"
+        print("" if terminal else head, end="", flush=True)  # a terminal shows a bar meanwhile
         try:
-            execute(notebook, values[name], targets[name], folder)
+            execute(notebooks[name], values[name], targets[name], folder)
             note = _remaining(time.monotonic() - started, position, len(notebooks))
         except RunError as error:
             failed, note = failed + 1, f"  FAILED: {error}"
-        print(f"{time.monotonic() - begun:6.1f} s{note}", flush=True)
-    if failed:
-        raise RunError(f"{failed} of {len(notebooks)} notebooks failed")
-    return list(targets.values())
+        print(f"{head if terminal else ''}{time.monotonic() - begun:6.1f} s{note}", flush=True)
+    return failed
 
 
 def _check(notebooks: dict[str, NotebookNode], settings: dict[str, str]) -> dict[str, dict[str, Any]]:
@@ -154,7 +159,7 @@ def execute(notebook: NotebookNode, parameters: Mapping[str, Any], target: Path,
     """Run `notebook` in `folder` and write it to `target`; a rerun gives the same bytes, a failure leaves `target` alone."""
     failed = target.with_suffix(".failed.ipynb")
     quiet = ["--IPKernelApp.log_level=50"]  # the kernel's remarks on its transport are not about the notebook
-    bar = {"desc": target.stem, "leave": False, "disable": not sys.stderr.isatty()}
+    bar = {"desc": target.stem, "leave": False, "disable": not _on_terminal()}
     notebook.metadata = NotebookNode(kernelspec=NotebookNode(_KERNEL))
     with atomic_path(target) as partial:
         nbformat.write(notebook, partial)
@@ -197,6 +202,15 @@ def _joined(outputs: list[NotebookNode]) -> list[NotebookNode]:
 def _remaining(elapsed: float, finished: int, total: int) -> str:
     seconds = elapsed / finished * (total - finished)
     return f"  (about {seconds:.0f} s left)" if finished < total else ""
+
+
+def _on_terminal() -> bool:
+    return sys.stdout.isatty() and sys.stderr.isatty()
+
+
+def _subject(notebooks: dict[str, NotebookNode], settings: dict[str, str]) -> str:
+    defaults = (notebook_parameters(notebook).get("subject") for notebook in notebooks.values())
+    return settings.get("subject") or next(filter(None, defaults), "default")
 
 
 def _slug(subject: str) -> str:

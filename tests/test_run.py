@@ -85,6 +85,12 @@ def test_a_parameter_reaches_the_notebook_and_relaxes_its_claim(folder, tmp_path
     assert printed(path) == "twice 10 mine\n"
 
 
+def test_without_a_folder_runs_are_kept_by_subject(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("saecert.run.ROOT", tmp_path)
+    (path,) = run_notebooks(["01_double"], folder=folder)
+    assert path == tmp_path / "runs" / "shipped" / "01_double.ipynb"
+
+
 def test_a_rerun_gives_the_same_bytes(folder, tmp_path):
     first = run_notebooks(["01_double"], out=tmp_path / "a", folder=folder)[0].read_bytes()
     assert first == run_notebooks(["01_double"], out=tmp_path / "b", folder=folder)[0].read_bytes()

@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from sae_lens import SAE, BatchTopKTrainingSAE, BatchTopKTrainingSAEConfig, LoggingConfig, SAETrainer
 from sae_lens.config import SAETrainerConfig
-from tqdm.auto import tqdm
+from tqdm import tqdm
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from saecert.corpora import windows
 from saecert.embedded.language_model import N_CTX, split_texts
 
 WIDTH, K, SEED = 8, 24, 0
-BATCH, N_SAMPLES, LR = 2048, 3_000_000, 1e-3
+BATCH, N_SAMPLES, LR = 2048, 2_000_000, 1e-3
 DEAD_WINDOW = 20
 """Steps without firing after which a latent gets the auxiliary loss: 41k tokens, under the 100k on which silence is counted."""
 
