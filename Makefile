@@ -54,6 +54,7 @@ pip = q=-qq; [ -t 1 ] && q=; $(PY) -m pip install $$q -c constraints.txt $(1)
 
 book: $(READY)
 	@$(call source)
+	@$(call corpus)
 	@$(PY) -m saecert run --all --out _build/source/notebooks
 	@$(call render)
 
@@ -62,14 +63,18 @@ html: $(READY)
 	@cp notebooks/*.ipynb _build/source/notebooks/
 	@$(call render)
 
+# read once, with its progress bar here: inside a notebook the bar would become part of the page
+corpus = $(PY) -c 'from saecert.docstrings import docstring_documents; docstring_documents()'
 # the book is built from a copy, so that tracked files stay as they are
 source = rm -rf _build/source && mkdir -p _build/source/notebooks && cp -R _config.yml _toc.yml $(wildcard book certificates _static) _build/source/
 render = rm -rf _build/html _build/.doctrees && $(BUILD_BOOK) && $(PY) tests/checks.py offline _build/html && echo "open _build/html/index.html"
 
 notebooks: $(READY)
+	@$(call corpus)
 	@$(PY) -m saecert run --all --out notebooks
 
 test: $(READY)
+	@$(call corpus)
 	@$(PY) -m pytest --nbval --nbval-current-env --nbval-sanitize-with tests/nbval_sanitize.cfg --ignore-glob='*.failed.ipynb' tests notebooks $(PYTEST_ARGS)
 
 lint: $(READY)

@@ -70,7 +70,8 @@ print(f"SAE on discovery: L0 {facts['l0']:.1f}, explained variance {facts['expla
 
 # %%
 rng = np.random.default_rng(0)
-k = certify(losses, tolerance=tolerance).k
+settings = {"delta": delta, "alpha": alpha, "inequality": inequality, "tolerance": tolerance}
+k = certify(losses, **settings).k
 measured = np.stack([losses.at(name, alpha) for name in ("clean", "full", f"pool_{k}")])
 for f, g, pooled in (rng.uniform(0, 5, size=(3, 10_000)), measured):
     u = joint_loss(f, g, pooled, hi=np.inf)
@@ -81,7 +82,7 @@ print(f"holds on {len(losses)} measured sequences")
 # ## The certificate
 
 # %%
-certificate = certify(losses, delta=delta, alpha=alpha, inequality=inequality, tolerance=tolerance)
+certificate = certify(losses, **settings)
 print(certificate)
 
 # %% [markdown]

@@ -22,7 +22,7 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="execute notebooks at other parameters or on another subject")
     run.add_argument("notebook", nargs="*", help="name of a notebook, such as 02_four_terms")
     run.add_argument("--all", action="store_true", help="every notebook")
-    run.add_argument("--subject", metavar="PATH", help="folder or hub name of the subject")
+    run.add_argument("--subject", metavar="PATH", help="shipped subject, or folder of a model")
     run.add_argument("-p", dest="settings", action="append", default=[], metavar="name=value", help="a parameter; may be repeated")
     run.add_argument("--out", metavar="DIR", help="where executed notebooks go (runs/<subject>)")
     run.set_defaults(command=_run)

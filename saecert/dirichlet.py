@@ -117,9 +117,10 @@ def _quantile_block(z: Padded, nats: Rows) -> Rows:
     def approximate(log_lam: Rows) -> tuple[Rows, Rows]:
         return _saddle(z, log_lam)[3:5]
 
-    def exact(log_lam: Rows) -> tuple[Rows, Rows]:
+    def exact(log_lam: Rows) -> tuple[Rows, Rows]:  # -ln(-ln P) has no plateau: secants find the way from P near 1, too
         saddle = _saddle(z, log_lam)
-        return _log_probability(saddle), saddle.slope_p
+        log_p = np.minimum(_log_probability(saddle), -1e-17)
+        return -np.log(-log_p), -saddle.slope_p / log_p
 
     positive = (z[:-2] > 0).sum(axis=0)
     rate = np.minimum(nats / positive, 300.0)
@@ -127,7 +128,7 @@ def _quantile_block(z: Padded, nats: Rows) -> Rows:
     target = np.maximum(-nats, approximate(np.full_like(nats, _LOG_LAM[1]))[0] + 1)  # beyond, the quantile is below LEAST
     # Laplace's approximation may not reach P = 1 whatever lam is: near it start from P = 1/2
     log_lam = _falling_root(approximate, np.minimum(target, -np.log(2)), guess, tol=1e-2)
-    log_lam = _falling_root(exact, target, log_lam, tol=1e-9 * np.clip(nats, 1e-7, 1.0))
+    log_lam = _falling_root(exact, -np.log(-target), log_lam, tol=1e-9, secant=True)
     m = np.exp(_saddle(z, log_lam).log_m)
     return np.where(m > LEAST, np.minimum(m, 1.0), 0.0)
 
@@ -205,25 +206,28 @@ def _product(real: Padded, imag: Padded) -> Column:
     return folded[0]
 
 
-def _falling_root(f: Callable[[Rows], tuple[Rows, Rows]], target: Rows, x: Rows, tol: float | Rows) -> Rows:
-    """Where the falling function `f` (value, slope) equals `target`: secant steps, bisection where they leave the bracket.
+def _falling_root(f: Callable[[Rows], tuple[Rows, Rows]], target: Rows, x: Rows, tol: float, secant: bool = False) -> Rows:
+    """Where the falling function `f` (value, slope) equals `target`: Newton or secant steps, bisection where they leave the bracket.
 
     The last step of a row, shorter than `tol`, is taken without another look.
     """
     low, high = (np.full_like(x, end) for end in _LOG_LAM)
     x = np.clip(x, low, high)
+    step, done = np.full_like(x, np.inf), np.zeros(len(x), bool)
     value, slope = f(x)
-    done = np.zeros(len(x), bool)
     for _ in range(200):
         low, high = np.where(value > target, x, low), np.where(value > target, high, x)
         new = x - (value - target) / slope
-        settled = np.abs(new - x) < tol
+        local = (np.abs(step) < 1e-3) | (not secant)  # a secant over a long step is no slope
+        settled = (np.abs(new - x) < tol) & local
         new = np.where(settled | (new > low) & (new < high), new, 0.5 * (low + high))
-        x, before, step = np.where(done, x, new), value, np.where(done, 0.0, new - x)
-        done |= settled
+        step = np.where(done, 0.0, new - x)
+        x = x + step
+        done |= settled | (high - low < tol)
         if done.all():
             break
-        value = f(x)[0]
-        falls = (value - before) * step < 0
-        slope = np.where(falls, (value - before) / np.where(falls, step, 1.0), -1e-30)  # flat: bisect
+        before, (value, slope) = value, f(x)
+        if secant:
+            falls = (value - before) * step < 0
+            slope = np.where(falls, (value - before) / np.where(falls, step, 1.0), -1e-30)  # flat: bisect
     return x

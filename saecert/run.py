@@ -102,7 +102,7 @@ def run_notebooks(
     settings : mapping of str to str, optional
         Parameters as text. Of several notebooks, each gets those that it has.
     subject : str, optional
-        Folder or hub name for the parameter ``subject``.
+        Shipped subject or model folder for the parameter ``subject``.
     out, folder : path, optional
         Where the executed notebooks go, and where they are.
 
@@ -147,8 +147,9 @@ def _check(notebooks: dict[str, NotebookNode], settings: dict[str, str]) -> dict
 
 def _chosen(settings: dict[str, str], defaults: dict[str, Any]) -> dict[str, Any]:
     values = {key: parse_value(key, text, defaults[key]) for key, text in settings.items() if key in defaults}
-    if isinstance(values.get("subject"), str) and Path(values["subject"]).exists():
-        values["subject"] = str(Path(values["subject"]).resolve())  # notebooks run in their own folder
+    for key in {"subject", "corpus"} & set(values):  # notebooks run in their own folder
+        if isinstance(values[key], str) and Path(values[key]).exists():
+            values[key] = str(Path(values[key]).resolve())
     # the claim asserted by a page is about its defaults; anywhere else it is reported, not enforced
     if "strict" in defaults and any(value != defaults[key] for key, value in values.items()):
         values.setdefault("strict", False)
@@ -169,11 +170,18 @@ def execute(notebook: NotebookNode, parameters: Mapping[str, Any], target: Path,
             )
         except PapermillExecutionError as error:
             partial.replace(failed)
-            raise RunError(f"cell [{error.exec_count}] {error.ename}: {error.evalue.strip()[:300]} (see {failed})") from None
+            raise RunError(f"cell [{error.exec_count}] {error.ename}: {_reason(error)} (see {failed})") from None
         except DeadKernelError:
             raise RunError("its kernel died, most often for want of memory") from None
         nbformat.write(tidy(nbformat.read(partial, as_version=4)), partial)
     failed.unlink(missing_ok=True)
+
+
+def _reason(error: PapermillExecutionError) -> str:
+    """The message, or the line of the cell for an assertion without one."""
+    trace = re.sub(r"\x1b\[[\d;]*m", "", "\n".join(error.traceback))
+    lines = re.findall(r"^-+> *\d+ +(.*)$", trace, re.MULTILINE)
+    return (error.evalue.strip() or " ".join(lines[:1]))[:300]
 
 
 def tidy(notebook: NotebookNode) -> NotebookNode:
