@@ -17,7 +17,7 @@ import time
 import numpy as np
 import torch
 
-from saecert import collect, load_corpus, load_subject, losses
+from saecert import load_corpus, load_subject, losses
 from saecert.pools import survey
 from saecert.proxies import Site, full, mean_ablation, pool, zero_ablation
 
@@ -71,7 +71,10 @@ def main() -> None:
     print(f"{len(corpus)} sequences of {corpus.n_ctx} tokens, {len(proxies)} proxies at {hook_name}, {options.threads} threads")
     print(f"  collect    {seconds:7.1f} s   {tokens / seconds:8,.0f} tokens/s   {len(proxies) * tokens / seconds:8,.0f} proxy tokens/s")
     print(f"  batch 1    {per_seq * len(corpus):7.1f} s   (two full forwards a proxy, {len(few)} sequences timed)")
-    print(f"  ratio      {per_seq * len(corpus) / seconds:7.1f}     peak memory {peak:,.0f} MB, {peak - before:,.0f} MB above that of the baseline")
+    print(
+        f"  ratio      {per_seq * len(corpus) / seconds:7.1f}     peak memory {peak:,.0f} MB, "
+        f"{peak - before:,.0f} MB above that of the baseline"
+    )
     print(f"  largest difference between the two: {worst:.1e} bits")
 
 

@@ -55,7 +55,9 @@ losses = collect(lm, sample, hook_name or None, discovery=discovery, progress=Fa
 facts = losses.provenance
 print(f"{facts['subject']} at {facts['hook_name']}: {len(losses)} sequences of {facts['n_ctx']} tokens")
 print(f"population: {facts['population']}")
-print(f"SAE on discovery: L0 {facts['l0']:.1f}, explained variance {facts['explained_variance']:.2f}, {100 * facts['silent']:.0f} % of latents silent")
+print(
+    f"SAE on discovery: L0 {facts['l0']:.1f}, explained variance {facts['explained_variance']:.2f}, {100 * facts['silent']:.0f} % of latents silent"
+)
 
 # %% [markdown]
 # ## Absolute gaps count a degradation twice
@@ -126,7 +128,9 @@ tables.rounded(tables.ladder_table(certificate)[["through", "rung", "risk", "mea
 beaten = [row["rung"] for row in certificate.ladder if row["claimed"]]
 signed = certificate.statements["signed_gap"]
 print(f"v_A certifiably beats: {', '.join(beaten) or 'nothing'}")
-print(f"signed gap R(g_A) - R(f): between {signed['lower']:.2f} and {signed['upper']:.2f} bits; price of explanation at most {certificate.price:.2f}")
+print(
+    f"signed gap R(g_A) - R(f): between {signed['lower']:.2f} and {signed['upper']:.2f} bits; price of explanation at most {certificate.price:.2f}"
+)
 holds = "bigram" in beaten and certificate.direct <= certificate.bound
 print("claim holds:", holds)
 assert holds or not strict

@@ -103,7 +103,12 @@ rows = [
 
 # %%
 for c in (c for (_, _, way), c in zip(cells, certificates, strict=True) if way.startswith("T1")):
-    shape = {"k": float(losses.l0[: c.n_seq, int(everything.bos) :].mean()), "d_sae": c.d_sae, "n_tokens": c.n_seq * (everything.n_ctx - everything.bos), "n_vocab": c.n_vocab}
+    shape = {
+        "k": float(losses.l0[: c.n_seq, int(everything.bos) :].mean()),
+        "d_sae": c.d_sae,
+        "n_tokens": c.n_seq * (everything.n_ctx - everything.bos),
+        "n_vocab": c.n_vocab,
+    }
     printed = published_bound(c.means["proxy risk"], c.means["reconstruction gap"], **shape, alpha=c.alpha, delta=delta)
     rows.append({"alpha": c.alpha, "n_seq": c.n_seq, "label": "as printed (not valid)", "bound": printed.bound, "valid": False})
 frame = pd.DataFrame(rows)

@@ -66,7 +66,9 @@ class Corpus:
     def take(self, n_seq: int) -> Corpus:
         """The first `n_seq` sequences; ValueError when there are fewer."""
         if not 2 <= n_seq <= len(self):
-            raise ValueError(f"n_seq={n_seq} asked of the {self.split} split of '{self.name}', which has {len(self)} sequences (at least 2 are needed)")
+            raise ValueError(
+                f"n_seq={n_seq} asked of the {self.split} split of '{self.name}', which has {len(self)} sequences (at least 2 are needed)"
+            )
         return replace(self, tokens=self.tokens[:n_seq], keys=self.keys[:n_seq])
 
 
@@ -115,12 +117,22 @@ def load_corpus(
         name, texts = _read_texts(source, column)
         documents = {hashlib.sha256(text.encode()).hexdigest(): text for text in texts}
         chosen = {key: documents[key] for key in sorted(documents) if text_split(key, split) == split}
-        corpus = tokenize(chosen, subject.tokenizer, n_ctx=n_ctx, bos=subject.bos, name=name, split=split, text_hash=hash_documents(documents))
+        corpus = tokenize(
+            chosen, subject.tokenizer, n_ctx=n_ctx, bos=subject.bos, name=name, split=split, text_hash=hash_documents(documents)
+        )
     return corpus if n_seq is None else corpus.take(n_seq)
 
 
 def tokenize(
-    documents: Mapping[str, str], tokenizer: PreTrainedTokenizerBase, *, n_ctx: int, bos: bool, name: str, split: str, text_hash: str, notes: tuple[str, ...] = ()
+    documents: Mapping[str, str],
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    n_ctx: int,
+    bos: bool,
+    name: str,
+    split: str,
+    text_hash: str,
+    notes: tuple[str, ...] = (),
 ) -> Corpus:
     """The beginning of each document that is long enough, in the order of the mapping. ValueError when none is."""
     body = n_ctx - bos
@@ -128,7 +140,10 @@ def tokenize(
     kept = [(key, ids[:body]) for key, ids in zip(documents, encoded, strict=True) if len(ids) >= body]
     if not kept:
         longest = max((len(ids) for ids in encoded), default=0)
-        raise ValueError(f"no document in the {split} split of '{name}' has {body} tokens ({len(encoded)} documents, the longest has {longest}): lower n_ctx or give longer text")
+        raise ValueError(
+            f"no document in the {split} split of '{name}' has {body} tokens ({len(encoded)} documents, the longest has {longest}): "
+            "lower n_ctx or give longer text"
+        )
     tokens = np.array([ids for _, ids in kept], dtype=np.int32)
     if bos:
         tokens = np.concatenate([np.full((len(tokens), 1), tokenizer.bos_token_id, dtype=np.int32), tokens], axis=1)
@@ -142,7 +157,9 @@ def windows(
     body = n_ctx - 1
     encoded = tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
     pieces = [ids[i : i + body] for ids in encoded for i in range(0, len(ids), body)]
-    tokens = np.full((len(pieces), n_ctx), tokenizer.bos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id, dtype=np.int32)
+    tokens = np.full(
+        (len(pieces), n_ctx), tokenizer.bos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id, dtype=np.int32
+    )
     tokens[:, 0] = tokenizer.bos_token_id
     for row, piece in zip(tokens, pieces, strict=True):
         row[1 : 1 + len(piece)] = piece
@@ -182,13 +199,31 @@ def _docstrings(subject: Subject, split: str, n_ctx: int, allow_drift: bool) -> 
     path = cache_dir() / f"tokens-{_cache_key(subject, split, n_ctx)}.npz"
     if path.exists():
         with np.load(path) as saved:
-            corpus = Corpus("docstrings", split, saved["tokens"], tuple(saved["keys"].tolist()), subject.bos, int(saved["n_too_short"]), str(saved["text_hash"]))
+            corpus = Corpus(
+                "docstrings",
+                split,
+                saved["tokens"],
+                tuple(saved["keys"].tolist()),
+                subject.bos,
+                int(saved["n_too_short"]),
+                str(saved["text_hash"]),
+            )
     else:
         documents = docstring_documents()
         chosen = sorted((key for key in documents if split_of(key) == split), key=lambda key: hashlib.sha256(key.encode()).digest()[8:])
-        corpus = tokenize({key: documents[key] for key in chosen}, subject.tokenizer, n_ctx=n_ctx, bos=subject.bos, name="docstrings", split=split, text_hash=hash_documents(documents))
+        corpus = tokenize(
+            {key: documents[key] for key in chosen},
+            subject.tokenizer,
+            n_ctx=n_ctx,
+            bos=subject.bos,
+            name="docstrings",
+            split=split,
+            text_hash=hash_documents(documents),
+        )
         with atomic_path(path) as partial:
-            np.savez_compressed(partial, tokens=corpus.tokens, keys=np.array(corpus.keys), n_too_short=corpus.n_too_short, text_hash=corpus.text_hash)
+            np.savez_compressed(
+                partial, tokens=corpus.tokens, keys=np.array(corpus.keys), n_too_short=corpus.n_too_short, text_hash=corpus.text_hash
+            )
     return _check_drift(corpus, subject, allow_drift)
 
 
@@ -218,7 +253,12 @@ def _read_texts(source: str | Path | Sequence[str], column: str) -> tuple[str, l
             lines = path.read_text(encoding="utf-8").splitlines()
         except UnicodeDecodeError as error:
             raise ValueError(f"{path} is not UTF-8 (byte {error.start}): convert it first") from error
-        name, texts = path.name, [_json_text(line, number, path, column) for number, line in enumerate(lines, 1) if line.strip()] if path.suffix == ".jsonl" else lines
+        name, texts = (
+            path.name,
+            [_json_text(line, number, path, column) for number, line in enumerate(lines, 1) if line.strip()]
+            if path.suffix == ".jsonl"
+            else lines,
+        )
     texts = [text for text in texts if text.strip()]
     if not texts:
         raise ValueError(f"'{name}' holds no text")
@@ -231,5 +271,7 @@ def _json_text(line: str, number: int, path: Path, column: str) -> str:
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}, line {number}: not JSON ({error})") from error
     if not isinstance(row, dict) or not isinstance(row.get(column), str):
-        raise ValueError(f"{path}, line {number}: no text under '{column}' (it has {', '.join(row) if isinstance(row, dict) else type(row).__name__})")
+        raise ValueError(
+            f"{path}, line {number}: no text under '{column}' (it has {', '.join(row) if isinstance(row, dict) else type(row).__name__})"
+        )
     return row[column]

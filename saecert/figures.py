@@ -25,7 +25,14 @@ def use_style() -> None:
     """Set the look of every figure of the book: white ground, thin grid, readable at column width."""
     sns.set_theme(context="notebook", style="whitegrid", palette="colorblind")
     sns.mpl.rcParams.update(
-        {"figure.dpi": 110, "savefig.dpi": 110, "figure.facecolor": "white", "axes.titlesize": 12, "axes.titleweight": "bold", "legend.frameon": True}
+        {
+            "figure.dpi": 110,
+            "savefig.dpi": 110,
+            "figure.facecolor": "white",
+            "axes.titlesize": 12,
+            "axes.titleweight": "bold",
+            "legend.frameon": True,
+        }
     )
 
 
@@ -87,7 +94,9 @@ def plot_convergence(frame: pd.DataFrame, ax: Axes, vacuous: float) -> Axes:
         look = {"linestyle": "-", "alpha": 1.0} if part["valid"].all() else {"linestyle": (0, (2, 2)), "alpha": 0.75}
         ax.plot(part["n_seq"], part["bound"], color=colour, marker=marker, markersize=4.5, linewidth=1.8, label=name, **look)
     ax.axhline(vacuous, color="black", linestyle="--", linewidth=1)
-    ax.annotate("uniform predictor: vacuous above", (0.99, vacuous), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=9)
+    ax.annotate(
+        "uniform predictor: vacuous above", (0.99, vacuous), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=9
+    )
     ax.set_xscale("log")
     ax.set_xlabel("certification sequences")
     ax.set_ylabel("bound (bits per token)")

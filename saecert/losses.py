@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from importlib import metadata
@@ -139,7 +138,9 @@ def sweep(
     path = cache_dir() / f"sweep-{_identity(subject, corpus, hook_name, names, [p.key for p in chosen], alphas)}.npz"
     done = _resume(path, arrays)
     starts = range(done, len(corpus), batch_size)
-    bar = tqdm(total=len(corpus), initial=done, desc=f"{subject.name} {hook_name} x{len(names)}", unit="seq", disable=not progress or not starts)
+    bar = tqdm(
+        total=len(corpus), initial=done, desc=f"{subject.name} {hook_name} x{len(names)}", unit="seq", disable=not progress or not starts
+    )
     try:
         for number, start in enumerate(starts, 1):
             rows = slice(start, min(start + batch_size, len(corpus)))
@@ -160,7 +161,9 @@ def _measure(subject, corpus, hook_name, chosen, alphas, ids, rows, arrays) -> N
     tokens = torch.from_numpy(corpus.tokens[rows].astype(np.int64)).to(subject.device)
     acts, sae = native_acts(subject.model, tokens, hook_name), subject.sae_at(hook_name)
     if acts.shape[-1] != sae.cfg.d_in:
-        raise ValueError(f"the SAE at '{hook_name}' has d_in={sae.cfg.d_in} but the activation there has width {acts.shape[-1]}: another model's SAE?")
+        raise ValueError(
+            f"the SAE at '{hook_name}' has d_in={sae.cfg.d_in} but the activation there has width {acts.shape[-1]}: another model's SAE?"
+        )
     site, first = Site(acts, sae, ids), int(corpus.bos)
     with torch.no_grad():
         on = site.latents[:, first:] > 0
@@ -176,7 +179,11 @@ def _measure(subject, corpus, hook_name, chosen, alphas, ids, rows, arrays) -> N
             bad = rows.start + int(np.argmax(~np.isfinite(probability).all(axis=1)))
             raise ValueError(f"the loss of '{name}' on sequence {bad} is not finite: NaN or infinite weights or activations?")
         floor = np.finfo(np.float32).tiny  # raw losses stay finite when float32 rounds a probability to zero
-        measured = [smoothed_bits(probability, alpha, subject.d_vocab) for alpha in alphas] + [-np.log2(np.maximum(probability, floor)), variation, disagree]
+        measured = [smoothed_bits(probability, alpha, subject.d_vocab) for alpha in alphas] + [
+            -np.log2(np.maximum(probability, floor)),
+            variation,
+            disagree,
+        ]
         arrays[name][:, rows] = np.stack([values.mean(axis=1) for values in measured])
 
 
@@ -194,7 +201,9 @@ def _save_progress(path: Path, arrays: dict[str, np.ndarray], done: int) -> None
         np.savez(partial, done=done, **arrays)
 
 
-def _record(subject: Subject, corpus: Corpus, hook_name: str, names: list[str], alphas: tuple[float, ...], arrays: dict[str, np.ndarray]) -> SequenceLosses:
+def _record(
+    subject: Subject, corpus: Corpus, hook_name: str, names: list[str], alphas: tuple[float, ...], arrays: dict[str, np.ndarray]
+) -> SequenceLosses:
     n = len(alphas)
     return SequenceLosses(
         alphas=alphas,
@@ -229,7 +238,9 @@ def _provenance(subject: Subject, corpus: Corpus, hook_name: str) -> dict:
         "n_too_short": corpus.n_too_short,
         "notes": list(corpus.notes),
         "dtype": str(next(subject.model.original_model.parameters()).dtype).removeprefix("torch."),
-        "versions": {name: metadata.version(name).split("+")[0] for name in ("torch", "transformer_lens", "sae_lens", "transformers", "numpy")},
+        "versions": {
+            name: metadata.version(name).split("+")[0] for name in ("torch", "transformer_lens", "sae_lens", "transformers", "numpy")
+        },
     }
 
 
@@ -244,6 +255,10 @@ def _with_references(losses: SequenceLosses, subject: Subject, corpus: Corpus, d
         raw[name] = smoothed_bits(probability, 0.0, subject.d_vocab).mean(axis=1)
         ends = np.array(limits[name])[::-1]  # the largest probability has the smallest loss
         support[name] = tuple(tuple(smoothed_bits(ends, alpha, subject.d_vocab).tolist()) for alpha in losses.alphas)
-    facts = {"references": f"fitted on {fitted.n_tokens} tokens of the {'train' if shipped else 'discovery'} split", "l0": found.l0, "explained_variance": 1 - found.fvu, "silent": found.silent}
+    facts = {
+        "references": f"fitted on {fitted.n_tokens} tokens of the {'train' if shipped else 'discovery'} split",
+        "l0": found.l0,
+        "explained_variance": 1 - found.fvu,
+        "silent": found.silent,
+    }
     return replace(losses, loss=loss, raw=raw, reference_support=support, provenance={**losses.provenance, **facts})
-

@@ -74,4 +74,12 @@ def survey(subject: Subject, corpus: Corpus, hook_name: str, *, batch_size: int 
         sq_error += (acts - sae.decode(latents)).double().square().sum().item()
     n_tokens = len(corpus) * (corpus.n_ctx - first)
     mean = total / n_tokens
-    return Survey(n_tokens, len(corpus), tokens_on.numpy(), sequences_on.numpy(), mean.float(), sq_error, sq_norm - n_tokens * mean.square().sum().item())
+    return Survey(
+        n_tokens,
+        len(corpus),
+        tokens_on.numpy(),
+        sequences_on.numpy(),
+        mean.float(),
+        sq_error,
+        sq_norm - n_tokens * mean.square().sum().item(),
+    )

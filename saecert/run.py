@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import sys
 import time
@@ -112,6 +113,7 @@ def run_notebooks(
         For an unknown notebook or parameter or a value of the wrong type, before anything runs; and after
         the last notebook, if any failed. What a failed one had done is kept beside as ``<name>.failed.ipynb``.
     """
+    os.environ.setdefault("SAECERT_CACHE", str(ROOT / "_build/cache"))  # what make measured is not measured again
     settings = dict(settings or {}) | ({"subject": subject} if subject else {})
     notebooks = {Path(name).stem: read_notebook(Path(name).stem, folder) for name in names or notebook_names(folder)}
     values = _check(notebooks, settings)

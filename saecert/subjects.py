@@ -43,11 +43,16 @@ class Subject:
     def __post_init__(self) -> None:
         n_tokens, d_vocab = len(self.tokenizer), self.d_vocab
         if n_tokens > d_vocab:
-            raise ValueError(f"the tokenizer of '{self.name}' has {n_tokens} tokens but the model's vocabulary only {d_vocab}: is it this model's?")
+            raise ValueError(
+                f"the tokenizer of '{self.name}' has {n_tokens} tokens but the model's vocabulary only {d_vocab}: is it this model's?"
+            )
         for hook_name, sae in self.saes.items():
             self.check_hook(hook_name)
             if ".hook_resid_" in hook_name and sae.cfg.d_in != self.model.cfg.d_model:
-                raise ValueError(f"the SAE at '{hook_name}' has d_in={sae.cfg.d_in} but the model's residual stream has {self.model.cfg.d_model}: another model's SAE?")
+                raise ValueError(
+                    f"the SAE at '{hook_name}' has d_in={sae.cfg.d_in} but the model's residual stream has {self.model.cfg.d_model}: "
+                    "another model's SAE?"
+                )
         if self.bos and self.tokenizer.bos_token_id is None:
             raise ValueError(f"the tokenizer of '{self.name}' has no BOS token: load the subject with bos=False")
 
@@ -91,7 +96,9 @@ class Subject:
     def sae_at(self, hook_name: str) -> SAE:
         """The SAE at a hook point; ValueError lists those there are."""
         if hook_name not in self.saes:
-            raise ValueError(f"no SAE at '{hook_name}' for '{self.name}'; there are SAEs at {', '.join(self.saes) or 'no hook point: pass sae='}")
+            raise ValueError(
+                f"no SAE at '{hook_name}' for '{self.name}'; there are SAEs at {', '.join(self.saes) or 'no hook point: pass sae='}"
+            )
         return self.saes[hook_name]
 
     @cached_property
@@ -164,8 +171,13 @@ def load_subject(
 def _model_folder(model: str | Path) -> Path:
     folder = SHIPPED.get(str(model), Path(model))
     if not folder.is_dir():
-        raise ValueError(f"unknown subject '{model}': give one of {', '.join(SHIPPED)} or the path of a local folder in Hugging Face format")
-    for needed, what in (("config.json", "the model's configuration"), ("tokenizer_config.json", "the tokenizer, saved next to the model by save_pretrained")):
+        raise ValueError(
+            f"unknown subject '{model}': give one of {', '.join(SHIPPED)} or the path of a local folder in Hugging Face format"
+        )
+    for needed, what in (
+        ("config.json", "the model's configuration"),
+        ("tokenizer_config.json", "the tokenizer, saved next to the model by save_pretrained"),
+    ):
         if not (folder / needed).exists():
             raise FileNotFoundError(f"{folder} has no {needed} ({what})")
     if not any(folder.glob("*.safetensors")) and not any(folder.glob("*.bin")):

@@ -36,7 +36,9 @@ def make_tokenizer(vocab_size: int = 300) -> PreTrainedTokenizerFast:
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(vocab_size=vocab_size, special_tokens=["<|bos|>", "<|pad|>"], initial_alphabet=alphabet, show_progress=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size, special_tokens=["<|bos|>", "<|pad|>"], initial_alphabet=alphabet, show_progress=False
+    )
     bpe.train_from_iterator(make_texts(50), trainer)
     return PreTrainedTokenizerFast(tokenizer_object=bpe, bos_token="<|bos|>", eos_token="<|bos|>", pad_token="<|pad|>")
 
@@ -45,7 +47,13 @@ def make_model(family: str) -> torch.nn.Module:
     """A random model of one family, sharp enough that its predictions differ from uniform."""
     torch.manual_seed(0)
     shape = {"vocab_size": 320, "bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 1, "initializer_range": 0.3}
-    deep = {"hidden_size": D_MODEL, "intermediate_size": 32, "num_hidden_layers": N_LAYERS, "num_attention_heads": 2, "max_position_embeddings": 32}
+    deep = {
+        "hidden_size": D_MODEL,
+        "intermediate_size": 32,
+        "num_hidden_layers": N_LAYERS,
+        "num_attention_heads": 2,
+        "max_position_embeddings": 32,
+    }
     if family == "gpt2":
         return GPT2LMHeadModel(GPT2Config(n_embd=D_MODEL, n_layer=N_LAYERS, n_head=2, n_positions=32, **shape)).eval()
     if family == "gemma":

@@ -18,7 +18,9 @@ def tokens():
     return torch.randint(2, 300, (3, N_CTX), generator=torch.Generator().manual_seed(0))
 
 
-@pytest.mark.parametrize("hook_name", ["blocks.0.hook_resid_pre", "blocks.1.hook_resid_post", "blocks.2.hook_resid_post", "blocks.1.hook_mlp_out"])
+@pytest.mark.parametrize(
+    "hook_name", ["blocks.0.hook_resid_pre", "blocks.1.hook_resid_post", "blocks.2.hook_resid_post", "blocks.1.hook_mlp_out"]
+)
 def test_native_activation_put_back_gives_the_logits_of_hugging_face(pair, tokens, hook_name):
     subject, reference = pair
     acts = native_acts(subject.model, tokens, hook_name)
@@ -45,7 +47,12 @@ def test_blocks_and_hooks_are_restored_after_an_exception(pair, tokens):
 
 
 def test_only_the_residual_stream_lets_blocks_be_skipped():
-    assert [n_skippable(f"blocks.2.{name}") for name in ("hook_resid_pre", "hook_resid_post", "hook_mlp_out", "attn.hook_z")] == [2, 3, 0, 0]
+    assert [n_skippable(f"blocks.2.{name}") for name in ("hook_resid_pre", "hook_resid_post", "hook_mlp_out", "attn.hook_z")] == [
+        2,
+        3,
+        0,
+        0,
+    ]
     assert hook_layer("blocks.11.hook_resid_pre") == 11
     with pytest.raises(ValueError, match="expected blocks"):
         hook_layer("hook_embed")

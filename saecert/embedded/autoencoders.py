@@ -23,7 +23,9 @@ DEAD_WINDOW = 20
 
 
 @torch.no_grad()
-def cache_activations(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, split: str, n_tokens: int, folder: Path) -> list[np.ndarray]:
+def cache_activations(
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, split: str, n_tokens: int, folder: Path
+) -> list[np.ndarray]:
     """Residual streams after every block on `n_tokens` tokens of windows of a split, BOS and padding left out, in random order.
 
     One float16 memory map (n_tokens, d_model) a layer, written once under `folder`; a finished one is reused.
@@ -60,7 +62,10 @@ def cache_activations(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFas
 def block_outputs(model: LlamaForCausalLM, ids: torch.Tensor) -> list[torch.Tensor]:
     """Residual stream after each block, (batch, pos, d_model)."""
     states: list[torch.Tensor] = []
-    handles = [block.register_forward_hook(lambda _m, _i, out: states.append(out[0] if isinstance(out, tuple) else out)) for block in model.model.layers]
+    handles = [
+        block.register_forward_hook(lambda _m, _i, out: states.append(out[0] if isinstance(out, tuple) else out))
+        for block in model.model.layers
+    ]
     try:
         model.model(ids, use_cache=False)
     finally:
@@ -74,7 +79,12 @@ def train_sae(acts: np.ndarray, held_out: np.ndarray, layer: int, out: Path) -> 
     torch.manual_seed(SEED + layer)
     d_in = acts.shape[1]
     settings = BatchTopKTrainingSAEConfig(
-        d_in=d_in, d_sae=WIDTH * d_in, k=K, apply_b_dec_to_input=True, normalize_activations="expected_average_only_in", topk_threshold_lr=0.02
+        d_in=d_in,
+        d_sae=WIDTH * d_in,
+        k=K,
+        apply_b_dec_to_input=True,
+        normalize_activations="expected_average_only_in",
+        topk_threshold_lr=0.02,
     )
     settings.metadata.hook_name = f"blocks.{layer}.hook_resid_post"
     settings.metadata.model_name = "docstring-6l"

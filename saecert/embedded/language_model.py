@@ -28,7 +28,9 @@ def train_tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    bpe.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=D_VOCAB, special_tokens=[BOS, PAD], initial_alphabet=alphabet, show_progress=False))
+    bpe.train_from_iterator(
+        texts, trainers.BpeTrainer(vocab_size=D_VOCAB, special_tokens=[BOS, PAD], initial_alphabet=alphabet, show_progress=False)
+    )
     return PreTrainedTokenizerFast(
         tokenizer_object=bpe, bos_token=BOS, eos_token=BOS, pad_token=PAD, model_max_length=N_CTX, clean_up_tokenization_spaces=False
     )
@@ -94,7 +96,10 @@ def train(work: Path, n_tokens: int = N_TOKENS) -> None:
     tokens, lengths = windows(split_texts("train"), tokenizer, n_ctx=N_CTX)
     held_out = windows(split_texts("validation")[:600], tokenizer, n_ctx=N_CTX)
     model, state = new_model(tokenizer), {"epoch": 0, "batch": 0, "step": 0, "seen": 0}
-    groups = [{"params": [p for p in model.parameters() if p.ndim > 1], "weight_decay": 0.1}, {"params": [p for p in model.parameters() if p.ndim == 1], "weight_decay": 0.0}]
+    groups = [
+        {"params": [p for p in model.parameters() if p.ndim > 1], "weight_decay": 0.1},
+        {"params": [p for p in model.parameters() if p.ndim == 1], "weight_decay": 0.0},
+    ]
     optimizer = torch.optim.AdamW(groups, lr=PEAK_LR, betas=(0.9, 0.95))
     checkpoint = work / "checkpoint.pt"
     if checkpoint.exists():
@@ -142,4 +147,3 @@ def validation_bits(model: LlamaForCausalLM, tokens: np.ndarray, lengths: np.nda
         part = lengths[i : i + BATCH]
         total += batch_loss(model, tokens[i : i + BATCH], part).item() * float((part - 1).sum())
     return total / float((lengths - 1).sum()) / math.log(2)
-

@@ -41,7 +41,7 @@ def main(work: str | Path) -> Path:
 def write_card(subject: Subject, trained: dict[str, Any]) -> dict[str, Any]:
     """Everything there is to know about the subject, measured on the files as loaded."""
     discovery = load_corpus("docstrings", subject, split="discovery")
-    tokens, lengths = train_windows(subject)
+    _, lengths = train_windows(subject)
     return {
         "name": "docstring-6l",
         "corpus": {
@@ -129,7 +129,8 @@ def card_text(card: dict[str, Any]) -> str:
     """The model card for people, in Markdown."""
     bits, corpus, training = card["discovery"], card["corpus"], card["training"]
     rows = [
-        f"| {hook} | {s['fvu']:.3f} | {s['pca_fvu']:.3f} | {s['l0']:.1f} | {100 * s['silent']:.1f} % | {s['ce_increase']:.3f} | {s['pca_ce_increase']:.3f} |"
+        f"| {hook} | {s['fvu']:.3f} | {s['pca_fvu']:.3f} | {s['l0']:.1f} | {100 * s['silent']:.1f} % "
+        f"| {s['ce_increase']:.3f} | {s['pca_ce_increase']:.3f} |"
         for hook, s in card["saes"].items()
     ]
     packages = ", ".join(f"{name} {version}" for name, version in corpus["packages"].items())
@@ -137,14 +138,16 @@ def card_text(card: dict[str, Any]) -> str:
         [
             "# docstring-6l",
             "",
-            f"A {card['parameters'] / 1e6:.1f}M-parameter, six-layer Llama-architecture language model of technical English, with a sparse",
-            "autoencoder at every residual stream, trained from nothing by `python -m saecert train`. Weights are float16, loaded as float32.",
+            f"A {card['parameters'] / 1e6:.1f}M-parameter, six-layer Llama-architecture language model of technical English, with a",
+            "sparse autoencoder at every residual stream, trained from nothing by `python -m saecert train`.",
+            "Weights are float16, loaded as float32.",
             "",
             f"**Text.** {corpus['documents']:,} docstrings of {packages}; near-duplicates removed before splitting by a hash of the",
-            f"name. Trained on {corpus['train_tokens'] / 1e6:.1f}M tokens, {training['tokens_seen'] / 1e6:.1f}M seen (SAEs: {training['sae_tokens'] / 1e6:.1f}M).",
+            f"name. Trained on {corpus['train_tokens'] / 1e6:.1f}M tokens, {training['tokens_seen'] / 1e6:.1f}M seen",
+            f"(SAEs: {training['sae_tokens'] / 1e6:.1f}M).",
             "",
-            f"**Model**, raw bits per token on {bits['sequences']:,} discovery sequences: {bits['model']:.2f}; bigram {bits['bigram']:.2f},",
-            f"unigram {bits['unigram']:.2f}, uniform {bits['uniform']:.2f}.",
+            f"**Model**, raw bits per token on {bits['sequences']:,} discovery sequences: {bits['model']:.2f};",
+            f"bigram {bits['bigram']:.2f}, unigram {bits['unigram']:.2f}, uniform {bits['uniform']:.2f}.",
             "",
             f"**SAEs**, discovery text without BOS, PCA with {N_COMPONENTS} components beside each figure; silent on {N_SILENT:,} tokens.",
             "",
