@@ -14,7 +14,7 @@ from jaxtyping import Int, UInt64
 from transformers import PreTrainedTokenizerBase
 
 from saecert.docstrings import RECIPE, SPLITS, docstring_documents, package_versions, split_of
-from saecert.storage import atomic_path, cache_dir
+from saecert.storage import cached_arrays
 
 if TYPE_CHECKING:
     from saecert.subjects import Subject
@@ -168,14 +168,14 @@ def windows(
 
 def train_windows(subject: Subject) -> tuple[Int[np.ndarray, "n_windows n_ctx"], Int[np.ndarray, "n_windows"]]:
     """`windows` of every docstring in the train split, cached."""
-    path = cache_dir() / f"windows-{_cache_key(subject, 'train', 128)}.npz"
-    if not path.exists():
+
+    def build() -> dict[str, np.ndarray]:
         documents = docstring_documents()
-        tokens, lengths = windows([documents[key] for key in sorted(documents) if split_of(key) == "train"], subject.tokenizer, n_ctx=128)
-        with atomic_path(path) as partial:
-            np.savez_compressed(partial, tokens=tokens, lengths=lengths)
-    with np.load(path) as saved:
-        return saved["tokens"], saved["lengths"]
+        texts = [documents[key] for key in sorted(documents) if split_of(key) == "train"]
+        return dict(zip(("tokens", "lengths"), windows(texts, subject.tokenizer, n_ctx=128), strict=True))
+
+    saved = cached_arrays("windows", _cache_key(subject, "train", 128), build)
+    return saved["tokens"], saved["lengths"]
 
 
 def text_split(key: str, wanted: str) -> str:
@@ -196,34 +196,25 @@ def hash_documents(documents: Mapping[str, str]) -> str:
 def _docstrings(subject: Subject, split: str, n_ctx: int, allow_drift: bool) -> Corpus:
     if split not in SPLITS:
         raise ValueError(f"unknown split '{split}'; there are {', '.join(SPLITS)}")
-    path = cache_dir() / f"tokens-{_cache_key(subject, split, n_ctx)}.npz"
-    if path.exists():
-        with np.load(path) as saved:
-            corpus = Corpus(
-                "docstrings",
-                split,
-                saved["tokens"],
-                tuple(saved["keys"].tolist()),
-                subject.bos,
-                int(saved["n_too_short"]),
-                str(saved["text_hash"]),
-            )
-    else:
+
+    def build() -> dict[str, np.ndarray]:
         documents = docstring_documents()
-        chosen = sorted((key for key in documents if split_of(key) == split), key=lambda key: hashlib.sha256(key.encode()).digest()[8:])
-        corpus = tokenize(
-            {key: documents[key] for key in chosen},
-            subject.tokenizer,
-            n_ctx=n_ctx,
-            bos=subject.bos,
-            name="docstrings",
-            split=split,
-            text_hash=hash_documents(documents),
+        keys = sorted((key for key in documents if split_of(key) == split), key=lambda key: hashlib.sha256(key.encode()).digest()[8:])
+        chosen = {key: documents[key] for key in keys}
+        made = tokenize(
+            chosen, subject.tokenizer, n_ctx=n_ctx, bos=subject.bos, name="docstrings", split=split, text_hash=hash_documents(documents)
         )
-        with atomic_path(path) as partial:
-            np.savez_compressed(
-                partial, tokens=corpus.tokens, keys=np.array(corpus.keys), n_too_short=corpus.n_too_short, text_hash=corpus.text_hash
-            )
+        return {
+            "tokens": made.tokens,
+            "keys": np.array(made.keys),
+            "n_too_short": np.array(made.n_too_short),
+            "hash": np.array(made.text_hash),
+        }
+
+    saved = cached_arrays("tokens", _cache_key(subject, split, n_ctx), build)
+    corpus = Corpus(
+        "docstrings", split, saved["tokens"], tuple(saved["keys"].tolist()), subject.bos, int(saved["n_too_short"]), str(saved["hash"])
+    )
     return _check_drift(corpus, subject, allow_drift)
 
 
@@ -238,8 +229,7 @@ def _check_drift(corpus: Corpus, subject: Subject, allow: bool) -> Corpus:
 
 
 def _cache_key(subject: Subject, split: str, n_ctx: int) -> str:
-    identity = json.dumps([RECIPE, package_versions(), split, n_ctx, subject.bos, subject.tokenizer.backend_tokenizer.to_str()])
-    return hashlib.sha256(identity.encode()).hexdigest()[:16]
+    return json.dumps([RECIPE, package_versions(), split, n_ctx, subject.bos, subject.tokenizer.backend_tokenizer.to_str()])
 
 
 def _read_texts(source: str | Path | Sequence[str], column: str) -> tuple[str, list[str]]:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from saecert import forward, proxies, scoring
+from saecert import proxies
 from saecert.corpora import Corpus, train_windows
 from saecert.forward import final_residual, native_acts
 from saecert.pools import Survey, survey
@@ -20,7 +20,7 @@ from saecert.proxies import Proxy, Site
 from saecert.records import Discovery, SequenceLosses, smoothed_support
 from saecert.references import fit_references
 from saecert.scoring import score, smoothed_bits
-from saecert.storage import atomic_path, cache_dir
+from saecert.storage import atomic_path, cache_dir, cached_arrays
 from saecert.subjects import Subject
 
 POOL_SHARES = (1 / 8, 1 / 4, 1 / 2)
@@ -109,18 +109,19 @@ def _size(k: int, d_sae: int) -> int:
 
 
 def _cached_survey(subject: Subject, corpus: Corpus, hook_name: str, batch_size: int, progress: bool) -> Survey:
-    path = cache_dir() / f"survey-{_identity(subject, corpus, hook_name)}.pt"
-    if path.exists():
-        return Survey(**torch.load(path, weights_only=False))
-    found = survey(subject, corpus, hook_name, batch_size=batch_size, progress=progress)
-    with atomic_path(path) as partial:
-        torch.save(vars(found), partial)
-    return found
+    def build() -> dict[str, np.ndarray]:
+        found = vars(survey(subject, corpus, hook_name, batch_size=batch_size, progress=progress))
+        return {name: np.asarray(value) for name, value in found.items()}
+
+    saved = cached_arrays("survey", _identity(subject, corpus, hook_name), build)
+    return Survey(
+        **{name: value if value.ndim else value.item() for name, value in saved.items()} | {"mean": torch.from_numpy(saved["mean"])}
+    )
 
 
 def _identity(subject: Subject, corpus: Corpus, hook_name: str, *more: object) -> str:
     """Hash of all that determines a measurement, the measuring code included."""
-    code = [Path(module.__file__).read_text() for module in (forward, proxies, scoring)] + [Path(__file__).read_text()]
+    code = [Path(__file__).with_name(f"{module}.py").read_text() for module in ("forward", "losses", "pools", "proxies", "scoring")]
     parts = [subject.fingerprint, subject.sae_fingerprint(hook_name), hook_name, corpus.ids.tobytes().hex(), *more, *code]
     return hashlib.sha256("\0".join(map(str, parts)).encode()).hexdigest()[:24]
 

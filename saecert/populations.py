@@ -57,6 +57,8 @@ def beta(a: float, b: float) -> Population:
 
 def rare_event(name: str, spread: float, unseen: float, n: int) -> Population:
     """Values uniform within `spread` of 0.3, and a point mass at 1 that a sample of `n` misses with probability `unseen`."""
+    if not 0 < unseen < 1:
+        raise ValueError(f"the probability of missing the point mass must lie strictly between 0 and 1, got {unseen}")
     mass = -np.expm1(np.log(unseen) / n)
 
     def sample(rng: np.random.Generator, size: tuple[int, ...]) -> Float[np.ndarray, "..."]:
@@ -79,8 +81,8 @@ def with_teeth(n: int, delta: float = 0.05) -> tuple[Population, ...]:
     ['beta(0.1, 0.5)', 'noise + point mass', 'two points']
     """
     coins = (bernoulli(0.5), bernoulli(0.1)) if n >= 100 else ()
-    rare = rare_event("noise + point mass", 0.2, 1.02 * delta, n), rare_event("two points", 0.0, 3 * delta, n)
-    return (*coins, beta(0.1, 0.5), *rare)
+    noisy, two = (min(factor * delta, 0.5 + 0.5 * delta) for factor in (1.02, 3.0))  # a probability for delta near 1, too
+    return (*coins, beta(0.1, 0.5), rare_event("noise + point mass", 0.2, noisy, n), rare_event("two points", 0.0, two, n))
 
 
 def mutants() -> dict[str, Inequality]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import binom
 
 from saecert.bounds import INEQUALITIES, hoeffding_upper
-from saecert.populations import Population, bernoulli, coverage_table, mutants, with_teeth
+from saecert.populations import REJECT_AT, Population, bernoulli, coverage_table, mutants, rare_event, with_teeth
 
 
 def verdicts(rows):
@@ -14,7 +15,7 @@ def verdicts(rows):
     return {row["inequality"] for row in rows if row["verdict"] == "rejected"}
 
 
-@pytest.mark.parametrize("population", with_teeth(100), ids=lambda p: p.name)
+@pytest.mark.parametrize("population", [*with_teeth(100), *with_teeth(5, delta=0.5)], ids=lambda p: p.name)
 def test_stated_mean_and_support_are_right(population):
     x = population.sample(np.random.default_rng(0), (400, 1000))
     assert x.shape == (400, 1000)
@@ -74,6 +75,19 @@ def test_rows_and_their_limits():
     }
 
 
+def test_verdict_is_a_binomial_test():
+    """Rejected exactly when so many misses have probability below 1e-4 at delta."""
+    for missed in range(60, 100):
+        rows = coverage_table(
+            {"first rows": lambda x, lo, hi, nats, k=missed: np.where(np.arange(len(x)) < k, 0.0, 1.0)},
+            populations=lambda n, delta: [bernoulli(0.5)],
+            draws=1000,
+            progress=False,
+        )
+        assert rows[0]["misses"] == missed
+        assert (rows[0]["verdict"] == "rejected") == (binom.sf(missed - 1, 1000, 0.05) < REJECT_AT)
+
+
 def test_seed_fixes_the_table_and_inequalities_share_samples():
     both = coverage_table(draws=300, progress=False)
     again = coverage_table({"hoeffding": hoeffding_upper}, draws=300, progress=False)
@@ -92,5 +106,7 @@ def test_progress_goes_to_stderr(capsys):
 def test_errors():
     with pytest.raises(ValueError, match="outside its support"):
         Population("wrong", 0.0, 1.0, 1.5, lambda rng, size: np.zeros(size))
+    with pytest.raises(ValueError, match="strictly between 0 and 1, got 1.5"):
+        rare_event("impossible", 0.1, 1.5, 10)
     with pytest.raises(ValueError, match="0 < delta < 1"):
         coverage_table(delta=1.5)

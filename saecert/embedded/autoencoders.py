@@ -28,7 +28,7 @@ def cache_activations(
 ) -> list[np.ndarray]:
     """Residual streams after every block on `n_tokens` tokens of windows of a split, BOS and padding left out, in random order.
 
-    One float16 memory map (n_tokens, d_model) a layer, written once under `folder`; a finished one is reused.
+    One float16 file (n_tokens, d_model) a layer under `folder`, returned as memory maps; finished ones are reused.
     """
     folder.mkdir(parents=True, exist_ok=True)
     n_layers, d_model = model.config.num_hidden_layers, model.config.hidden_size
@@ -42,7 +42,7 @@ def cache_activations(
     order = order[np.argsort(lengths[order], kind="stable")]  # like lengths together: little padding is computed
     n_tokens = int((lengths[order] - 1).sum())
     places = rng.permutation(n_tokens)
-    maps = [np.lib.format.open_memmap(path, "w+", np.float16, (n_tokens, d_model)) for path in paths]
+    layers = np.empty((n_layers, n_tokens, d_model), np.float16)  # in memory: random writes to a file would be flushed over and over
     start = 0
     for part in tqdm(np.array_split(order, -(-len(order) // 64)), desc=f"{split} activations", mininterval=5):
         width = int(lengths[part].max())
@@ -50,11 +50,11 @@ def cache_activations(
         # hooks on the blocks: hidden_states would give the last layer after the final norm
         states = block_outputs(model, torch.from_numpy(tokens[part, :width].astype(np.int64)))
         where = places[start : start + int(kept.sum())]
-        for acts, out in zip(states, maps, strict=True):
-            out[where] = acts[kept].numpy()
+        for acts, out in zip(states, layers, strict=True):
+            out[where] = acts[kept].half().numpy()
         start += len(where)
-    for out in maps:
-        out.flush()
+    for path, out in zip(paths, layers, strict=True):
+        np.save(path, out)
     done.write_text(json.dumps({"n_tokens": n_tokens}))
     return [np.load(path, mmap_mode="r") for path in paths]
 

@@ -79,12 +79,12 @@ def sae_figures(subject: Subject, discovery: Corpus, hook_name: str) -> dict[str
     """Quality of one SAE on discovery text without BOS, with PCA of as many components as it has active latents beside it."""
     found = survey(subject, discovery, hook_name)
     counted = survey(subject, discovery.take(-(-N_SILENT // (discovery.n_ctx - 1))), hook_name)
-    mean, components = principal_components(subject, discovery, hook_name)
+    mean, components, pca_fvu = principal_components(subject, discovery.take(N_LOSSES), hook_name)
     losses = collect(subject, discovery.take(N_LOSSES), hook_name, controls=False, extra=[pca(mean, components)])
     increase = {name: float((losses.raw[name] - losses.raw["clean"]).mean()) for name in ("full", f"pca_{len(components)}")}
     return {
         "fvu": found.fvu,
-        "pca_fvu": pca_fvu(subject, discovery.take(N_LOSSES), hook_name, mean, components),
+        "pca_fvu": pca_fvu,
         "l0": found.l0,
         "silent": counted.silent,
         "ce_increase": increase["full"],
@@ -93,23 +93,13 @@ def sae_figures(subject: Subject, discovery: Corpus, hook_name: str) -> dict[str
 
 
 @torch.no_grad()
-def principal_components(subject: Subject, corpus: Corpus, hook_name: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and leading principal directions of the activations on the first 500 sequences, BOS left out."""
-    acts = _acts(subject, corpus.take(N_LOSSES), hook_name)
-    mean = acts.mean(dim=0)
-    return mean, torch.linalg.eigh((acts - mean).T @ (acts - mean)).eigenvectors.T.flip(0)[:N_COMPONENTS].contiguous()
-
-
-@torch.no_grad()
-def pca_fvu(subject: Subject, corpus: Corpus, hook_name: str, mean: torch.Tensor, components: torch.Tensor) -> float:
-    """Fraction of variance that the projection leaves, in sample: PCA at its best."""
-    centred = _acts(subject, corpus, hook_name) - mean
-    return float((centred - centred @ components.T @ components).square().sum() / centred.square().sum())
-
-
-def _acts(subject: Subject, corpus: Corpus, hook_name: str) -> torch.Tensor:
+def principal_components(subject: Subject, corpus: Corpus, hook_name: str) -> tuple[torch.Tensor, torch.Tensor, float]:
+    """Mean, leading principal directions and the variance share they leave, of the activations on `corpus` without BOS."""
     batches = torch.from_numpy(corpus.tokens.astype(np.int64)).split(32)
-    return torch.cat([native_acts(subject.model, tokens, hook_name)[:, 1:].flatten(0, 1) for tokens in batches])
+    acts = torch.cat([native_acts(subject.model, tokens, hook_name)[:, 1:].flatten(0, 1) for tokens in batches])
+    mean = acts.mean(dim=0)
+    variances, directions = torch.linalg.eigh((acts - mean).double().T @ (acts - mean).double())
+    return mean, directions.float().T.flip(0)[:N_COMPONENTS].contiguous(), float(variances[:-N_COMPONENTS].sum() / variances.sum())
 
 
 def check_figures(subject: Subject, corpus: Corpus) -> dict[str, Any]:
