@@ -72,6 +72,7 @@ render = rm -rf _build/html _build/.doctrees && $(BUILD_BOOK) && $(PY) tests/che
 notebooks: $(READY)
 	@$(call corpus)
 	@$(PY) -m saecert run --all --out notebooks
+	@$(PY) tests/checks.py picture
 
 test: $(READY)
 	@$(call corpus)

@@ -38,8 +38,9 @@ def _run(options: argparse.Namespace) -> int:
     try:
         if options.all == bool(options.notebook):
             raise RunError("name the notebooks to run, or say --all")
-        settings = dict(_pair(text) for text in options.settings)
-        paths = run_notebooks(options.notebook, settings, options.subject, options.out)
+        subject = {"subject": options.subject} if options.subject else {}
+        settings = dict(_pair(text) for text in options.settings) | subject
+        paths = run_notebooks(options.notebook, settings, out=options.out)
         print(f"written to {paths[0] if len(paths) == 1 else paths[0].parent}")
     except RunError as error:
         print(f"error: {error}", file=sys.stderr)

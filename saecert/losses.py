@@ -90,6 +90,7 @@ def collect(
         found = _cached_survey(subject, discovery, hook_name, batch_size, progress)
         sizes = [round(share * sae.cfg.d_sae) for share in POOL_SHARES] if pools is None else pools
         chosen += [proxies.pool(found.order[: _size(k, sae.cfg.d_sae)], sae.cfg.d_sae) for k in sorted(set(sizes)) if k != sae.cfg.d_sae]
+    pooled = list(chosen)
     if controls:
         chosen += ([proxies.mean_ablation(found.mean)] if found else []) + [proxies.zero_ablation()]
     chosen += list(extra)
@@ -97,7 +98,7 @@ def collect(
     losses = sweep(subject, corpus, hook_name, chosen, **settings)
     if found is None:
         return losses
-    tried = sweep(subject, discovery.take(min(N_DISCOVERY, len(discovery))), hook_name, chosen, **settings)
+    tried = sweep(subject, discovery.take(min(N_DISCOVERY, len(discovery))), hook_name, pooled, **settings)
     fixed = Discovery("frequency", found.order, found.sequence_count, found.n_seq, tried)
     return _with_references(replace(losses, discovery=fixed), subject, corpus, discovery, found)
 
@@ -122,7 +123,8 @@ def _cached_survey(subject: Subject, corpus: Corpus, hook_name: str, batch_size:
 def _identity(subject: Subject, corpus: Corpus, hook_name: str, *more: object) -> str:
     """Hash of all that determines a measurement, the measuring code included."""
     code = [Path(__file__).with_name(f"{module}.py").read_text() for module in ("forward", "losses", "pools", "proxies", "scoring")]
-    parts = [subject.fingerprint, subject.sae_fingerprint(hook_name), hook_name, corpus.ids.tobytes().hex(), *more, *code]
+    machine = torch.backends.cpu.get_cpu_capability()  # losses differ in the last digits between instruction sets
+    parts = [subject.fingerprint, subject.sae_fingerprint(hook_name), hook_name, corpus.ids.tobytes().hex(), machine, *more, *code]
     return hashlib.sha256("\0".join(map(str, parts)).encode()).hexdigest()[:24]
 
 

@@ -8,6 +8,7 @@ import re
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -77,22 +78,14 @@ def parse_value(name: str, text: str, default: Any) -> Any:
 
 
 def _literal(text: str) -> Any:
-    try:
-        return ast.literal_eval(text)  # YAML would read 1e-3 as a string
-    except (ValueError, SyntaxError):
-        pass
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
-        return text
+    for read in (ast.literal_eval, yaml.safe_load):  # in this order: YAML reads 1e-3 as a string
+        with suppress(ValueError, SyntaxError, yaml.YAMLError):
+            return read(text)
+    return text
 
 
 def run_notebooks(
-    names: Sequence[str] = (),
-    settings: Mapping[str, str] | None = None,
-    subject: str | None = None,
-    out: str | Path | None = None,
-    folder: Path = NOTEBOOKS,
+    names: Sequence[str] = (), settings: Mapping[str, str] | None = None, *, out: str | Path | None = None, folder: Path = NOTEBOOKS
 ) -> list[Path]:
     """Executed notebooks, one file each in `out` (``runs/<subject>``), after checking everything asked for.
 
@@ -114,7 +107,7 @@ def run_notebooks(
         the last notebook, if any failed. What a failed one had done is kept beside as ``<name>.failed.ipynb``.
     """
     os.environ.setdefault("SAECERT_CACHE", str(ROOT / "_build/cache"))  # what make measured is not measured again
-    settings = dict(settings or {}) | ({"subject": subject} if subject else {})
+    settings = dict(settings or {})
     notebooks = {Path(name).stem: read_notebook(Path(name).stem, folder) for name in names or notebook_names(folder)}
     values = _check(notebooks, settings)
     out = Path(out) if out else ROOT / "runs" / _slug(_subject(notebooks, settings))
@@ -167,9 +160,7 @@ def execute(notebook: NotebookNode, parameters: Mapping[str, Any], target: Path,
     with atomic_path(target) as partial:
         nbformat.write(notebook, partial)
         try:
-            papermill.execute_notebook(
-                partial, partial, dict(parameters), kernel_name="python3", cwd=folder, progress_bar=bar, extra_arguments=quiet
-            )
+            papermill.execute_notebook(partial, partial, dict(parameters), cwd=folder, progress_bar=bar, extra_arguments=quiet)
         except PapermillExecutionError as error:
             partial.replace(failed)
             raise RunError(f"cell [{error.exec_count}] {error.ename}: {_reason(error)} (see {failed})") from None

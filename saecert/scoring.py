@@ -12,8 +12,8 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from saecert.forward import logits_of
 
-CHUNK_BYTES = 48 << 20
-"""Size of one (rows, V) float32 tensor; at most four are alive, so scoring stays under 256 MB."""
+CHUNK_BYTES, MIN_ROWS = 8 << 20, 64
+"""Size of one (rows, V) float32 tensor, small enough for the cache; three are alive, under 256 MB at V = 256,000 too."""
 
 
 @torch.no_grad()
@@ -28,7 +28,7 @@ def score(
     targets = tokens[:, 1:].flatten()
     flat = {name: residual[:, :-1].flatten(0, 1) for name, residual in residuals.items()}
     out = {name: torch.empty(3, len(targets), dtype=torch.float32) for name in flat}
-    rows = max(16, CHUNK_BYTES // (4 * _width(model)))
+    rows = max(MIN_ROWS, CHUNK_BYTES // (4 * _width(model)))
     for start in range(0, len(targets), rows):
         part = slice(start, start + rows)
         clean, clean_top = _softmax(model, flat["clean"][part])

@@ -32,6 +32,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     os.close(handle)
     try:
         yield Path(name)
+        os.chmod(name, 0o644)  # temporary files are private, results are not
         os.replace(name, path)
     finally:
         Path(name).unlink(missing_ok=True)

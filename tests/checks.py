@@ -2,11 +2,13 @@
 
 python tests/checks.py lint            library size, pairing of notebooks, rules for notebooks
 python tests/checks.py offline DIR     no page of a built book fetches anything from elsewhere
+python tests/checks.py picture         copy the figure that the README and the book's first page show out of its notebook
 """
 
 from __future__ import annotations
 
 import ast
+import base64
 import io
 import re
 import sys
@@ -80,6 +82,21 @@ def check_notebook(source: Path) -> list[str]:
     return pairing + _shape(notebook) + _outputs(notebook)
 
 
+def headline(root: Path = ROOT) -> tuple[Path, bytes]:
+    """The committed picture of the README and of the first page, and the figure of the notebook that it must be."""
+    notebook = nbformat.read(root / "notebooks/02_four_terms.ipynb", as_version=4)
+    outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
+    (figure,) = [output.data["image/png"] for output in outputs if "image/png" in output.get("data", {})]
+    return root / "book/images/four_terms.png", base64.b64decode(figure)
+
+
+def check_picture(root: Path = ROOT) -> list[str]:
+    """Complaint if the picture is not that of the notebook."""
+    path, figure = headline(root)
+    same = path.exists() and path.read_bytes() == figure
+    return [] if same else [f"{path.relative_to(root)} is not the figure of 02_four_terms; run `make notebooks`"]
+
+
 def _pairable(notebook: NotebookNode) -> list[tuple]:
     return [(cell.cell_type, cell.source, cell.metadata.get("tags", []), cell.metadata.get("mystnb", {})) for cell in notebook.cells]
 
@@ -144,8 +161,13 @@ def main(arguments: list[str]) -> int:
     """Exit code: 1 if there is anything to complain about."""
     if arguments[:1] == ["offline"] and len(arguments) == 2:
         complaints, good = check_offline(Path(arguments[1])), "the book needs no network"
+    elif arguments == ["picture"]:
+        path, figure = headline()
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(figure)
+        complaints, good = [], f"written to {path}"
     elif arguments == ["lint"]:
-        complaints = check_library() + check_notebooks()
+        complaints = check_library() + (check_notebooks() or check_picture())
         good = f"library: {sum(library_lines().values())} of {MAX_LIBRARY_LINES} source lines; {len(notebook_sources())} notebooks in order"
     else:
         raise SystemExit(__doc__)

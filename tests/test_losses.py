@@ -74,7 +74,8 @@ def test_total_variation_and_top1_by_hand(subject):
 def test_scoring_in_chunks_changes_nothing(subject, monkeypatch):
     residual, tokens = torch.randn(4, 9, 16, generator=torch.Generator().manual_seed(3)), torch.full((4, 9), 7)
     whole = score(subject.model, {"clean": residual, "x": residual * 2}, tokens)
-    monkeypatch.setattr("saecert.scoring.CHUNK_BYTES", 1)  # sixteen rows at a time
+    monkeypatch.setattr("saecert.scoring.CHUNK_BYTES", 1)
+    monkeypatch.setattr("saecert.scoring.MIN_ROWS", 5)
     for name, values in score(subject.model, {"clean": residual, "x": residual * 2}, tokens).items():
         np.testing.assert_allclose(values, whole[name], atol=1e-6)
 

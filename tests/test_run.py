@@ -80,7 +80,7 @@ def test_what_is_unknown_is_refused_with_what_is_known(folder, tmp_path):
 
 
 def test_a_parameter_reaches_the_notebook_and_relaxes_its_claim(folder, tmp_path):
-    (path,) = run_notebooks(["01_double"], {"x": "5"}, subject="mine", out=tmp_path / "out", folder=folder)
+    (path,) = run_notebooks(["01_double"], {"x": "5", "subject": "mine"}, out=tmp_path / "out", folder=folder)
     assert path == tmp_path / "out" / "01_double.ipynb"
     assert printed(path) == "twice 10 mine\n"
 

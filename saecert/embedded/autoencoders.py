@@ -17,8 +17,8 @@ from saecert.corpora import windows
 from saecert.embedded.language_model import N_CTX, split_texts
 
 WIDTH, K, SEED = 8, 24, 0
-BATCH, N_SAMPLES, LR = 2048, 2_000_000, 1e-3
-DEAD_WINDOW = 20
+BATCH, N_SAMPLES, LR = 512, 2_000_000, 2e-3
+DEAD_WINDOW = 80
 """Steps without firing after which a latent gets the auxiliary loss: 41k tokens, under the 100k on which silence is counted."""
 
 
@@ -97,7 +97,7 @@ def train_sae(acts: np.ndarray, held_out: np.ndarray, layer: int, out: Path) -> 
             train_batch_size_samples=BATCH,
             lr=LR,
             lr_end=LR / 10,
-            lr_warm_up_steps=50,
+            lr_warm_up_steps=200,
             lr_decay_steps=N_SAMPLES // BATCH // 3,
             dead_feature_window=DEAD_WINDOW,
             n_batches_for_norm_estimate=20,
