@@ -133,7 +133,8 @@ assert holds or not strict
 # %% [markdown]
 # ## What this shows
 #
-# None of the five inequalities misses more often than promised on populations made to break it, and each mutant is caught by the same
-# test. The Dirichlet bound comes closest to spending all of its $\delta$, which is why the certificates built on it are the tightest.
+# On populations made to break it, none of the five inequalities misses more often than promised beyond the error of the simulation, and each
+# mutant is caught by the same test. The test is not sharper than its number of draws: a bound that misses a little more often than promised
+# would pass. Dirichlet and betting bounds spend most of their $\delta$ where the others leave it unused.
 # This does *not* show that real sequences are independent: that is an assumption about how documents are drawn, and
 # {doc}`../book/assumptions` says what breaks without it.

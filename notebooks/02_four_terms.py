@@ -44,8 +44,8 @@ from saecert.certificate import joint_loss
 #
 # {prf:ref}`joint-certificate` asks that everything but the certification sample be fixed first. On the *discovery* split the latents
 # are ranked by how often they fire, and the pool becomes the smallest of an eighth, a quarter, half or all of them whose mean
-# mismatch there is below `tolerance`. References are fitted on training text. Only then is the certification sample read:
-# once up to the hook point, and from there on once for every proxy.
+# mismatch there is below `tolerance`. References are fitted on training text. None of this looks at the certification sample, which is
+# run once up to the hook point, and from there on once for every proxy.
 
 # %%
 lm = load_subject(subject)
@@ -119,7 +119,8 @@ plt.show()
 # ## The verdict
 #
 # A reference counts as beaten only if the *paired* difference $v_A - \ell_{\mathrm{ref}}$ is certifiably negative; rungs are tested in this
-# order, each at the full $\delta$, until the first that fails.
+# order, each at the full $\delta$, until the first that fails. All *claims* of one ladder hold jointly at $\delta$; each numeric limit
+# holds on its own.
 
 # %%
 tables.rounded(tables.ladder_table(certificate)[["through", "rung", "risk", "mean", "upper", "claimed"]])
@@ -138,6 +139,7 @@ assert holds or not strict
 # %% [markdown]
 # ## What this shows
 #
-# Model, SAE proxy and pooled proxy are certified together, at a price over the bound on the model alone that is itself bounded. Dense
-# controls in place of the SAE certify far less, so the bound is not a property of the layer. It does *not* show that single latents mean
+# Model, SAE proxy and pooled proxy are certified together, below the risk of the bigram; what reading the model through the pool costs,
+# $R(g_A) - R(f)$, has a bound of its own. A proxy that replaces the activation by a constant is certified only at a risk above that of the
+# bigram, so a small bound is not a property of the hook point alone. It does *not* show that single latents mean
 # anything: it speaks of the risk of the whole reconstruction, on documents of this population and length.

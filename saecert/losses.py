@@ -83,8 +83,8 @@ def collect(
     sae = subject.sae_at(hook_name)
     for alpha in alphas:
         smoothed_support(alpha, subject.d_vocab)
-    if discovery is not None and set(discovery.keys) & set(corpus.keys):
-        raise ValueError("discovery and certification share documents: choices made on one would be tested on the same text")
+    if discovery is not None and (set(discovery.keys) & set(corpus.keys) or np.isin(discovery.ids, corpus.ids).any()):
+        raise ValueError("discovery and certification share documents or sequences: choices made on one would be tested on the same text")
     chosen, found = [proxies.full()], None
     if discovery is not None:
         found = _cached_survey(subject, discovery, hook_name, batch_size, progress)
@@ -169,7 +169,7 @@ def _measure(subject, corpus, hook_name, chosen, alphas, ids, rows, arrays) -> N
         )
     site, first = Site(acts, sae, ids), int(corpus.bos)
     with torch.no_grad():
-        on = site.latents[:, first:] > 0
+        on = site.latents[:, first:] != 0
         arrays["l0"][rows, first:] = on.sum(dim=-1).cpu().numpy()
         arrays["active"][rows] = np.packbits(on.any(dim=1).cpu().numpy(), axis=1)
         residuals = {"clean": final_residual(subject.model, tokens, hook_name, acts)}

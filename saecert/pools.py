@@ -66,7 +66,7 @@ def survey(subject: Subject, corpus: Corpus, hook_name: str, *, batch_size: int 
         tokens = torch.from_numpy(corpus.tokens[start : start + batch_size].astype(np.int64)).to(subject.device)
         acts = native_acts(subject.model, tokens, hook_name)[:, first:]
         latents = sae.encode(acts)
-        on = latents > 0
+        on = latents != 0
         tokens_on += on.sum(dim=(0, 1)).cpu()
         sequences_on += on.any(dim=1).sum(dim=0).cpu()
         total += acts.sum(dim=(0, 1)).double().cpu()

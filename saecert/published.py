@@ -1,4 +1,4 @@
-"""The bound of the papers as printed, kept for comparison with the valid one."""
+"""The bound of the predecessor paper as printed, kept for comparison with the valid one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class PublishedBound(NamedTuple):
 def published_bound(
     proxy_risk: float, gap: float, *, k: float, d_sae: int, n_tokens: int, n_vocab: int, alpha: float = 0.5, delta: float = 0.05
 ) -> PublishedBound:
-    """The formula of arXiv 2602.11388 and 2606.18383 as printed. **Not a valid certificate.**
+    """The formula of arXiv 2602.11388 as printed. **Not a valid certificate.**
 
     ``proxy_risk + gap + 4 B sqrt(k ln(e m/k) / N) + B sqrt(ln(pi^2 k^2/(6 delta)) / (2N))`` with ``B = log2(V/alpha)``, `k` the
     average number of active latents per token, m = `d_sae` and N counted in *tokens*. Why it certifies nothing: tokens of one

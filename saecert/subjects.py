@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from sae_lens import SAE
+from sae_lens import SAE, TrainingSAE
 from transformer_lens.model_bridge import TransformerBridge
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils import logging
@@ -103,12 +103,12 @@ class Subject:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of the LM's weights."""
-        return _hash_tensors(self.model.original_model.state_dict())
+        """SHA-256 of the LM's weights and configuration."""
+        return _hash(self.model.original_model.state_dict(), self.model.original_model.config.to_dict())
 
     def sae_fingerprint(self, hook_name: str) -> str:
-        """SHA-256 of the weights of one SAE."""
-        return _hash_tensors(self.sae_at(hook_name).state_dict())
+        """SHA-256 of the weights and configuration of one SAE: with equal weights, another k is another SAE."""
+        return _hash(self.sae_at(hook_name).state_dict(), self.sae_at(hook_name).cfg.to_dict())
 
 
 def load_subject(
@@ -218,11 +218,14 @@ def _hook_name(sae: SAE, where: str) -> str:
 
 
 def _frozen(sae: SAE) -> SAE:
+    if isinstance(sae, TrainingSAE):  # BatchTopK among them: its codes depend on the rest of the batch
+        raise ValueError(f"a {type(sae).__name__} is made for training: save it with save_inference_model and load that")
     return sae.eval().requires_grad_(False)
 
 
-def _hash_tensors(state: Mapping[str, torch.Tensor]) -> str:
-    digest = hashlib.sha256()
+def _hash(state: Mapping[str, torch.Tensor], config: Mapping[str, Any]) -> str:
+    where = {"_name_or_path", "device"}  # not what the model is
+    digest = hashlib.sha256(json.dumps({k: v for k, v in config.items() if k not in where}, sort_keys=True, default=str).encode())
     for name in sorted(state):
         tensor = state[name].detach().cpu().contiguous()
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())

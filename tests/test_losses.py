@@ -122,7 +122,7 @@ def test_bad_arguments(subject, corpora, folders):
         collect(subject, sample, "blocks.2.hook_resid_post")
     with pytest.raises(ValueError, match="alpha must lie strictly"):
         collect(subject, sample, HOOK, alphas=(1.0,))
-    with pytest.raises(ValueError, match="share documents"):
+    with pytest.raises(ValueError, match="share documents or sequences"):
         collect(subject, sample, HOOK, discovery=sample)
     with pytest.raises(ValueError, match="pool of 65 latents does not fit a dictionary of 64"):
         collect(subject, sample, HOOK, discovery=corpora["discovery"], pools=[65], progress=False)

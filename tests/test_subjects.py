@@ -2,10 +2,12 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
 from conftest import D_MODEL, make_model, make_sae, make_tokenizer
+from sae_lens import BatchTopKTrainingSAE, BatchTopKTrainingSAEConfig, TopKSAE, TopKSAEConfig
 
 from saecert import load_subject
 
@@ -48,6 +50,21 @@ def test_fingerprints_change_with_the_weights(folders, subject):
     next(other.model.original_model.parameters()).data.flatten()[0] += 1
     fresh = type(other)(**{name: getattr(other, name) for name in other.__dataclass_fields__})
     assert fresh.fingerprint != subject.fingerprint and fresh.sae_fingerprint(HOOK) != subject.sae_fingerprint(HOOK)
+
+
+def test_fingerprint_tells_configurations_apart(subject):
+    def top(k):
+        sae = TopKSAE(TopKSAEConfig(d_in=D_MODEL, d_sae=8, k=k))
+        sae.load_state_dict({name: torch.ones_like(value) for name, value in sae.state_dict().items()})
+        return replace(subject, saes={HOOK: sae})
+
+    assert top(2).sae_fingerprint(HOOK) == top(2).sae_fingerprint(HOOK) != top(4).sae_fingerprint(HOOK)
+
+
+def test_training_saes_are_refused(folders):
+    sae = BatchTopKTrainingSAE(BatchTopKTrainingSAEConfig(d_in=D_MODEL, d_sae=8, k=2))
+    with pytest.raises(ValueError, match="made for training: save it with save_inference_model"):
+        load_subject(folders["llama"], sae={HOOK: sae})
 
 
 def test_unknown_subject_lists_what_ships():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -107,9 +108,9 @@ def train_sae(acts: np.ndarray, held_out: np.ndarray, layer: int, out: Path) -> 
         data_provider=_batches(acts),
     )
     trained = trainer.fit()
-    work = out.with_name(out.name + ".float32")
-    trained.save_inference_model(work)
-    inference = SAE.load_from_disk(work)
+    with tempfile.TemporaryDirectory() as work:  # sae_lens turns BatchTopK into JumpReLU on the way to disk
+        trained.save_inference_model(work)
+        inference = SAE.load_from_disk(work)
     _set_threshold(inference, torch.from_numpy(held_out[:50_000].astype(np.float32)))
     inference.cfg.dtype = "float16"
     inference.half().save_model(out)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -137,7 +138,7 @@ def card_text(card: dict[str, Any]) -> str:
             f"(SAEs: {training['sae_tokens'] / 1e6:.1f}M).",
             "",
             f"**Model**, raw bits per token on {bits['sequences']:,} discovery sequences: {bits['model']:.2f};",
-            f"bigram {bits['bigram']:.2f}, unigram {bits['unigram']:.2f}, uniform {bits['uniform']:.2f}.",
+            f"bigram {bits['bigram']:.2f}, unigram {bits['unigram']:.2f}, uniform {math.log2(language_model.D_VOCAB):.2f}.",
             "",
             f"**SAEs**, discovery text without BOS, PCA with {N_COMPONENTS} components beside each figure; silent on {N_SILENT:,} tokens.",
             "",
