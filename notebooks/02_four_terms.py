@@ -43,7 +43,7 @@ from saecert.certificate import joint_loss
 # ## What is fixed beforehand, and what is measured
 #
 # {prf:ref}`joint-certificate` asks that everything but the certification sample be fixed first. On the *discovery* split the latents
-# are ranked by how often they fire, and the pool becomes the smallest of an eighth, a quarter, half or all of them whose mean
+# are ranked by how often they fire, and the pool becomes the smallest of an eighth, a quarter, half, three quarters or all of them whose mean
 # mismatch there is below `tolerance`. References are fitted on training text. None of this looks at the certification sample, which is
 # run once up to the hook point, and from there on once for every proxy.
 
@@ -95,7 +95,7 @@ print(certificate)
 # %%
 upper, nats, hi, lo = INEQUALITIES[inequality], np.log(1 / delta), certificate.hi, certificate.lo
 clean = losses.at("clean", alpha)
-rows = [tables.terms_table({f"pool of {certificate.k}": certificate})[["label", "term", "bits"]]]
+rows = [tables.terms_table({f"pool of {certificate.k} latents": certificate})[["label", "term", "bits"]]]
 for name in ("mean", "zero"):
     control = losses.at(name, alpha)
     v = joint_loss(clean, control, control, hi)

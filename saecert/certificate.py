@@ -119,7 +119,7 @@ class Certificate:
 
     @property
     def direct(self) -> float:
-        """Upper limit on the risk of the model without any proxy; never larger than `bound` at the same share of delta and a monotone inequality."""
+        """Upper limit on the risk of the model without any proxy; at most `bound` for a monotone inequality at one share of delta."""
         return self.statements["direct"]["upper"]
 
     @property

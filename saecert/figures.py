@@ -59,16 +59,17 @@ def plot_miss_rates(frame: pd.DataFrame, ax: Axes) -> Axes:
 def plot_terms(frame: pd.DataFrame, ax: Axes, references: Mapping[str, float] | None = None) -> Axes:
     """Terms stacked up to the bound, one bar a label, and the risks of reference predictors as labelled vertical lines.
 
-    `frame` has columns label, term, bits, in stacking order (see `saecert.tables.terms_table`); clipping, which is negative, is
-    taken off the complexity that it belongs to.
+    `frame` has columns label, term, bits, in stacking order (see `saecert.tables.terms_table`); clipping, which is negative, cuts
+    the last of the measured terms short.
     """
     labels = list(dict.fromkeys(frame["label"]))
     for row, label in enumerate(labels):
         start, part = 0.0, frame[frame["label"] == label].set_index("term")["bits"]
-        part = part.add(pd.Series({"complexity: sampling": part.get("clipping", 0.0)}), fill_value=0.0).drop("clipping", errors="ignore")
+        measured = part[[name for name in part.index if not name.startswith("complexity")]].sum()  # clipping included, which is negative
         for term in [name for name in TERM_COLOURS if name in part.index]:
-            ax.barh(row, part[term], left=start, color=TERM_COLOURS[term], edgecolor="white", height=0.62)
-            start += part[term]
+            length = part[term] if term.startswith("complexity") else min(part[term], measured - start)
+            ax.barh(row, length, left=start, color=TERM_COLOURS[term], edgecolor="white", height=0.62)
+            start += length
         ax.text(start, row, f" {start:.2f}", va="center", ha="left", fontsize=11, fontweight="bold")
     for name, bits in (references or {}).items():
         ax.axvline(bits, color="black", linestyle=":", linewidth=1.2)

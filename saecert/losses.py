@@ -23,7 +23,7 @@ from saecert.scoring import score, smoothed_bits
 from saecert.storage import atomic_path, cache_dir, cached_arrays
 from saecert.subjects import Subject
 
-POOL_SHARES = (1 / 8, 1 / 4, 1 / 2)
+POOL_SHARES = (1 / 8, 1 / 4, 1 / 2, 3 / 4)
 """Default pools, as shares of the dictionary."""
 N_DISCOVERY = 500
 """Discovery sequences on which pools are tried (the survey of the latents uses them all)."""
@@ -62,7 +62,7 @@ def collect(
         Another split of the same population, on which latents are ranked, pools tried and references fitted. Without
         it only the full SAE and zero ablation are measured, and there is nothing to choose a pool by.
     pools
-        Sizes of the nested concept pools. Default: an eighth, a quarter and half of the dictionary.
+        Sizes of the nested concept pools. Default: an eighth, a quarter, half and three quarters of the dictionary.
     controls
         Also measure mean and zero ablation of the hook point.
     extra

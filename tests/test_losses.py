@@ -28,8 +28,8 @@ def record(subject, corpora):
 
 def test_clean_loss_is_that_of_hugging_face_and_the_support_holds(record, corpora):
     np.testing.assert_allclose(record.raw["clean"], plain_bits(make_model("llama"), corpora["certification"].tokens), atol=1e-5)
-    assert set(record.loss) == {"clean", "full", "pool_8", "pool_16", "pool_32", "mean", "zero", "unigram", "bigram"}
-    assert record.pool_sizes == (8, 16, 32, 64)
+    assert set(record.loss) == {"clean", "full", "pool_8", "pool_16", "pool_32", "pool_48", "mean", "zero", "unigram", "bigram"}
+    assert record.pool_sizes == (8, 16, 32, 48, 64)
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "gemma"])

@@ -63,9 +63,8 @@ def test_activations_leave_out_bos_and_padding(small, tmp_path):
 
 
 def test_sae_is_saved_at_its_target_sparsity(tmp_path, monkeypatch):
-    for name, value in {"N_SAMPLES": 204_800, "BATCH": 256}.items():
-        monkeypatch.setattr(autoencoders, name, value)
-    monkeypatch.setattr(autoencoders, "K", 4)
+    monkeypatch.setattr(autoencoders, "BATCH", 256)
+    monkeypatch.setattr(autoencoders, "SCHEDULE", ((204_800, 1e-3, 4),) * 6)
     rng = np.random.default_rng(0)
     codes = rng.exponential(size=(30_000, 40)) * (rng.random((30_000, 40)) < 0.1)
     acts = (codes @ rng.normal(size=(40, 16)) + 1).astype(np.float16)

@@ -17,8 +17,11 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 from saecert.corpora import windows
 from saecert.embedded.language_model import N_CTX, split_texts
 
-WIDTH, K, SEED = 8, 24, 0
-BATCH, N_SAMPLES, LR = 512, 2_000_000, 2e-3
+WIDTH, SEED, BATCH = 8, 0, 512
+N_CACHED = 2_000_000
+"""Activations kept of each layer; seen more than once by the layers that train on more."""
+SCHEDULE = ((2_000_000, 2e-3, 24),) * 4 + ((8_000_000, 4e-3, 26),) * 2
+"""By layer: activations seen, peak learning rate, mean active latents. The last two are harder to reconstruct."""
 DEAD_WINDOW = 80
 """Steps without firing after which a latent gets the auxiliary loss: 41k tokens, under the 100k on which silence is counted."""
 
@@ -78,11 +81,11 @@ def block_outputs(model: LlamaForCausalLM, ids: torch.Tensor) -> list[torch.Tens
 def train_sae(acts: np.ndarray, held_out: np.ndarray, layer: int, out: Path) -> None:
     """Train a BatchTopK SAE on `acts`, set its inference threshold on `held_out`, save it to `out` as JumpReLU in float16."""
     torch.manual_seed(SEED + layer)
-    d_in = acts.shape[1]
+    d_in, (n_samples, peak, k) = acts.shape[1], SCHEDULE[layer]
     settings = BatchTopKTrainingSAEConfig(
         d_in=d_in,
         d_sae=WIDTH * d_in,
-        k=K,
+        k=k,
         apply_b_dec_to_input=True,
         normalize_activations="expected_average_only_in",
         topk_threshold_lr=0.02,
@@ -94,12 +97,12 @@ def train_sae(acts: np.ndarray, held_out: np.ndarray, layer: int, out: Path) -> 
         sae.b_dec.zero_()
     trainer = SAETrainer(
         cfg=SAETrainerConfig(
-            total_training_samples=N_SAMPLES,
+            total_training_samples=n_samples,
             train_batch_size_samples=BATCH,
-            lr=LR,
-            lr_end=LR / 10,
+            lr=peak,
+            lr_end=peak / 10,
             lr_warm_up_steps=200,
-            lr_decay_steps=N_SAMPLES // BATCH // 3,
+            lr_decay_steps=n_samples // BATCH // 3,
             dead_feature_window=DEAD_WINDOW,
             n_batches_for_norm_estimate=20,
             logger=LoggingConfig(log_to_wandb=False),
@@ -111,7 +114,7 @@ def train_sae(acts: np.ndarray, held_out: np.ndarray, layer: int, out: Path) -> 
     with tempfile.TemporaryDirectory() as work:  # sae_lens turns BatchTopK into JumpReLU on the way to disk
         trained.save_inference_model(work)
         inference = SAE.load_from_disk(work)
-    _set_threshold(inference, torch.from_numpy(held_out[:50_000].astype(np.float32)))
+    _set_threshold(inference, torch.from_numpy(held_out[:50_000].astype(np.float32)), k)
     inference.cfg.dtype = "float16"
     inference.half().save_model(out)
 
@@ -126,18 +129,18 @@ def _batches(acts: np.ndarray) -> Iterator[torch.Tensor]:
 
 
 @torch.no_grad()
-def _set_threshold(sae: SAE, acts: torch.Tensor) -> None:
-    """One threshold for all latents, at which K of them are active on average: the running one that training leaves is too slow."""
+def _set_threshold(sae: SAE, acts: torch.Tensor, k: float) -> None:
+    """One threshold for all latents, at which `k` of them are active on average: the running one that training leaves is too slow."""
     sae.threshold.fill_(0.0)
     values = torch.cat([sae.encode(part).flatten() for part in acts.split(5_000)])
-    sae.threshold.fill_(values.topk(K * len(acts)).values[-1].item())
+    sae.threshold.fill_(values.topk(int(k * len(acts))).values[-1].item())
 
 
 def train_all(work: Path, out: Path) -> None:
     """SAEs of all layers of the model in ``work/model``, written to ``out/saes``; layers already there are kept."""
     model = LlamaForCausalLM.from_pretrained(work / "model", dtype=torch.float32).eval()
     tokenizer = PreTrainedTokenizerFast.from_pretrained(work / "model")
-    train = cache_activations(model, tokenizer, "train", N_SAMPLES, work / "activations")
+    train = cache_activations(model, tokenizer, "train", N_CACHED, work / "activations")
     held_out = cache_activations(model, tokenizer, "validation", 200_000, work / "activations")
     for layer in range(model.config.num_hidden_layers):
         target = out / f"saes/blocks.{layer}.hook_resid_post"

@@ -21,7 +21,7 @@ from saecert.proxies import pca
 from saecert.references import fit_references
 from saecert.subjects import Subject, load_subject
 
-N_COMPONENTS = autoencoders.K
+N_COMPONENTS = 24
 N_CHECK, N_LOSSES, N_SILENT = 200, 500, 100_000
 
 
@@ -58,7 +58,7 @@ def write_card(subject: Subject, trained: dict[str, Any]) -> dict[str, Any]:
             "tokens_seen": trained["seen"],
             "steps": trained["step"],
             "validation_bits": trained["validation_bits"],
-            "sae_tokens": autoencoders.N_SAMPLES,
+            "sae_tokens": [samples for samples, _, _ in autoencoders.SCHEDULE],
         },
         "parameters": sum(p.numel() for p in subject.model.original_model.parameters()),
         "discovery": model_figures(subject, discovery),
@@ -135,7 +135,7 @@ def card_text(card: dict[str, Any]) -> str:
             "",
             f"**Text.** {corpus['documents']:,} docstrings of {packages}; near-duplicates removed before splitting by a hash of the",
             f"name. Trained on {corpus['train_tokens'] / 1e6:.1f}M tokens, {training['tokens_seen'] / 1e6:.1f}M seen",
-            f"(SAEs: {training['sae_tokens'] / 1e6:.1f}M).",
+            f"(SAEs: {', '.join(f'{n / 1e6:g}M' for n in training['sae_tokens'])}).",
             "",
             f"**Model**, raw bits per token on {bits['sequences']:,} discovery sequences: {bits['model']:.2f};",
             f"bigram {bits['bigram']:.2f}, unigram {bits['unigram']:.2f}, uniform {math.log2(language_model.D_VOCAB):.2f}.",
