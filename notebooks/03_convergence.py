@@ -13,11 +13,11 @@
 # ---
 
 # %% [markdown]
-# # A few dozen sequences make the certificate non-vacuous; a pool chosen on the sample costs thousands
+# # A handful of sequences makes the certificate non-vacuous; a pool read off the sample needs many times more
 #
 # The bound against the number of certification sequences, for the three ways of choosing the concept pool and at two smoothing
-# weights, next to the line above which a bound says nothing and to the formula that the predecessor of the paper prints {cite}`ssd2026`. Takes about two minutes the
-# first time, half a minute after that.
+# weights, next to the line above which a bound says nothing and to the formula that the predecessor of the paper prints {cite}`ssd2026`. Takes about five minutes
+# the first time, half a minute after that.
 
 # %% tags=["parameters"]
 subject = "docstring-6l"  # shipped subject, or a local model folder with its SAEs under saes/
@@ -115,7 +115,7 @@ for c in (c for (_, _, way), c in zip(cells, certificates, strict=True) if way.s
 frame = pd.DataFrame(rows)
 frame.pivot(index=["alpha", "n_seq"], columns="label", values="bound").round(2)
 
-# %% mystnb={"figure": {"caption": "Bound against number of certification sequences at two smoothing weights. A pool fixed on discovery, or the best of a nested few, needs a few dozen sequences to beat the uniform predictor (dashed); a pool read off the sample needs many more, and the papers' prior and inequality more still. Dotted: the formula as printed, which is not a valid certificate.", "name": "fig-convergence"}, "image": {"alt": "Two line plots of bound against number of sequences on a logarithmic axis, for alpha 0.5 and 0.01. The lines of fixed and nested pools fall below the dashed vacuous line first, the in-sample ones much later."}}
+# %% mystnb={"figure": {"caption": "Bound against number of certification sequences at two smoothing weights. A pool fixed on discovery, or the best of a nested few, needs a handful of sequences to beat the uniform predictor (dashed); a pool read off the sample needs many times more, and with the papers' prior and inequality more still. Each point holds on its own at delta. Dotted: the formula as printed, which is not a valid certificate.", "name": "fig-convergence"}, "image": {"alt": "Two line plots of bound against number of sequences on a logarithmic axis, for alpha 0.5 and 0.01. The lines of fixed and nested pools fall below the dashed vacuous line first, the in-sample ones much later."}}
 figures.use_style()
 fig, axes = plt.subplots(1, 2, figsize=(11.5, 5), sharey=True, layout="constrained")
 vacuous = np.log2(losses.n_vocab)
@@ -126,6 +126,10 @@ axes[1].set_ylabel("")
 fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=9.5)
 plt.show()
 
+# %% [markdown]
+# The number of sequences at which each way first beats the uniform predictor, by $\alpha$. Every point of the curves is a certificate of
+# its own, valid at $\delta$ for a sample size fixed beforehand; the curve as a whole, and the smallest $n$ read off it, are not.
+
 # %%
 claimed = frame[frame["verdict"].notna()]
 first = claimed.groupby(["alpha", "label"], sort=False)["n_seq"].min().unstack("alpha")
@@ -133,16 +137,16 @@ cost = frame[frame["valid"]].groupby("label", sort=False)["nats"].max().rename("
 first.join(cost.round(0)).reindex(list(ways)).rename_axis(None)
 
 # %%
-fixed = frame[frame["label"] == "T1: fixed pool"]
-paper = frame[frame["label"] == "T3 as in the papers, made valid"]
-holds = fixed.loc[fixed["n_seq"] >= 100, "bound"].max() < vacuous and (fixed["bound"].to_numpy() <= paper["bound"].to_numpy()).all()
+fixed, paper = first.loc["T1: fixed pool"], first.loc["T3 as in the papers, made valid"]
+holds = bool((fixed <= 10).all() and (paper >= 10 * fixed).all())
 print("claim holds:", holds)
 assert holds or not strict
 
 # %% [markdown]
 # ## What this shows
 #
-# What a certificate costs is decided by how the pool is chosen, not by how sparse the code is: fixed on other text it is paid for with a
-# handful of sequences, read off the sample with thousands of nats. A smaller $\alpha$ lowers the bound because less of the uniform
-# distribution is mixed in, at a wider support. It does *not* show that T3 is useless: only T3 may look at the sample before choosing,
-# and bounds at different $\alpha$ are bounds on different predictors and may not be subtracted from one another.
+# The price of a certificate depends on how the pool was chosen. Fixed on other text, it costs nothing, and a handful of sequences is enough;
+# read off the sample, it costs hundreds of nats, and ten times as many sequences or more. A smaller $\alpha$ mixes in less of the uniform
+# distribution but has a wider support: it lowers the bound once there are enough sequences. This does *not* show that T3 is useless:
+# only T3 may choose *any* subset after looking. And bounds at different $\alpha$ are about different predictors and may not be
+# subtracted from one another.

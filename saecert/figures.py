@@ -78,7 +78,7 @@ def plot_terms(frame: pd.DataFrame, ax: Axes, references: Mapping[str, float] | 
     ax.set_ylim(len(labels) - 0.5, -0.55)
     ax.set_xlabel("bits per token (lower is better)")
     ax.grid(axis="y", visible=False)
-    used = [term for term in TERM_COLOURS if (frame["term"] == term).any()]
+    used = [term for term in TERM_COLOURS if frame.loc[frame["term"] == term, "bits"].any()]
     handles = [sns.mpl.patches.Patch(color=TERM_COLOURS[term], label=term) for term in used]
     ax.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=3, fontsize=9.5)
     return ax
