@@ -146,6 +146,9 @@ def card_text(card: dict[str, Any]) -> str:
             "|---|---|---|---|---|---|---|",
             *rows,
             "",
+            "The last layer stays above the 0.2 bits aimed at: no block comes after it to repair an error before it reaches the logits,",
+            "and four times the training of the first layers did not make up for that.",
+            "",
             "Not for use as a language model: it exists so that every page of the book runs on real activations, offline, in minutes.",
             "",
         ]
