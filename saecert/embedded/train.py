@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -117,39 +116,13 @@ def check_figures(subject: Subject, corpus: Corpus) -> dict[str, Any]:
 
 
 def card_text(card: dict[str, Any]) -> str:
-    """The model card for people, in Markdown."""
-    bits, corpus, training = card["discovery"], card["corpus"], card["training"]
+    """The model card for people: ``card.md`` filled in."""
     rows = [
         f"| {hook} | {s['fvu']:.3f} | {s['pca_fvu']:.3f} | {s['l0']:.1f} | {100 * s['silent']:.1f} % "
         f"| {s['ce_increase']:.3f} | {s['pca_ce_increase']:.3f} |"
         for hook, s in card["saes"].items()
     ]
-    packages = ", ".join(f"{name} {version}" for name, version in corpus["packages"].items())
-    return "\n".join(
-        [
-            "# docstring-6l",
-            "",
-            f"A {card['parameters'] / 1e6:.1f}M-parameter, six-layer Llama-architecture language model of technical English, with a",
-            "sparse autoencoder at every residual stream, trained from nothing by `python -m saecert train`.",
-            "Weights are float16, loaded as float32.",
-            "",
-            f"**Text.** {corpus['documents']:,} docstrings of {packages}; near-duplicates removed before splitting by a hash of the",
-            f"name. Trained on {corpus['train_tokens'] / 1e6:.1f}M tokens, {training['tokens_seen'] / 1e6:.1f}M seen",
-            f"(SAEs: {', '.join(f'{n / 1e6:g}M' for n in training['sae_tokens'])}).",
-            "",
-            f"**Model**, raw bits per token on {bits['sequences']:,} discovery sequences: {bits['model']:.2f};",
-            f"bigram {bits['bigram']:.2f}, unigram {bits['unigram']:.2f}, uniform {math.log2(language_model.D_VOCAB):.2f}.",
-            "",
-            f"**SAEs**, discovery text without BOS, PCA with {N_COMPONENTS} components beside each figure; silent on {N_SILENT:,} tokens.",
-            "",
-            "| hook point | FVU | PCA | L0 | silent | CE increase (bits) | PCA |",
-            "|---|---|---|---|---|---|---|",
-            *rows,
-            "",
-            "The last layer stays above the 0.2 bits aimed at: no block comes after it to repair an error before it reaches the logits,",
-            "and four times the training of the first layers did not make up for that.",
-            "",
-            "Not for use as a language model: it exists so that every page of the book runs on real activations, offline, in minutes.",
-            "",
-        ]
-    )
+    packages = ", ".join(f"{name} {version}" for name, version in card["corpus"]["packages"].items())
+    sae_tokens = ", ".join(f"{n / 1e6:g}M" for n in card["training"]["sae_tokens"])
+    template = Path(__file__).with_name("card.md").read_text(encoding="utf-8")
+    return template.format(card=card, packages=packages, sae_tokens=sae_tokens, rows="\n".join(rows))
