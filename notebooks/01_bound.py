@@ -26,7 +26,7 @@ draws = 5_000  # simulated samples per population
 seed = 0  # of the simulation
 strict = True  # fail when a claim of this page does not hold; False reports it
 
-# %%
+# %% tags=["hide-input"]
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -111,7 +111,7 @@ frame = pd.DataFrame(coverage_table(INEQUALITIES, **settings))
 wrong = pd.DataFrame(coverage_table(mutants(), **settings))
 pd.concat([frame, wrong]).pivot(index="inequality", columns="population", values="miss_rate").mul(100).round(2)
 
-# %% mystnb={"figure": {"caption": "Misses in percent of simulated samples, with 99 % limits, for populations with known mean. Left: no inequality misses more often than the nominal rate (dashed) beyond the error of the simulation. Right: bounds that are wrong on purpose, by the same test.", "name": "fig-coverage"}, "image": {"alt": "Two dot plots of miss rates by population. On the left the limits of all five inequalities reach down to or below the dashed nominal line. On the right each mutant lies far above it for some population."}}
+# %% mystnb={"figure": {"caption": "Misses in percent of simulated samples, with 99 % limits, for populations with known mean. Left: no inequality misses more often than the nominal rate (dashed) beyond the error of the simulation. Right: bounds that are wrong on purpose, by the same test.", "name": "fig-coverage"}, "image": {"alt": "Two dot plots of miss rates by population. On the left the limits of all five inequalities reach down to or below the dashed nominal line. On the right each mutant lies far above it for some population."}} tags=["hide-input"]
 figures.use_style()
 fig, axes = plt.subplots(1, 2, figsize=(11, 4.8), sharey=True, layout="constrained")
 figures.plot_miss_rates(frame, axes[0]).set_title("valid inequalities")

@@ -30,7 +30,7 @@ inequality = "dirichlet"  # concentration inequality
 tolerance = 0.1  # pool rule: largest mean mismatch on discovery, bits per token
 strict = True  # fail when a claim of this page does not hold; False reports it
 
-# %%
+# %% tags=["hide-input"]
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -92,7 +92,7 @@ print(certificate)
 # on it: nothing here, since the pool was fixed on discovery). For comparison, dense controls stand in for the SAE:
 # the hook point's activation replaced by its mean over discovery, or by zero.
 
-# %%
+# %% tags=["hide-input"]
 upper, nats, hi, lo = INEQUALITIES[inequality], np.log(1 / delta), certificate.hi, certificate.lo
 clean = losses.at("clean", alpha)
 rows = [tables.terms_table({f"pool of {certificate.k} latents": certificate})[["label", "term", "bits"]]]
@@ -107,7 +107,7 @@ rows.insert(1, pd.DataFrame({"label": "model alone", "term": direct.keys(), "bit
 frame = pd.concat(rows, ignore_index=True)
 frame.pivot_table(index="term", columns="label", values="bits", sort=False).map(lambda bits: "" if np.isnan(bits) else f"{bits + 0:.2f}")
 
-# %% mystnb={"figure": {"caption": "The certificate of the default subject: terms stacked up to the bound (bold), in bits per token. Below it the bound on the model alone, without any proxy, and two dense controls in place of the SAE. Dotted: risk of the reference predictors on the same sequences.", "name": "fig-four-terms"}, "image": {"alt": "Stacked horizontal bars. The bar of the concept pool ends well below the dotted lines of the bigram, unigram and uniform predictors and a little above the bound on the model alone; both ablations end far to the right."}}
+# %% mystnb={"figure": {"caption": "The certificate of the default subject: terms stacked up to the bound (bold), in bits per token. Below it the bound on the model alone, without any proxy, and two dense controls in place of the SAE. Dotted: risk of the reference predictors on the same sequences.", "name": "fig-four-terms"}, "image": {"alt": "Stacked horizontal bars. The bar of the concept pool ends well below the dotted lines of the bigram, unigram and uniform predictors and a little above the bound on the model alone; both ablations end far to the right."}} tags=["hide-input"]
 figures.use_style()
 fig, ax = plt.subplots(figsize=(10, 4.4), layout="constrained")
 references = {row["rung"]: row["risk"] for row in certificate.ladder}

@@ -29,7 +29,7 @@ inequality = "dirichlet"  # concentration inequality
 tolerance = 0.1  # pool rule: largest mean mismatch on discovery, bits per token
 strict = True  # fail when a claim of this page does not hold; False reports it
 
-# %%
+# %% tags=["hide-input"]
 from itertools import product
 
 import matplotlib.pyplot as plt
@@ -101,7 +101,7 @@ rows = [
 # samples. It is drawn for comparison and is **not** a certificate: its terms are estimated from the same tokens on which $\delta$ is spent
 # once, and tokens of one document depend on one another.
 
-# %%
+# %% tags=["hide-input"]
 for c in (c for (_, _, way), c in zip(cells, certificates, strict=True) if way.startswith("T1")):
     shape = {
         "k": float(losses.l0[: c.n_seq, int(everything.bos) :].mean()),
@@ -115,7 +115,7 @@ for c in (c for (_, _, way), c in zip(cells, certificates, strict=True) if way.s
 frame = pd.DataFrame(rows)
 frame.pivot(index=["alpha", "n_seq"], columns="label", values="bound").round(2)
 
-# %% mystnb={"figure": {"caption": "Bound against number of certification sequences at two smoothing weights. A pool fixed on discovery, or the best of a nested few, needs a handful of sequences to beat the uniform predictor (dashed); a pool read off the sample needs many times more, and with the papers' prior and inequality more still. Each point holds on its own at delta. Dotted: the formula as printed, which is not a valid certificate.", "name": "fig-convergence"}, "image": {"alt": "Two line plots of bound against number of sequences on a logarithmic axis, for alpha 0.5 and 0.01. The lines of fixed and nested pools fall below the dashed vacuous line first, the in-sample ones much later."}}
+# %% mystnb={"figure": {"caption": "Bound against number of certification sequences at two smoothing weights. A pool fixed on discovery, or the best of a nested few, needs a handful of sequences to beat the uniform predictor (dashed); a pool read off the sample needs many times more, and with the papers' prior and inequality more still. Each point holds on its own at delta. Dotted: the formula as printed, which is not a valid certificate.", "name": "fig-convergence"}, "image": {"alt": "Two line plots of bound against number of sequences on a logarithmic axis, for alpha 0.5 and 0.01. The lines of fixed and nested pools fall below the dashed vacuous line first, the in-sample ones much later."}} tags=["hide-input"]
 figures.use_style()
 fig, axes = plt.subplots(1, 2, figsize=(11.5, 5), sharey=True, layout="constrained")
 vacuous = np.log2(losses.n_vocab)
@@ -130,7 +130,7 @@ plt.show()
 # The number of sequences at which each way first beats the uniform predictor, by $\alpha$. Every point of the curves is a certificate of
 # its own, valid at $\delta$ for a sample size fixed beforehand; the curve as a whole, and the smallest $n$ read off it, are not.
 
-# %%
+# %% tags=["hide-input"]
 claimed = frame[frame["verdict"].notna()]
 first = claimed.groupby(["alpha", "label"], sort=False)["n_seq"].min().unstack("alpha")
 cost = frame[frame["valid"]].groupby("label", sort=False)["nats"].max().rename("largest selection cost (nats)")
