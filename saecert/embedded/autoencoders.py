@@ -129,11 +129,11 @@ def _batches(acts: np.ndarray) -> Iterator[torch.Tensor]:
 
 
 @torch.no_grad()
-def _set_threshold(sae: SAE, acts: torch.Tensor, k: float) -> None:
+def _set_threshold(sae: SAE, acts: torch.Tensor, k: int) -> None:
     """One threshold for all latents, at which `k` of them are active on average: the running one that training leaves is too slow."""
     sae.threshold.fill_(0.0)
     values = torch.cat([sae.encode(part).flatten() for part in acts.split(5_000)])
-    sae.threshold.fill_(values.topk(int(k * len(acts))).values[-1].item())
+    sae.threshold.fill_(values.topk(k * len(acts)).values[-1].item())
 
 
 def train_all(work: Path, out: Path) -> None:
