@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 from collections.abc import Sequence
 from dataclasses import replace
 from importlib import metadata
@@ -66,7 +67,7 @@ def collect(
     controls
         Also measure mean and zero ablation of the hook point.
     extra
-        More proxies.
+        More proxies. Give each a `key` if its function depends on anything but its own source.
     alphas
         Smoothing weights in (0, 1) at which losses are recorded; costs nothing.
     batch_size
@@ -128,6 +129,14 @@ def _identity(subject: Subject, corpus: Corpus, hook_name: str, *more: object) -
     return hashlib.sha256("\0".join(map(str, parts)).encode()).hexdigest()[:24]
 
 
+def _code_of(proxy: Proxy) -> str:
+    # a function edited in a notebook keeps its name: its source tells the two apart
+    try:
+        return inspect.getsource(proxy.replace)
+    except (OSError, TypeError):
+        return ""
+
+
 def sweep(
     subject: Subject, corpus: Corpus, hook_name: str, chosen: Sequence[Proxy], *, alphas: tuple[float, ...], batch_size: int, progress: bool
 ) -> SequenceLosses:
@@ -138,7 +147,7 @@ def sweep(
     d_sae, ids = subject.sae_at(hook_name).cfg.d_sae, corpus.ids
     arrays = {name: np.empty((len(alphas) + 3, len(corpus))) for name in names}  # smoothed losses; raw; total variation; top-1
     arrays |= {"active": np.zeros((len(corpus), -(-d_sae // 8)), np.uint8), "l0": np.zeros((len(corpus), corpus.n_ctx), np.int32)}
-    path = cache_dir() / f"sweep-{_identity(subject, corpus, hook_name, names, [p.key for p in chosen], alphas)}.npz"
+    path = cache_dir() / f"sweep-{_identity(subject, corpus, hook_name, names, [_code_of(p) + p.key for p in chosen], alphas)}.npz"
     done = _resume(path, arrays)
     starts = range(done, len(corpus), batch_size)
     bar = tqdm(

@@ -99,6 +99,13 @@ def test_an_interrupted_run_keeps_what_it_measured_and_goes_on(subject, corpora,
     assert len(seen) == 7, "a finished run returns at once"
 
 
+def test_a_proxy_edited_under_the_same_name_is_measured_again(subject, corpora):
+    corpus = corpora["certification"].take(10)
+    first = collect(subject, corpus, HOOK, extra=[Proxy("mine", lambda site: site.recons)], progress=False)
+    edited = collect(subject, corpus, HOOK, extra=[Proxy("mine", lambda site: site.recons * 0)], progress=False)
+    assert np.abs(first.loss["mine"] - edited.loss["mine"]).max() > 1e-3
+
+
 def test_activity_and_l0_match_the_encoder(record, subject, corpora):
     tokens = torch.from_numpy(corpora["certification"].tokens.astype(np.int64))
     _, cache = subject.model.run_with_cache(tokens)
