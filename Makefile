@@ -76,7 +76,7 @@ notebooks: $(READY)
 
 test: $(READY)
 	@$(call corpus)
-	@$(PY) -m pytest --nbval --nbval-current-env --nbval-sanitize-with tests/nbval_sanitize.cfg --ignore-glob='*.failed.ipynb' --ignore-glob='*/notebooks/.*' tests notebooks $(PYTEST_ARGS)
+	@$(PY) -m pytest --nbval --nbval-current-env --nbval-sanitize-with tests/nbval_sanitize.cfg --ignore-glob='*.failed.ipynb' --ignore-glob='notebooks/.*' tests notebooks $(PYTEST_ARGS)
 
 lint: $(READY)
 	@$(PY) -m ruff check -q --output-format concise . && $(PY) -m ruff format -q --check . && $(PY) tests/checks.py lint
