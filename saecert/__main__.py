@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -58,7 +59,8 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def _train(options: argparse.Namespace) -> int:
-    from saecert.embedded.train import main as train
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the recipe is part of a clone, not of the installed package
+    from training.card import main as train
 
     print(f"written to {train(options.work)}")
     return 0

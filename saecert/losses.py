@@ -224,6 +224,8 @@ def _record(
         raw={name: arrays[name][n] for name in names},
         total_variation={name: arrays[name][n + 1].clip(0, 1) for name in names[1:]},
         top1_disagreement={name: arrays[name][n + 2] for name in names[1:]},
+        outside_firings={},
+        outside_energy={},
         active=arrays["active"],
         d_sae=subject.sae_at(hook_name).cfg.d_sae,
         l0=arrays["l0"],

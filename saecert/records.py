@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int, UInt8, UInt64
 
 from saecert.storage import atomic_path
 
-FORMAT = 1
+FORMAT = 2
 _DUST = 1e-6  # float32 log-probabilities may overshoot the support by rounding; anything more is an error
 
 
@@ -66,6 +66,10 @@ class SequenceLosses:
     """Mean total variation distance in [0, 1] between next-token distributions of LM and proxy."""
     top1_disagreement: dict[str, Float[np.ndarray, "n_seq"]]
     """Share of positions in [0, 1] at which LM and proxy disagree on the most likely token."""
+    outside_firings: dict[str, Float[np.ndarray, "n_seq"]]
+    """By pool ("pool_<k>"): share in [0, 1] of each sequence's firings (latent active at a position) outside the pool; 0 without any."""
+    outside_energy: dict[str, Float[np.ndarray, "n_seq"]]
+    """By pool: share in [0, 1] of each sequence's activation energy (activation times decoder norm, squared) outside the pool."""
     active: UInt8[np.ndarray, "n_seq bytes"]
     """Which latents were active anywhere in each sequence, packed by `numpy.packbits`."""
     d_sae: int
@@ -74,6 +78,12 @@ class SequenceLosses:
     """Active latents at each position; 0 where nothing was spliced (BOS, padding)."""
     ids: UInt64[np.ndarray, "n_seq"]
     """Hash of each sequence's tokens."""
+    documents: UInt64[np.ndarray, "n_seq"] | None = None
+    """Hash of the document behind each sequence; None when not known."""
+    similar: UInt64[np.ndarray, "n_seq"] | None = None
+    """Equal for near-duplicates: the id of the first sequence that each one resembles, its own if none; None when not looked for."""
+    overlap: Bool[np.ndarray, "n_seq"] | None = None
+    """Whether the sequence or its document is in the discovery split, too; None when not looked for."""
     reference_support: dict[str, tuple[tuple[float, float], ...]] = field(default_factory=dict)
     """Smallest and largest smoothed loss each reference predictor can have, read off its fitted table: one pair per alpha."""
     discovery: Discovery | None = None
@@ -89,10 +99,12 @@ class SequenceLosses:
             smoothed_support(alpha, self.n_vocab)
         for name, values in self.loss.items():
             self._check(name, values)
-        for table in (self.raw, self.total_variation, self.top1_disagreement):
-            for name, values in table.items():
+        for table in _TABLES[1:]:
+            for name, values in getattr(self, table).items():
                 if values.shape != (n_seq,) or not np.isfinite(values).all():
-                    raise ValueError(f"'{name}': expected {n_seq} finite values, one per sequence, got shape {values.shape}")
+                    raise ValueError(f"{table} of '{name}': expected {n_seq} finite values, one per sequence, got shape {values.shape}")
+                if table != "raw" and (values.min() < -_DUST or values.max() > 1 + _DUST):
+                    raise ValueError(f"{table} of '{name}' leaves [0, 1]: it goes from {values.min():.6g} to {values.max():.6g}")
 
     def _check(self, name: str, values: np.ndarray) -> None:
         if values.shape != (len(self.alphas), len(self.ids)):
@@ -131,7 +143,8 @@ class SequenceLosses:
     def take(self, rows: Int[np.ndarray, "n"] | slice) -> SequenceLosses:
         """The same record on some of its sequences (with repetition allowed: resampling)."""
         tables = {name: {key: value[..., rows] for key, value in getattr(self, name).items()} for name in _TABLES}
-        return replace(self, **tables, active=self.active[rows], l0=self.l0[rows], ids=self.ids[rows])
+        per_row = {name: None if (value := getattr(self, name)) is None else value[rows] for name in _ROWS}
+        return replace(self, **tables, **per_row)
 
     def fingerprint(self) -> str:
         """SHA-256 of every array and of the provenance: what a certificate was computed from."""
@@ -165,7 +178,8 @@ class SequenceLosses:
         return _rebuild(header, arrays)
 
 
-_TABLES = ("loss", "raw", "total_variation", "top1_disagreement")
+_TABLES = ("loss", "raw", "total_variation", "top1_disagreement", "outside_firings", "outside_energy")
+_ROWS = ("active", "l0", "ids", "documents", "similar", "overlap")
 
 
 def _header(record: SequenceLosses) -> dict[str, Any]:
@@ -184,7 +198,7 @@ def _header(record: SequenceLosses) -> dict[str, Any]:
 
 def _arrays(record: SequenceLosses) -> dict[str, np.ndarray]:
     arrays = {f"{table}/{name}": values for table in _TABLES for name, values in getattr(record, table).items()}
-    arrays |= {"active": record.active, "l0": record.l0, "ids": record.ids}
+    arrays |= {name: value for name in _ROWS if (value := getattr(record, name)) is not None}
     if record.discovery is not None:
         arrays |= {"discovery/order": record.discovery.order, "discovery/n_active": record.discovery.n_active}
         if record.discovery.losses is not None:
@@ -210,8 +224,6 @@ def _rebuild(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> SequenceL
         reference_support={name: tuple(tuple(pair) for pair in pairs) for name, pairs in header["reference_support"].items()},
         provenance=header["provenance"],
         discovery=discovery,
-        active=arrays["active"],
-        l0=arrays["l0"],
-        ids=arrays["ids"],
+        **{name: arrays.get(name) for name in _ROWS},
         **tables,
     )

@@ -28,6 +28,8 @@ def make_losses(clean, full=None, pools=None, *, d_sae=16, active=None, referenc
         raw={"clean": clean},
         total_variation={"full": np.zeros(n_seq)},
         top1_disagreement={"full": np.zeros(n_seq)},
+        outside_firings={},
+        outside_energy={},
         active=np.packbits(active, axis=1),
         d_sae=d_sae,
         l0=np.tile(np.array([0, 2, 3]), (n_seq, 1)),

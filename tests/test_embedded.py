@@ -5,8 +5,8 @@ import json
 import pytest
 
 from saecert import load_corpus
-from saecert.embedded import train
 from saecert.subjects import SHIPPED
+from training import card as recipe
 
 FOLDER = SHIPPED["docstring-6l"]
 
@@ -18,9 +18,9 @@ def card():
 
 @pytest.mark.shared_cache
 def test_card_figures_are_recomputed(shipped, card):
-    corpus = load_corpus("docstrings", shipped, split="discovery", n_seq=train.N_CHECK)
+    corpus = load_corpus("docstrings", shipped, split="discovery", n_seq=recipe.N_CHECK)
     assert corpus.text_hash == card["corpus"]["text_hash"]
-    measured, stated = train.check_figures(shipped, corpus), card[f"first_{train.N_CHECK}"]
+    measured, stated = recipe.check_figures(shipped, corpus), card[f"first_{recipe.N_CHECK}"]
     assert measured["model"] == pytest.approx(stated["model"], abs=0.02)
     for name, tolerance in (("ce_increase", 0.02), ("fvu", 0.005), ("l0", 0.5)):
         for hook, value in stated[name].items():
@@ -50,4 +50,4 @@ def test_splicing_in_the_sae_costs_little(card, layer):
 
 def test_artefacts_stay_small_and_the_card_is_readable(card):
     assert sum(path.stat().st_size for path in FOLDER.rglob("*") if path.is_file()) < 20e6
-    assert (FOLDER / "README.md").read_text() == train.card_text(card)
+    assert (FOLDER / "README.md").read_text() == recipe.card_text(card)

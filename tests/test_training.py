@@ -7,7 +7,7 @@ from conftest import make_texts
 from sae_lens import SAE
 
 from saecert.corpora import windows
-from saecert.embedded import autoencoders, language_model
+from training import autoencoders, language_model
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from saecert.corpora import windows
-from saecert.embedded.language_model import N_CTX, split_texts
+from training.language_model import N_CTX, split_texts
 
 WIDTH, SEED, BATCH = 8, 0, 512
 N_CACHED = 2_000_000

@@ -12,13 +12,13 @@ import torch
 
 from saecert.corpora import Corpus, load_corpus, train_windows
 from saecert.docstrings import SPLITS, docstring_documents, package_versions
-from saecert.embedded import autoencoders, language_model
 from saecert.forward import native_acts
 from saecert.losses import collect
 from saecert.pools import survey
 from saecert.proxies import pca
 from saecert.references import fit_references
 from saecert.subjects import Subject, load_subject
+from training import autoencoders, language_model
 
 N_COMPONENTS = 24
 N_CHECK, N_LOSSES, N_SILENT = 200, 500, 100_000

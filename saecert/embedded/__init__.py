@@ -1,1 +1,0 @@
-"""`docstring-6l`: the small language model and SAEs that ship with saecert, and the code that trained them."""

@@ -1,0 +1,1 @@
+"""How `docstring-6l`, the subject that ships with saecert, was trained: ``python -m saecert train`` in a clone."""
