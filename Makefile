@@ -2,6 +2,7 @@
 # make test       unit tests, and every notebook compared with its stored outputs
 # make html       the book from the stored outputs, nothing executed
 # make notebooks  execute notebooks/*.py into the committed notebooks/*.ipynb
+# make certificates  certify the shipped model at every layer anew, into certificates/ (ten minutes or more)
 # make lint       style, library size, pairing of notebooks        make format   apply the style
 # make setup      only the environment, .venv                      make clean    remove _build (caches too)
 #
@@ -9,7 +10,7 @@
 # make book PYTHON=/path/to/python3.11     with that Python      make test PYTEST_ARGS="-n 2 --dist loadfile"
 
 .NOTPARALLEL:
-.PHONY: help setup book test html notebooks lint format clean
+.PHONY: help setup book test html notebooks certificates lint format clean
 
 PYTHON ?= python3
 ifeq ($(origin PYTHON),file)
@@ -30,7 +31,6 @@ PY := .venv/bin/python
 # the stamp names what it was made from, and where: editing a pin or moving the clone sets up anew
 READY := .venv/.ready-$(shell { pwd; cat pyproject.toml constraints.txt; } | cksum | cut -d ' ' -f 1)
 UNFINISHED := .setup-unfinished
-BUILD_BOOK := $(PY) -c 'from jupyter_book.cli.main import main; main()' build _build/source --path-output . -q -W -n --keep-going
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | sed -n '1,/^$$/p'
@@ -53,26 +53,29 @@ EVERYTHING := -e '.[book,test]'
 pip = q=-qq; [ -t 1 ] && q=; $(PY) -m pip install $$q -c constraints.txt $(1)
 
 book: $(READY)
-	@$(call source)
 	@$(call corpus)
-	@$(PY) -m saecert run --all --out _build/source/notebooks
-	@$(call render)
+	@$(PY) -m saecert run --all --out _build/notebooks
+	@$(call render,_build/notebooks)
 
 html: $(READY)
-	@$(call source)
-	@cp notebooks/*.ipynb _build/source/notebooks/
-	@$(call render)
+	@$(call render,notebooks)
 
 # read once, with its progress bar here: inside a notebook the bar would become part of the page
-corpus = $(PY) -c 'from saecert.docstrings import docstring_documents; docstring_documents()'
+corpus = $(PY) -c 'from saecert.docstrings import docstring_documents, python_functions; docstring_documents(), python_functions()'
 # the book is built from a copy, so that tracked files stay as they are
-source = rm -rf _build/source && mkdir -p _build/source/notebooks && cp -R _config.yml _toc.yml $(wildcard book certificates _static) _build/source/
-render = rm -rf _build/html _build/.doctrees && $(BUILD_BOOK) && $(PY) tests/checks.py offline _build/html && echo "open _build/html/index.html"
+render = $(PY) book/render.py $(1) _build/html && $(PY) tests/checks.py offline _build/html && echo "open _build/html/index.html"
 
 notebooks: $(READY)
 	@$(call corpus)
 	@$(PY) -m saecert run --all --out notebooks
 	@$(PY) tests/checks.py picture
+
+certificates: $(READY)
+	@$(call corpus)
+	@rm -rf runs/docstring-6l/certificates runs/docstring-6l/losses
+	@for layer in 0 1 2 3 4 5; do for alpha in 0.5 0.01; do \
+	    $(PY) -m saecert run 02_four_terms -p hook_name=blocks.$$layer.hook_resid_post -p alpha=$$alpha || exit 1; done; done
+	@rm -f certificates/docstring-6l-*.json && cp runs/docstring-6l/certificates/*.json certificates/
 
 test: $(READY)
 	@$(call corpus)

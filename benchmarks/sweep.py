@@ -50,10 +50,10 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     subject = load_subject("docstring-6l")
     hook_name, corpus = subject.middle_hook, load_corpus("docstrings", subject, n_seq=options.n_seq)
-    order = survey(subject, load_corpus("docstrings", subject, split="discovery", n_seq=200), hook_name, progress=False)
+    found = survey(subject, load_corpus("docstrings", subject, split="discovery", n_seq=200), hook_name, progress=False)
     d_sae = subject.sae_at(hook_name).cfg.d_sae
-    pools = [pool(order.order[: d_sae // share], d_sae) for share in (8, 4, 2)]
-    proxies = [full(), *pools, mean_ablation(order.mean), zero_ablation()]
+    pools = [pool(found.ranking()[: d_sae // share], d_sae) for share in (8, 4, 2)]
+    proxies = [full(), *pools, mean_ablation(found.mean), zero_ablation()]
     few = corpus.take(options.baseline_seq)
     baseline(subject, corpus.take(2), hook_name, proxies)  # warm up
 
@@ -62,7 +62,7 @@ def main() -> None:
     per_seq = (time.perf_counter() - start) / len(few)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     start = time.perf_counter()
-    fast = losses.sweep(subject, corpus, hook_name, proxies, alphas=(0.5,), batch_size=16, progress=False)
+    fast = losses.sweep(subject, corpus, {hook_name: proxies}, alphas=(0.5,), batch_size=16, progress=False)[hook_name]
     seconds = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 

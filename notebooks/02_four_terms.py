@@ -28,6 +28,7 @@ delta = 0.05  # probability that a statement is wrong
 alpha = 0.5  # weight of the uniform distribution in every predictor
 inequality = "dirichlet"  # concentration inequality
 tolerance = 0.1  # pool rule: largest mean mismatch on discovery, bits per token
+device = "cpu"  # where the model runs
 strict = True  # fail when a claim of this page does not hold; False reports it
 
 # %% tags=["hide-input"]
@@ -38,6 +39,7 @@ import pandas as pd
 from saecert import certify, collect, figures, load_corpus, load_subject, tables
 from saecert.bounds import INEQUALITIES
 from saecert.certificate import joint_loss
+from saecert.storage import keep
 
 # %% [markdown]
 # ## What is fixed beforehand, and what is measured
@@ -48,7 +50,7 @@ from saecert.certificate import joint_loss
 # run once up to the hook point, and from there on once for every proxy.
 
 # %%
-lm = load_subject(subject)
+lm = load_subject(subject, hooks=[hook_name] if hook_name else None, device=device)
 sample = load_corpus(corpus, lm, split="certification", n_seq=n_seq)
 discovery = load_corpus(corpus, lm, split="discovery")
 losses = collect(lm, sample, hook_name or None, discovery=discovery, progress=False)
@@ -85,6 +87,7 @@ print(f"holds on {len(losses)} measured sequences")
 
 # %%
 certificate = certify(losses, **settings)
+keep(certificate, losses)  # under runs/<subject> in a run of `python -m saecert run`, else nowhere
 print(certificate)
 
 # %% [markdown]

@@ -8,9 +8,12 @@ _HOME = {
     "load_corpus": "corpora",
     "Corpus": "corpora",
     "collect": "losses",
+    "collect_layers": "losses",
     "SequenceLosses": "records",
     "certify": "certificate",
     "Certificate": "certificate",
+    "certify_stream": "stopping",
+    "compare": "comparison",
 }
 __all__ = list(_HOME)
 

@@ -1,4 +1,4 @@
-"""The one entry point: ``python -m saecert run | train``."""
+"""The one entry point: ``python -m saecert run | verify | train``."""
 
 from __future__ import annotations
 
@@ -25,8 +25,13 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--all", action="store_true", help="every notebook")
     run.add_argument("--subject", metavar="PATH", help="shipped subject, or folder of a model")
     run.add_argument("-p", dest="settings", action="append", default=[], metavar="name=value", help="a parameter; may be repeated")
-    run.add_argument("--out", metavar="DIR", help="where executed notebooks go (runs/<subject>)")
+    run.add_argument("--out", metavar="DIR", default="", help="where executed notebooks go (runs/<subject>)")
+    run.add_argument("--force", action="store_true", help="run again what was finished before with the same parameters")
     run.set_defaults(command=_run)
+    verify = commands.add_parser("verify", help="recompute a certificate from the losses behind it")
+    verify.add_argument("certificate", help="JSON file")
+    verify.add_argument("losses", help="NPZ file")
+    verify.set_defaults(command=_verify)
     train = commands.add_parser("train", help="rebuild the embedded language model and its SAEs from nothing")
     train.add_argument("--work", metavar="DIR", default="runs/training", help="where it works, and resumes if interrupted (%(default)s)")
     train.set_defaults(command=_train)
@@ -41,7 +46,7 @@ def _run(options: argparse.Namespace) -> int:
             raise RunError("name the notebooks to run, or say --all")
         subject = {"subject": options.subject} if options.subject else {}
         settings = dict(_pair(text) for text in options.settings) | subject
-        paths = run_notebooks(options.notebook, settings, out=options.out)
+        paths = run_notebooks(options.notebook, settings, out=options.out, force=options.force)
         print(f"written to {paths[0] if len(paths) == 1 else paths[0].parent}")
     except RunError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -56,6 +61,20 @@ def _pair(text: str) -> tuple[str, str]:
     if not sign:
         raise RunError(f"-p takes name=value; got {text!r}")
     return name, value
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from saecert.certificate import Certificate
+    from saecert.records import SequenceLosses
+
+    try:
+        certificate = Certificate.load(options.certificate)
+        agreeing = certificate.verify(SequenceLosses.load(options.losses))
+    except (OSError, ValueError) as error:
+        print(f"not verified: {error}", file=sys.stderr)
+        return 1
+    print(f"{certificate}\nverified: all {agreeing} values of {options.certificate} follow from {options.losses}")
+    return 0
 
 
 def _train(options: argparse.Namespace) -> int:

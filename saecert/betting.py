@@ -17,6 +17,9 @@ here at most ``0.9 / m``, so that no single value costs more than nine tenths of
   ``x, q > 0`` it is negative only where ``q > 1 / x``, and there ``g >= Phi(q) + phi(q) / q > 1`` is cut off.
 
 By induction p falls with m at every step, and a wealth that has reached its target stays there (no bet is made at p = 1).
+
+*Without a horizon* the gambler does not know how many values are to come. `mixture` then divides the wealth among gamblers who each
+stake a constant fraction of what they own; an average of martingales is one, too, and grows within ln(1 / weight) as fast as the best.
 """
 
 from __future__ import annotations
@@ -30,6 +33,12 @@ CAP = 0.9
 
 GRID = 2**21
 """The search returns a multiple of 1 / GRID, rounded down."""
+
+FRACTIONS = 0.99 * 0.5 ** np.arange(8)
+"""Stakes of the gamblers without a horizon, in units of 1 / m."""
+
+WEIGHTS = (1 + np.arange(8)) ** -1.5 / ((1 + np.arange(8)) ** -1.5).sum()
+"""Their shares of the first wealth. Where the support is wide for the spread, as for losses, the boldest is the best."""
 
 _HALF_LOG_2PI = 0.5 * np.log(2 * np.pi)
 
@@ -84,6 +93,33 @@ def smallest_kept(z: Values, nats: Rows) -> Rows:
         points = found + step * np.arange(1, 2**per_pass)
         found += step * rejects(z, points / GRID, nats).sum(axis=1, keepdims=True)
     return found[:, 0] / GRID
+
+
+def mixture(
+    z: Values, m: float, stakes: Float[np.ndarray, "fractions rows"] | None = None
+) -> tuple[Values, Float[np.ndarray, "fractions rows"]]:
+    """Log wealth, after each value, of bets against "the mean is at most m" that know no horizon; and the log of each stake.
+
+    If the mean of each value given all earlier ones is at most m, the wealth ever reaches exp(nats) with probability at most
+    exp(-nats). Give the stakes of one call to the next to go on with further values.
+
+    Parameters
+    ----------
+    z : (rows, n) in [0, 1], in the order in which they are bet on
+    m : in (0, 1)
+
+    Examples
+    --------
+    >>> log_wealth, stakes = mixture(np.ones((1, 3)), 0.5)
+    >>> np.exp(log_wealth).round(2)
+    array([[1.64, 2.84, 5.14]])
+    """
+    stakes = np.repeat(np.log(WEIGHTS)[:, None], len(z), axis=1) if stakes is None else stakes
+    log_wealth, last = np.full(z.shape, -np.inf), np.empty_like(stakes)
+    for i, fraction in enumerate(FRACTIONS):
+        path = stakes[i, :, None] + np.log1p(fraction * (z / m - 1)).cumsum(axis=1)
+        log_wealth, last[i] = np.logaddexp(log_wealth, path), path[:, -1]
+    return log_wealth, last
 
 
 def _past_variance(z: Values) -> Values:

@@ -106,7 +106,8 @@ def dirichlet_upper(x: Sample, lo: Scalar, hi: Scalar, nats: Nats) -> Bound:
     2005; validity proved by Vlassis & Thomas 2026, arXiv 2607.08415, Theorem 1). It uses `lo` only to check the data, rises with
     every value, does not depend on their order, and on data that are all `lo` or `hi` it is Clopper and Pearson's bound.
 
-    Parameters, returns and errors as for `hoeffding_upper`. Computed in closed form, see `saecert.dirichlet`.
+    Parameters, returns and errors as for `hoeffding_upper`. Computed in closed form, with nothing rounded or binned at any n, see
+    `saecert.dirichlet`.
 
     Examples
     --------
@@ -123,7 +124,7 @@ def betting_upper(x: Sample, lo: Scalar, hi: Scalar, nats: Nats) -> Bound:
 
     **Guarantee.** P(E x > bound) <= exp(-nats) for values in [lo, hi] whose mean given all earlier ones is E x (Ville's
     inequality; Waudby-Smith & Ramdas 2024, section 4). It depends on the order of `x`: shuffle with a seed fixed before
-    seeing the values. The length n steers the bets and must be fixed beforehand too.
+    seeing the values. The length n steers the bets and must be fixed beforehand too; `saecert.certify_stream` needs no such n.
 
     Parameters, returns and errors as for `hoeffding_upper`. Rounded up to a multiple of ``2**-21 (hi - lo)``, see
     `saecert.betting`.

@@ -2,42 +2,36 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 import numpy as np
 from jaxtyping import Float
 
+from saecert import verification
+from saecert.assumptions import CHECKS, checked_sample
 from saecert.bounds import INEQUALITIES, tightness
+from saecert.concepts import concept_counts, pool_behaviour
 from saecert.ladder import climb, rungs, uppers
 from saecert.records import SequenceLosses, smoothed_support
-from saecert.spending import PoolChoice, choose_pools, split_delta
+from saecert.spending import BEHAVIOUR, QUANTITIES, PoolChoice, choose_pools, split_delta
 from saecert.storage import atomic_path
 
 Losses = Float[np.ndarray, "n_seq"]
 Upper = Callable[..., Any]
 Support = tuple[float, float]
 Shares = dict[str, tuple[float, str]]
+Behaviour = dict[str, tuple[Losses, float]]
 
-SCHEMA = 1
-"""Version of the JSON file; one that this code does not know is refused."""
-
-QUANTITIES = {
-    "bound": "E v_A, hence the risk of the model, of its SAE proxy and of the pooled proxy at once",
-    "proxy": "R(g_A), risk of the pooled proxy",
-    "gap": "E|l(f) - l(g)|, SAE reconstruction gap",
-    "mismatch": "E|l(g) - l(g_A)|, concept-pool mismatch",
-    "signed_gap": "R(g_A) - R(f), what reading the model through the pool costs, signed",
-    "direct": "R(f), risk of the model without any proxy",
-    "price": "R(g_A) - R(f) from above, price of explanation",
-    "ladder": "which references have a larger risk than E v_A",
-    "direct_ladder": "which references have a larger risk than R(f)",
-}
-"""What each statement of a certificate is about."""
+SCHEMA = 2
+"""Version of the JSON file (certificates/schema.json describes it); one that this code does not know is refused."""
 
 
 @dataclass(frozen=True)
@@ -67,10 +61,14 @@ class Certificate:
     """Shares of delta set by the caller, None for the default."""
     seed: int
     """Seed of the order in which sequences are read, fixed before any loss is looked at."""
-    allow_duplicates: bool
-    """Whether repeated sequences were let through."""
+    allow: list[str]
+    """Assumption checks that found something and were let through all the same, by name."""
+    eps: list[float]
+    """Tolerances of the concept counts, bits per token."""
     n_seq: int
     """Number of certification sequences used: the first ones of the record."""
+    sample_sha256: str
+    """SHA-256 of the ids of those sequences in the order in which they were read: what `n_seq` and `seed` lead to."""
     lo: float
     """Smallest possible loss."""
     hi: float
@@ -90,17 +88,21 @@ class Certificate:
     complexity: dict[str, float]
     """Bound minus the sum of those terms: "sampling" (the bound at no selection cost) and "selection" (the rest)."""
     statements: dict[str, dict[str, Any]]
-    """By name: "quantity", sample "mean", limits "lower" and "upper" (None: not stated, or a ladder), "delta", "nats", "group"."""
+    """By name: "quantity", sample "mean", limits "lower" and "upper" (None: not stated, or a ladder), "delta", "nats", "group".
+    What the record does not hold for the pool (behaviour, shares outside it) is left out."""
     ladder: list[dict[str, Any]]
     """References in the order tested: "rung", sample "risk", "mean" of v_A minus it, "upper" limit (None: not tested), "claimed"."""
     direct_ladder: list[dict[str, Any]]
     """The same for the model's own loss, without any proxy."""
     curve: list[dict[str, int | float]]
     """Method "nested": terms and bound at every pool size, jointly true; otherwise the one pool."""
+    concepts: list[dict[str, Any]]
+    """Certified concept counts, one row per tolerance "eps": count "k" (None: not even the full SAE keeps within it), and every size
+    "tested", from the full dictionary downwards, with its limit. Each row is a statement of its own at delta."""
     tightness: float
     """(bound - mean) over the yardstick for its nats; one draw, so average it over resamples before comparing."""
-    checks: dict[str, int]
-    """Assumption checks: "duplicates" is the number of sequences that repeat an earlier one."""
+    checks: dict[str, int | float | None]
+    """What every check of `saecert.assumptions.CHECKS` found on the sequences used; None where the record does not allow it."""
     fingerprint: str
     """SHA-256 of the losses record it was computed from."""
     population: str
@@ -110,7 +112,7 @@ class Certificate:
 
     def __post_init__(self) -> None:
         if not math.isclose(sum(self.terms.values()), self.bound, rel_tol=1e-9):
-            raise ValueError(f"the terms sum to {sum(self.terms.values())}, the bound is {self.bound}: edited or damaged, certify again")
+            raise ValueError(f"the terms sum to {sum(self.terms.values())}, the bound is {self.bound}")
 
     @property
     def bound(self) -> float:
@@ -150,12 +152,39 @@ class Certificate:
 
     @property
     def groups(self) -> dict[str, tuple[list[str], float]]:
-        """What holds jointly: ``{group: (statements, their deltas summed)}``; different groups hold each on its own."""
+        """What holds jointly: ``{group: (statements, their deltas summed)}``; different groups hold each on its own.
+
+        Every concept count is a group of its own, "concepts within <eps> bits".
+        """
         table: dict[str, tuple[list[str], float]] = {}
         for name, row in self.statements.items():
             names, total = table.get(row["group"], ([], 0.0))
             table[row["group"]] = ([*names, name], total + row["delta"])
-        return table
+        return table | {name: ([name], self.delta) for name in (f"concepts within {row['eps']} bits" for row in self.concepts)}
+
+    def verify(self, losses: SequenceLosses) -> int:
+        """Number of values that were recomputed from `losses` with the settings stored here, all of which agree.
+
+        Raises
+        ------
+        ValueError
+            `losses` is not the record behind this certificate, or a value differs: the first one is named with what is
+            stored and what was computed. Support, sample, delta budget and pool rule come before the numbers.
+        """
+        if self.fingerprint != (found := losses.fingerprint()):
+            mine, theirs = _source(self.provenance), _source(losses.provenance)
+            about = f"the certificate is about {mine}, the losses are of {theirs}" if mine != theirs else f"both are about {mine}"
+            raise ValueError(f"fingerprint: the certificate says {self.fingerprint!r}, the losses have {found!r}; {about}")
+        names = ("method", "pool", "delta", "alpha", "inequality", "budget", "n_seq", "seed", "allow", "eps")
+        settings = {name: getattr(self, name) for name in names}
+        settings |= {name: value for name in ("prior", "tolerance") if (value := getattr(self, name)) is not None}
+        try:
+            again = certify(losses, **settings)
+            stored, computed = ({"groups": c.groups} | asdict(c) for c in (self, again))
+        except Exception as error:  # a forged setting may fail anywhere
+            raise ValueError(f"the settings of this certificate do not certify these losses: {error}") from error
+        order = dict.fromkeys([*verification.FIRST, *computed])
+        return verification.compare(*({name: table[name] for name in order} for table in (stored, computed)))
 
     def save(self, path: str | Path) -> None:
         """Write a JSON file, whole or not at all."""
@@ -175,7 +204,14 @@ class Certificate:
             raise ValueError(f"{path} has schema {schema}, this version of saecert reads {SCHEMA}: update saecert or certify again")
         if different := {field.name for field in fields(cls)} ^ set(content):
             raise ValueError(f"{path} has missing or unknown fields: {', '.join(sorted(different))}")
-        return cls(**content)
+        for name, hint in get_type_hints(cls).items():
+            kinds = tuple(get_origin(kind) or kind for kind in (get_args(hint) if isinstance(hint, UnionType) else (hint,)))
+            if not isinstance(content[name], kinds):
+                raise ValueError(f"{path}: {name} is {content[name]!r}, not {cls.__annotations__[name]}: edited or damaged, certify again")
+        try:
+            return cls(**content)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{path} was edited or damaged, certify again: {error!r}") from error
 
     def __str__(self) -> str:
         return _summary(self)
@@ -210,7 +246,8 @@ def certify(
     budget: Mapping[str, float] | None = None,
     n_seq: int | None = None,
     seed: int = 0,
-    allow_duplicates: bool = False,
+    allow: Sequence[str] = (),
+    eps: Sequence[float] = (0.1, 0.25, 0.5, 1.0),
 ) -> Certificate:
     """A `Certificate` for the model, SAE and sample behind `losses`.
 
@@ -242,63 +279,58 @@ def certify(
         Use the first so many sequences of the record; all by default. Smaller samples are prefixes of larger ones.
     seed
         Fixes the order in which sequences are read ("betting" depends on it); relative order is the same at every `n_seq`.
-    allow_duplicates
-        Let repeated sequences through (a sample drawn with replacement on purpose); recorded.
+    allow
+        Names of assumption checks (`saecert.assumptions.CHECKS`) that may find something, such as ``("duplicates",)`` for a sample
+        drawn with replacement on purpose. Those that did find something are recorded with what they found.
+    eps
+        Tolerances in bits per token at which concepts are counted (`saecert.concepts.concept_counts`), each a statement of its own
+        at `delta`; ``()`` for none.
 
     Raises
     ------
     ValueError
         A setting out of range or unknown, a pool or alpha that was not measured, fewer than two sequences or than `n_seq`, no
-        discovery where the method needs it, shares above delta, repeated sequences.
+        discovery where the method needs it, shares above delta or for a statement that the record does not allow, an
+        assumption check that found something and is not in `allow`.
     """
     if inequality not in INEQUALITIES:
         raise ValueError(f"unknown inequality '{inequality}'; there are {', '.join(INEQUALITIES)}")
     upper, shares, support = INEQUALITIES[inequality], split_delta(delta, budget), smoothed_support(alpha, losses.n_vocab)
-    sample, duplicates = _sample(losses, n_seq, seed, allow_duplicates)
+    ranked = method != "in_sample" or prior == "product" or len(eps) > 0  # concepts are counted on pools ranked on discovery
+    sample, found, let_through = checked_sample(losses, n_seq, seed, allow, discovery=ranked)
     pools = choose_pools(sample, method, pool=pool, prior=prior, tolerance=tolerance, alpha=alpha)
     return Certificate(
         method=method,
         inequality=inequality,
         delta=delta,
         alpha=alpha,
-        pool=pool if pool is None or isinstance(pool, int) else [int(k) for k in pool],
+        pool=pool if pool is None or isinstance(pool, int) else list(pools.sizes),
         prior=prior if method == "in_sample" else None,
         tolerance=tolerance if method == "fixed" and pool is None else None,
-        budget=None if budget is None else dict(budget),
+        budget=dict(budget) if budget else None,
         seed=seed,
-        allow_duplicates=allow_duplicates,
+        allow=let_through,
+        eps=[float(e) for e in eps],
         n_seq=len(sample),
+        sample_sha256=hashlib.sha256(sample.ids.tobytes()).hexdigest(),
         n_vocab=losses.n_vocab,
         d_sae=losses.d_sae,
         pool_rule=pools.rule,
         selection_nats=pools.nats,
         **_numbers(sample, pools, alpha, support, shares, upper),
-        checks={"duplicates": duplicates},
+        concepts=concept_counts(sample, alpha, -math.log(delta), eps, upper),
+        checks=found,
         fingerprint=losses.fingerprint(),
         population=str(losses.provenance.get("population", "not recorded")),
         provenance=json.loads(json.dumps(losses.provenance)),
     )
 
 
-def _sample(losses: SequenceLosses, n_seq: int | None, seed: int, allow_duplicates: bool) -> tuple[SequenceLosses, int]:
-    """The first `n_seq` sequences in the order that `seed` fixes, and how many of them repeat another."""
-    n = len(losses) if n_seq is None else n_seq
-    if not 2 <= n <= len(losses):
-        raise ValueError(f"n_seq must lie between 2 and the {len(losses)} sequences measured, got {n}")
-    duplicates = n - len(np.unique(losses.ids[:n]))
-    if duplicates and not allow_duplicates:
-        raise ValueError(
-            f"{duplicates} of {n} sequences repeat another one, so they are not independent: remove repeated documents and collect "
-            "again, or pass allow_duplicates=True if the sample was drawn with replacement on purpose (recorded on the certificate)"
-        )
-    return losses.take(np.argsort(np.random.default_rng(seed).random(n))), duplicates
-
-
 def _numbers(sample: SequenceLosses, pools: PoolChoice, alpha: float, support: Support, shares: Shares, upper: Upper) -> dict[str, Any]:
     """Every field of a certificate that is computed from losses."""
     lo, hi = support
     clean, full = sample.at("clean", alpha), sample.at("full", alpha)
-    nats = {name: math.log(1 / share) for name, (share, _) in shares.items()}
+    nats = {name: -math.log(share) for name, (share, _) in shares.items()}
     paid = nats["bound"] + pools.nats
     joint = joint_loss(clean, full, pools.losses, hi)
     bounds = np.asarray(upper(joint, lo, hi, paid))
@@ -306,7 +338,8 @@ def _numbers(sample: SequenceLosses, pools: PoolChoice, alpha: float, support: S
     bound, v, pooled = float(bounds[best]), joint[best], pools.losses[best]
     free = float(upper(v, lo, hi, nats["bound"])) if pools.nats else bound
     ladder = rungs(sample, alpha)
-    statements = _statements(clean, full, pooled, v, support, shares, pools.nats, upper)
+    behaviour = pool_behaviour(sample, pools.sizes[best], pools.measured[best])
+    statements = _statements((clean, full, pooled, v), behaviour, support, shares, pools.nats, upper)
     statements["bound"]["upper"] = bound
     return {
         "lo": lo,
@@ -330,10 +363,11 @@ def _means(clean: Losses, full: Losses, pooled: Losses, joint: Losses) -> dict[s
 
 
 def _statements(
-    clean: Losses, full: Losses, pooled: Losses, joint: Losses, support: Support, shares: Shares, selection: float, upper: Upper
+    losses: tuple[Losses, ...], behaviour: Behaviour, support: Support, shares: Shares, selection: float, upper: Upper
 ) -> dict[str, dict[str, Any]]:
     """One-sided limits at each statement's share of delta, two-sided for the signed gap; only what involves A pays selection."""
-    (lo, hi), width, signed = support, support[1] - support[0], pooled - clean
+    (clean, full, pooled, joint), (lo, hi), width = losses, support, support[1] - support[0]
+    signed = pooled - clean
     table: dict[str, tuple[Losses | None, float, float, float]] = {
         "bound": (joint, lo, hi, selection),
         "proxy": (pooled, lo, hi, selection),
@@ -344,8 +378,10 @@ def _statements(
         "price": (signed, -width, width, selection),
         "ladder": (None, lo, hi, selection),
         "direct_ladder": (None, lo, hi, 0.0),
-    }
-    nats = {name: math.log(1 / shares[name][0]) + extra for name, (*_, extra) in table.items()}
+    } | {name: (x, 0.0, highest, selection) for name, (x, highest) in behaviour.items()}
+    if absent := [name for name, (_, group) in shares.items() if group == "budget" and name not in table]:
+        raise ValueError(f"the budget has shares for what the record does not hold for this pool: {', '.join(absent)}; leave them out")
+    nats = {name: -math.log(shares[name][0]) + extra for name, (*_, extra) in table.items()}
     stated = {name: (x, low, high, nats[name]) for name, (x, low, high, _) in table.items() if x is not None}
     *limits, below = uppers([*stated.values(), (-signed, -width, width, nats["signed_gap"])], upper)
     rows = {}
@@ -358,10 +394,15 @@ def _statements(
     return rows
 
 
+def _source(provenance: Mapping[str, Any]) -> str:
+    return " at ".join(str(provenance[key]) for key in ("subject", "hook_name") if key in provenance)
+
+
 def _summary(certificate: Certificate) -> str:
     """The certificate for people to read."""
-    c, percent = certificate, 100 * (1 - certificate.delta)
-    source = " at ".join(str(c.provenance[key]) for key in ("subject", "hook_name") if key in c.provenance)
+    c, percent, source = certificate, 100 * (1 - certificate.delta), _source(certificate.provenance)
+    behaviour = {name: c.statements[name] for name in BEHAVIOUR if name in c.statements}
+    spent = ", ".join(f"{' + '.join(names)} {total:.3g}" for names, total in c.groups.values())
     lines = [
         f"Certificate{' of ' * bool(source)}{source}, in bits per token",
         f"  {c.n_seq} sequences; alpha {c.alpha:g}, delta {c.delta:g}, {c.inequality}; pool of {c.k} of {c.d_sae} latents ({c.pool_rule})",
@@ -373,10 +414,12 @@ def _summary(certificate: Certificate) -> str:
         f"  {'price of explanation':<22}{c.price:8.2f}   at most, R(pooled proxy) - R(model)",
         f"  verdict: {'better than ' + c.verdict if c.verdict else 'vacuous: not shown to be better than uniform'}",
         f"  With probability {percent:g} % over samples, model, SAE proxy and pooled proxy lose at most {c.bound:.2f} bits each on average",
-        "  Statements and their delta, each on its own: "
-        + ", ".join(f"{' + '.join(names)} {total:.3g}" for names, total in c.groups.values()),
+        *(f"  {name.replace('_', ' '):<22}{row['upper']:8.2f}   at most, {row['quantity']}" for name, row in behaviour.items()),
+        *(f"  concepts within {row['eps']} bits: {row['k'] or 'none, not even with the full SAE'}" for row in c.concepts),
+        textwrap.fill(f"Statements and their delta, each on its own: {spent}", 120, initial_indent="  ", subsequent_indent="    "),
         f"  All of them at once: {sum(total for _, total in c.groups.values()):.3g}",
+        *(f"  Let through: {name} = {c.checks[name]:g} ({CHECKS[name].partition(':')[0]})" for name in c.allow),
     ]
-    if c.checks["duplicates"]:
-        lines.append(f"  {c.checks['duplicates']} repeated sequences were let through: valid only if they were drawn with replacement")
+    if unknown := [name for name, value in c.checks.items() if value is None]:
+        lines.append(f"  Not checked, for want of a record: {', '.join(unknown)}")
     return "\n".join(lines)

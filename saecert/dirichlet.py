@@ -16,6 +16,10 @@ as ``lam`` grows. With ``gamma`` the centred ``t`` scaled to length 1, and ``w =
 *The last integral is taken along its path of steepest descent*, ``v(tau)`` with ``sum ln(1 + i v gamma_j) = tau^2 / 2``.
 On a straight line it oscillates, slowly decaying, as soon as many ``z_i`` are equal; on the path it is positive and
 falls like ``exp(-tau^2 / 2)``, and the trapezoidal rule converges geometrically whatever the ties.
+
+*Long samples.* Past `LONG` values the logarithms of the many small ``gamma_j`` are summed as one power series,
+``sum ln(1 + i v gamma_j) = -sum_k (-i v)^k S_k / k`` with ``S_k = sum gamma_j^k``, computed once for the whole path. Where the term
+left out would show in the integral, fewer ``gamma_j`` go into the series. Nothing is rounded or binned.
 """
 
 from __future__ import annotations
@@ -33,6 +37,12 @@ STEP = 0.2
 BLOCK = 2**15
 """Values handled at once, so that a block of rows stays in the processor's cache."""
 
+LONG = 2**12
+"""Values past which the small ones are summed as a power series."""
+
+TERMS = 16
+"""Length of that power series."""
+
 LEAST = 1e-90
 """Smallest quantile told from 0, in units of the largest z."""
 
@@ -42,6 +52,7 @@ Rows = Float[np.ndarray, " rows"]
 Values = Float[np.ndarray, "rows n"]
 Padded = Float[np.ndarray, "terms rows"]
 Column = Complex[np.ndarray, " rows"]
+Series = Complex[np.ndarray, "powers rows"]
 
 
 class _Saddle(NamedTuple):
@@ -98,7 +109,7 @@ def quantile(z: Values, nats: Rows) -> Rows:
 
 def _blockwise(function: Callable[[Padded, Rows], Rows], z: Values, column: Rows) -> Rows:
     """`function` on blocks of rows, laid out as (n + 2, rows) with the values 0 (E_0) and infinity (the pole) added."""
-    size = max(1, BLOCK // z.shape[1])
+    size = max(1, BLOCK // z.shape[1]) if z.shape[1] <= LONG else 1
     out = np.empty(len(z))
     for start in range(0, len(z), size):
         rows = slice(start, start + size)
@@ -154,21 +165,47 @@ def _log_probability(saddle: _Saddle) -> Rows:
 
 
 def _integral(gamma: Padded) -> Rows:
-    """Integral over v > 0 of the real part of ``prod 1 / (1 + i v gamma_j)``, about sqrt(pi / 2).
+    """Integral over v > 0 of the real part of ``prod 1 / (1 + i v gamma_j)``, about sqrt(pi / 2)."""
+    skewness = np.einsum("ij,ij,ij->j", gamma, gamma, gamma)
+    if len(gamma) <= LONG:
+        return _along_path(gamma, np.zeros((0, gamma.shape[1]), complex), skewness)
+    for smallest in (1 / 32, 1 / 1024, 0.0):
+        single = (np.abs(gamma[:, 0]) > smallest) | (np.arange(len(gamma)) >= len(gamma) - 2)  # at least the two added values
+        total = _along_path(gamma[single], _power_series(gamma[~single]), skewness)
+        if np.isfinite(total).all():
+            break
+    return total
+
+
+def _power_series(gamma: Padded) -> Series:
+    """Coefficients of v, v^2, ... in ``sum ln(1 + i v gamma_j)``."""
+    series, power = np.empty((TERMS, gamma.shape[1]), complex), np.ones_like(gamma)
+    for k in range(1, TERMS + 1):
+        power *= gamma
+        series[k - 1] = -((-1j) ** k) * power.sum(axis=0) / k
+    return series
+
+
+def _along_path(gamma: Padded, series: Series, skewness: Rows) -> Rows:
+    """The integral along the path of steepest descent; NaN as soon as `series` is too short.
 
     Integrated by parts it is the integral of ``tau exp(-tau^2 / 2) Re v(tau)``, which needs no derivative of the path.
     Each point of the path is extrapolated from three earlier ones (those at negative tau are mirror images) by the
     quintic through values and slopes of ``ln(v / tau)``, so that one or two Newton steps finish it.
     """
-    start = 1j * STEP * np.einsum("ij,ij,ij->j", gamma, gamma, gamma) / 3
+    start = 1j * STEP * skewness / 3
     past = [(np.zeros_like(start), start)]
-    log_ratio, total = start, np.zeros(gamma.shape[1])
+    log_ratio, total = start, np.zeros(len(skewness))
     for k in itertools.count(1):
         tau = k * STEP
-        log_ratio, slope = _on_path(log_ratio, tau, gamma)
+        log_ratio, slope = _on_path(log_ratio, tau, gamma, series)
         v = tau * np.exp(log_ratio)
-        total += tau * np.exp(-0.5 * tau**2) * v.real
-        if np.all(tau * np.exp(-0.5 * tau**2) * np.abs(v) < 1e-17 * total):
+        size = tau * np.exp(-0.5 * tau**2) * np.abs(v)
+        total += size * np.cos(log_ratio.imag)
+        if len(series) and np.any(size * np.abs(series[-1] * v**TERMS) > 1e-14 * total):
+            total *= np.nan
+            break
+        if np.all(size < 1e-17 * total):
             break
         past = past[-2:] if k > 1 else [(log_ratio.conj(), -slope.conj()), *past]
         past.append((log_ratio, slope))
@@ -177,17 +214,18 @@ def _integral(gamma: Padded) -> Rows:
     return STEP * total
 
 
-def _on_path(log_ratio: Column, tau: float, gamma: Padded) -> tuple[Column, Column]:
+def _on_path(log_ratio: Column, tau: float, gamma: Padded, series: Series) -> tuple[Column, Column]:
     """``ln(v / tau)`` with ``sum ln(1 + i v gamma_j) = tau^2 / 2``, and its slope times `STEP`, by Newton's method.
 
     In ln v, because v grows like a power where few gamma_j count.
     """
+    powers = np.arange(1, len(series) + 1)[:, None]
     for _ in range(50):
         v = tau * np.exp(log_ratio)
-        real, imag = 1 - v.imag * gamma, v.real * gamma
+        real, imag, terms = 1 - v.imag * gamma, v.real * gamma, series * v**powers
         weighted = gamma / (real * real + imag * imag)
-        log_slope = 1j * v * weighted.sum(axis=0) + np.abs(v) ** 2 * np.einsum("ij,ij->j", weighted, gamma)
-        change = (0.5 * tau**2 - np.log(_product(real, imag))) / log_slope
+        log_slope = 1j * v * weighted.sum(axis=0) + np.abs(v) ** 2 * np.einsum("ij,ij->j", weighted, gamma) + (powers * terms).sum(axis=0)
+        change = (0.5 * tau**2 - np.log(_product(real, imag) * np.exp(terms.sum(axis=0)))) / log_slope
         log_ratio = log_ratio + change
         if np.all(np.abs(change) < 1e-7):  # quadratic convergence: the step just taken left 1e-14
             return log_ratio, STEP * (tau / log_slope - 1 / tau)

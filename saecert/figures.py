@@ -18,7 +18,7 @@ TERM_COLOURS = {
     "complexity: sampling": GREY,
     "complexity: selection": "0.82",
 }
-MARKERS = "osD^vPX"
+MARKERS = "osD^vPX*<>"
 
 
 def use_style() -> None:

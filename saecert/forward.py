@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
+
+_LAST = "unembed.hook_in"
 
 
 def hook_layer(hook_name: str) -> int:
@@ -28,38 +31,58 @@ def n_skippable(hook_name: str) -> int:
     return {"hook_resid_pre": layer, "hook_resid_post": layer + 1}.get(hook_name.split(".", 2)[2], 0)
 
 
-@torch.no_grad()
 def native_acts(model: TransformerBridge, tokens: Int[Tensor, "batch pos"], hook_name: str) -> Float[Tensor, "batch pos d_in"]:
     """The LM's own activations at the hook point; blocks after it are not run."""
-    seen: list[Tensor] = []
-    model.run_with_hooks(tokens, stop_at_layer=hook_layer(hook_name) + 1, fwd_hooks=[(hook_name, lambda acts, hook: seen.append(acts))])
-    return seen[0]
+    return native_acts_at(model, tokens, [hook_name])[hook_name]
 
 
 @torch.no_grad()
+def native_acts_at(
+    model: TransformerBridge, tokens: Int[Tensor, "batch pos"], hook_names: Sequence[str]
+) -> dict[str, Float[Tensor, "batch pos _"]]:
+    """The LM's own activations at several hook points, in one run; blocks after the last of them are not run."""
+    seen, keeping = _keeping(hook_names)
+    model.run_with_hooks(tokens, stop_at_layer=max(map(hook_layer, hook_names)) + 1, fwd_hooks=keeping)
+    return seen
+
+
+@torch.no_grad()
+def clean_run(
+    model: TransformerBridge, tokens: Int[Tensor, "batch pos"], hook_names: Sequence[str]
+) -> tuple[dict[str, Float[Tensor, "batch pos _"]], Float[Tensor, "batch pos d_model"]]:
+    """The LM's own activations at the hook points and what its unembedding reads: one run of the whole LM, no logits made."""
+    seen, keeping = _keeping([*hook_names, _LAST])
+    model.run_with_hooks(tokens, fwd_hooks=keeping)
+    last = seen.pop(_LAST)
+    return seen, last
+
+
 def final_residual(
     model: TransformerBridge, tokens: Int[Tensor, "batch pos"], hook_name: str, acts: Float[Tensor, "batch pos d_in"]
 ) -> Float[Tensor, "batch pos d_model"]:
-    """What the unembedding would read if the activation at the hook point were `acts`.
-
-    The logits themselves are never made here: the hook before the unembedding passes on a single position.
-    """
-    seen: list[Tensor] = []
-
-    def keep(residual: Tensor, hook: object) -> Tensor:
-        seen.append(residual)
-        return residual[:, -1:]
-
+    """What the unembedding would read if the activation at the hook point were `acts`, through which gradients flow."""
+    seen, keeping = _keeping([_LAST])
     with _skipping(model, n_skippable(hook_name)):
-        model.run_with_hooks(tokens, fwd_hooks=[(hook_name, lambda _, hook: acts), ("unembed.hook_in", keep)])
-    return seen[0]
+        model.run_with_hooks(tokens, fwd_hooks=[(hook_name, lambda _, hook: acts), *keeping])
+    return seen[_LAST]
 
 
 def logits_of(model: TransformerBridge, residual: Float[Tensor, "rows d_model"]) -> Float[Tensor, "rows d_vocab"]:
     """Logits of some positions, including the soft cap that Gemma 2 puts on them."""
     logits = model.original_model.get_output_embeddings()(residual)
     cap = getattr(model.original_model.config, "final_logit_softcapping", None)
-    return logits.div_(cap).tanh_().mul_(cap) if cap else logits
+    return logits.div_(cap).tanh_() * cap if cap else logits
+
+
+def _keeping(hook_names: Sequence[str]) -> tuple[dict[str, Tensor], list[tuple[str, Callable[..., Tensor | None]]]]:
+    """A dictionary, and the hooks that fill it. The hook before the unembedding passes on one position: logits are made elsewhere."""
+    seen: dict[str, Tensor] = {}
+
+    def keep(acts: Tensor, hook: object, name: str) -> Tensor | None:
+        seen[name] = acts
+        return acts[:, -1:] if name == _LAST else None
+
+    return seen, [(name, partial(keep, name=name)) for name in hook_names]
 
 
 @contextmanager

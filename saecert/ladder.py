@@ -71,7 +71,10 @@ def climb(losses: Losses, ladder: list[Rung], lo: float, hi: float, nats: float,
 
 
 def uppers(rows: list[tuple[Losses, float, float, float]], upper: Callable[..., Any]) -> list[float]:
-    """Upper limits on several means, each ``(x, lo, hi, nats)``, in one call: every inequality here is affine in its data."""
+    """Upper limits on several means, each ``(x, lo, hi, nats)``, in one call: every inequality here is affine in its data.
+
+    Where lo = hi the mean is known, and the limit is that value.
+    """
     los, his, nats = np.array([row[1:] for row in rows]).T
-    unit = (np.stack([x for x, *_ in rows]) - los[:, None]) / (his - los)[:, None]
+    unit = (np.stack([x for x, *_ in rows]) - los[:, None]) / np.where(his > los, his - los, 1.0)[:, None]
     return np.minimum(los + (his - los) * upper(np.clip(unit, 0.0, 1.0), 0.0, 1.0, nats), his).tolist()

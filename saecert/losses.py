@@ -1,23 +1,30 @@
-"""`collect`: measure a language model and its proxies on a corpus, in one pass."""
+"""`collect`: measure a language model and its proxies on a corpus, in one pass, at one hook point or at several."""
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Bool, UInt64
+from sae_lens import BatchTopKTrainingSAE
 from tqdm import tqdm
 
-from saecert import proxies
+from saecert import forward, proxies, scoring
+from saecert import pools as ranking
+from saecert.assumptions import near_duplicates
 from saecert.corpora import Corpus, train_windows
-from saecert.forward import final_residual, native_acts
-from saecert.pools import Survey, survey
-from saecert.proxies import Proxy, Site
+from saecert.forward import clean_run, final_residual
+from saecert.pools import Survey, check_ranking, survey_layers
+from saecert.proxies import Proxy, Site, atom_norms
 from saecert.records import Discovery, SequenceLosses, smoothed_support
 from saecert.references import fit_references
 from saecert.scoring import score, smoothed_bits
@@ -28,7 +35,11 @@ POOL_SHARES = (1 / 8, 1 / 4, 1 / 2, 3 / 4)
 """Default pools, as shares of the dictionary."""
 N_DISCOVERY = 500
 """Discovery sequences on which pools are tried (the survey of the latents uses them all)."""
+N_ALONE = 4
+"""Sequences measured once more in a batch of their own (assumption A3)."""
 CHECKPOINT_BATCHES = 50
+HELD_BYTES = 1 << 30
+"""Final residuals held before they are scored together against one clean softmax."""
 
 
 def collect(
@@ -40,15 +51,17 @@ def collect(
     pools: Sequence[int] | None = None,
     controls: bool = True,
     extra: Sequence[Proxy] = (),
+    rank: str = "frequency",
     alphas: Sequence[float] = (0.5, 0.01),
     batch_size: int = 16,
     progress: bool = True,
 ) -> SequenceLosses:
     """Losses of the LM and of every proxy on every sequence of `corpus`, ready for `certify`.
 
-    The blocks before the hook point run once per batch, those after it once per proxy; the clean predictions are made
-    once and every proxy is scored against them. Cost: ``L_before + (1 + n_proxies) * (L_after + unembedding)`` block
-    forwards per token. Memory grows neither with the number of sequences nor with batch times vocabulary.
+    The clean LM runs once per batch, what comes after the hook point once more per proxy; the clean predictions are made
+    once and every proxy is scored against them. Cost in block forwards per token: ``L + n_proxies * L_after`` with L
+    blocks in the LM and L_after behind the hook point (all L of them unless it is on the residual stream), and one
+    unembedding each. Memory grows neither with the number of sequences nor with batch times vocabulary.
 
     Results are kept in the cache folder under a hash of everything that determines them: an interrupted call (Ctrl-C)
     keeps what it measured and the same call goes on from there; a finished one returns at once.
@@ -61,47 +74,91 @@ def collect(
         Hook point of the SAE to certify. Default: the middle one.
     discovery
         Another split of the same population, on which latents are ranked, pools tried and references fitted. Without
-        it only the full SAE and zero ablation are measured, and there is nothing to choose a pool by.
+        it only the full SAE and zero ablation are measured, and there is nothing to choose a pool by. What it shares
+        with the sample is marked in `overlap`.
     pools
         Sizes of the nested concept pools. Default: an eighth, a quarter, half and three quarters of the dictionary.
     controls
         Also measure mean and zero ablation of the hook point.
     extra
         More proxies. Give each a `key` if its function depends on anything but its own source.
+    rank
+        What latents are ranked by on the discovery split, most first: "frequency" (tokens on which each is active),
+        "energy" (sum of squared activation times decoder norm) or "attribution" (first-order effect of removing it
+        on the loss, measured on the first 200 sequences).
     alphas
         Smoothing weights in (0, 1) at which losses are recorded; costs nothing.
     batch_size
-        Sequences per forward pass; does not change the results.
+        Sequences per forward pass; does not change the results. A few sequences are measured once more on their own:
+        ``provenance["batch_dependence"]`` is the largest change of a smoothed loss in bits.
 
     Raises
     ------
     ValueError
-        Unknown hook point, SAE of another width than the activation, pool larger than the dictionary, alpha outside
-        (0, 1), two proxies of one name, or losses that are not finite (names sequence and proxy).
+        Unknown hook point or ranking, SAE of another width than the activation, pool larger than the dictionary, alpha
+        outside (0, 1), two proxies of one name, or losses that are not finite (names sequence and proxy).
     """
     hook_name = subject.middle_hook if hook_name is None else hook_name
-    subject.check_hook(hook_name)
-    sae = subject.sae_at(hook_name)
+    settings = {"discovery": discovery, "pools": pools, "controls": controls, "extra": extra, "rank": rank}
+    return collect_layers(subject, corpus, [hook_name], **settings, alphas=alphas, batch_size=batch_size, progress=progress)[hook_name]
+
+
+def collect_layers(
+    subject: Subject,
+    corpus: Corpus,
+    hook_names: Sequence[str] | None = None,
+    *,
+    discovery: Corpus | None = None,
+    pools: Sequence[int] | None = None,
+    controls: bool = True,
+    extra: Sequence[Proxy] = (),
+    rank: str = "frequency",
+    alphas: Sequence[float] = (0.5, 0.01),
+    batch_size: int = 16,
+    progress: bool = True,
+) -> dict[str, SequenceLosses]:
+    """`collect` at several hook points (default: all that have an SAE) with the shared work done once; losses by hook name.
+
+    The clean LM runs once per batch, and its predictions are shared by all hook points. Cost in block forwards per token:
+    ``L + n_proxies * sum(L_after)``, the sum over the hook points; `collect` at each of them in turn costs
+    ``(n_hooks - 1) * L`` more. The survey of the latents costs ``L_last`` per discovery token, the blocks up to the last
+    hook point. Each record is the one that `collect` returns, kept in the same files: what one has measured the other finds.
+    Other parameters and errors are those of `collect`; sizes of pools, `rank` and `extra` apply to every hook point.
+    """
+    hook_names = tuple(dict.fromkeys(subject.hook_names if hook_names is None else hook_names))
+    check_ranking(rank)
+    if not hook_names:
+        raise ValueError(f"no hook point given; there are SAEs at {', '.join(subject.saes) or 'none'}")
+    for hook_name in hook_names:
+        subject.check_hook(hook_name)
+        subject.sae_at(hook_name)
     for alpha in alphas:
         smoothed_support(alpha, subject.d_vocab)
-    if discovery is not None and (set(discovery.keys) & set(corpus.keys) or np.isin(discovery.ids, corpus.ids).any()):
-        raise ValueError("discovery and certification share documents or sequences: choices made on one would be tested on the same text")
-    chosen, found = [proxies.full()], None
-    if discovery is not None:
-        found = _cached_survey(subject, discovery, hook_name, batch_size, progress)
-        sizes = [round(share * sae.cfg.d_sae) for share in POOL_SHARES] if pools is None else pools
-        chosen += [proxies.pool(found.order[: _size(k, sae.cfg.d_sae)], sae.cfg.d_sae) for k in sorted(set(sizes)) if k != sae.cfg.d_sae]
-    pooled = list(chosen)
-    if controls:
-        chosen += ([proxies.mean_ablation(found.mean)] if found else []) + [proxies.zero_ablation()]
-    chosen += list(extra)
-    settings = {"alphas": tuple(map(float, alphas)), "batch_size": batch_size, "progress": progress}
-    losses = sweep(subject, corpus, hook_name, chosen, **settings)
-    if found is None:
+    settings = {"batch_size": batch_size, "progress": progress}
+    found = {} if discovery is None else _surveys(subject, discovery, hook_names, rank, **settings)
+    pooled, chosen = {}, {}
+    for name in hook_names:
+        pooled[name] = [proxies.full(), *(_pools(found[name], rank, pools) if found else [])]
+        dense = [*([proxies.mean_ablation(found[name].mean)] if found else []), proxies.zero_ablation()] if controls else []
+        chosen[name] = [*pooled[name], *dense, *extra]
+    alphas = tuple(map(float, alphas))
+    similar = _cached_similar(corpus)
+    losses = {name: replace(record, similar=similar) for name, record in sweep(subject, corpus, chosen, alphas=alphas, **settings).items()}
+    if discovery is None:
         return losses
-    tried = sweep(subject, discovery.take(min(N_DISCOVERY, len(discovery))), hook_name, pooled, **settings)
-    fixed = Discovery("frequency", found.order, found.sequence_count, found.n_seq, tried)
-    return _with_references(replace(losses, discovery=fixed), subject, corpus, discovery, found)
+    tried = sweep(subject, discovery.take(min(N_DISCOVERY, len(discovery))), pooled, alphas=alphas, **settings)
+    for name, one in found.items():
+        fixed = Discovery(rank, one.ranking(rank), one.sequence_count, one.n_seq, tried[name])
+        facts = {"l0": one.l0, "explained_variance": 1 - one.fvu, "silent": one.silent}
+        provenance = losses[name].provenance | facts
+        losses[name] = replace(losses[name], discovery=fixed, overlap=_overlap(corpus, discovery), provenance=provenance)
+    return _with_references(losses, subject, corpus, discovery)
+
+
+def _pools(found: Survey, rank: str, sizes: Sequence[int] | None) -> list[Proxy]:
+    d_sae = len(found.token_count)
+    sizes = [round(share * d_sae) for share in POOL_SHARES] if sizes is None else sizes
+    return [proxies.pool(found.ranking(rank)[: _size(k, d_sae)], d_sae) for k in sorted(set(sizes)) if k != d_sae]
 
 
 def _size(k: int, d_sae: int) -> int:
@@ -110,127 +167,213 @@ def _size(k: int, d_sae: int) -> int:
     return k
 
 
-def _cached_survey(subject: Subject, corpus: Corpus, hook_name: str, batch_size: int, progress: bool) -> Survey:
-    def build() -> dict[str, np.ndarray]:
-        found = vars(survey(subject, corpus, hook_name, batch_size=batch_size, progress=progress))
-        return {name: np.asarray(value) for name, value in found.items()}
+def _surveys(subject: Subject, corpus: Corpus, hook_names: Sequence[str], rank: str, **settings: Any) -> dict[str, Survey]:
+    """Cached surveys; when one is missing all are made in one pass. With attributions where latents are ranked by them."""
+    measure = cache(lambda: survey_layers(subject, corpus, hook_names, **settings))
+    code = _code(forward, atom_norms, ranking)
 
-    saved = cached_arrays("survey", _identity(subject, corpus, hook_name), build)
-    return Survey(
-        **{name: value if value.ndim else value.item() for name, value in saved.items()} | {"mean": torch.from_numpy(saved["mean"])}
-    )
+    def build(hook_name: str) -> dict[str, np.ndarray]:
+        return {name: np.asarray(value) for name, value in vars(measure()[hook_name]).items() if value is not None}
+
+    found = {}
+    for hook_name in hook_names:
+        saved = cached_arrays("survey", _identity(subject, corpus, hook_name, code), lambda hook_name=hook_name: build(hook_name))
+        values = {name: value if value.ndim else value.item() for name, value in saved.items()}
+        found[hook_name] = Survey(**values | {"mean": torch.from_numpy(saved["mean"])})
+        if rank == "attribution":
+            found[hook_name] = replace(found[hook_name], attribution=_cached_attribution(subject, corpus, hook_name, **settings))
+    return found
+
+
+def _cached_attribution(subject: Subject, corpus: Corpus, hook_name: str, **settings: Any) -> np.ndarray:
+    some = corpus.take(min(ranking.N_ATTRIBUTION, len(corpus)))
+    identity = _identity(subject, some, hook_name, _code(forward, Site, scoring, ranking))
+    return cached_arrays("attribution", identity, lambda: {"sum": ranking.attribution(subject, some, hook_name, **settings)})["sum"]
+
+
+def _cached_similar(corpus: Corpus) -> UInt64[np.ndarray, "n_seq"]:
+    key = corpus.ids.tobytes().hex() + _code(near_duplicates)
+    return cached_arrays("similar", key, lambda: {"ids": near_duplicates(corpus.tokens, corpus.ids)})["ids"]
+
+
+def _documents(corpus: Corpus) -> UInt64[np.ndarray, "n_seq"]:
+    return np.array([int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") for key in corpus.keys], dtype=np.uint64)
+
+
+def _overlap(corpus: Corpus, discovery: Corpus) -> Bool[np.ndarray, "n_seq"]:
+    return np.isin(corpus.ids, discovery.ids) | np.isin(_documents(corpus), _documents(discovery))
 
 
 def _identity(subject: Subject, corpus: Corpus, hook_name: str, *more: object) -> str:
-    """Hash of all that determines a measurement, the measuring code included."""
-    code = [Path(__file__).with_name(f"{module}.py").read_text() for module in ("forward", "losses", "pools", "proxies", "scoring")]
+    """Hash of all that determines a measurement; `more` has the code that makes it."""
     machine = torch.backends.cpu.get_cpu_capability()  # losses differ in the last digits between instruction sets
-    parts = [subject.fingerprint, subject.sae_fingerprint(hook_name), hook_name, corpus.ids.tobytes().hex(), machine, *more, *code]
+    where = (machine, subject.device.type, torch.__version__, corpus.bos)
+    parts = [subject.fingerprint, subject.sae_fingerprint(hook_name), hook_name, corpus.ids.tobytes().hex(), *where, *more]
     return hashlib.sha256("\0".join(map(str, parts)).encode()).hexdigest()[:24]
 
 
+@cache
+def _code(*sources: Any) -> str:
+    """The code of modules and functions without docstrings, comments and layout: what changes when numbers may."""
+    trees = [ast.parse(inspect.getsource(source)) for source in sources]
+    for node in (node for tree in trees for node in ast.walk(tree)):
+        if isinstance(getattr(node, "body", None), list):
+            node.body = [line for line in node.body if not (isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant))]
+    return hashlib.sha256("".join(map(ast.dump, trees)).encode()).hexdigest()
+
+
 def _code_of(proxy: Proxy) -> str:
-    # a function edited in a notebook keeps its name: its source tells the two apart
+    # a function edited in a notebook keeps its name: its source tells the two apart, with that of the function around it
     try:
-        return inspect.getsource(proxy.replace)
-    except (OSError, TypeError):
+        outer = getattr(inspect.getmodule(proxy.replace), proxy.replace.__qualname__.split(".")[0], proxy.replace)
+        return inspect.getsource(proxy.replace) + ("" if outer is proxy.replace else _code(outer))
+    except (OSError, TypeError, AttributeError):
         return ""
 
 
 def sweep(
-    subject: Subject, corpus: Corpus, hook_name: str, chosen: Sequence[Proxy], *, alphas: tuple[float, ...], batch_size: int, progress: bool
-) -> SequenceLosses:
-    """Losses of the LM and of the proxies in `chosen` on `corpus`, cached and resumable; `collect` without its choices."""
+    subject: Subject, corpus: Corpus, chosen: Mapping[str, Sequence[Proxy]], *, alphas: tuple[float, ...], batch_size: int, progress: bool
+) -> dict[str, SequenceLosses]:
+    """Losses of the LM and of the proxies `chosen` at each hook point, cached and resumable; `collect` without its choices."""
+    files = {hook_name: _open(subject, corpus, hook_name, some, alphas) for hook_name, some in chosen.items()}
+    ids, n_seq, touched = corpus.ids, len(corpus), set()
+    done = min(int(arrays["done"]) for _, arrays in files.values())
+    title = f"{subject.name} {' '.join(chosen)} x{1 + sum(map(len, chosen.values()))}"
+    bar = tqdm(total=n_seq, initial=done, desc=title, unit="seq", disable=not progress or done == n_seq)
+    try:
+        for number, start in enumerate(range(done, n_seq, batch_size), 1):
+            rows = slice(start, min(start + batch_size, n_seq))
+            todo = {hook_name: some for hook_name, some in chosen.items() if files[hook_name][1]["done"] < rows.stop}
+            for hook_name, measured in _measure(subject, corpus, todo, alphas, ids, rows).items():
+                arrays = files[hook_name][1]
+                for name, values in measured.items():
+                    arrays[name][rows] = values
+                arrays["done"][...] = rows.stop
+                touched.add(hook_name)
+            bar.update(rows.stop - rows.start)
+            if number % CHECKPOINT_BATCHES == 0:
+                _save_progress(files, touched)
+        touched |= _compare_alone(subject, corpus, chosen, alphas, ids, files)
+    finally:
+        _save_progress(files, touched)
+        bar.close()
+    return {hook_name: _record(subject, corpus, hook_name, some, alphas, files[hook_name][1]) for hook_name, some in chosen.items()}
+
+
+_Files = dict[str, tuple[Path, dict[str, np.ndarray]]]  # by hook point, rows are sequences
+
+
+def _open(subject: Subject, corpus: Corpus, hook_name: str, chosen: Sequence[Proxy], alphas: tuple[float, ...]) -> tuple[Path, dict]:
+    """Where a hook point's measurements are kept, and those there are."""
     names = ["clean", *(proxy.name for proxy in chosen)]
     if len(set(names)) != len(names):
         raise ValueError(f"two proxies have the same name: {', '.join(sorted(n for n in set(names) if names.count(n) > 1))}")
-    d_sae, ids = subject.sae_at(hook_name).cfg.d_sae, corpus.ids
-    arrays = {name: np.empty((len(alphas) + 3, len(corpus))) for name in names}  # smoothed losses; raw; total variation; top-1
-    arrays |= {"active": np.zeros((len(corpus), -(-d_sae // 8)), np.uint8), "l0": np.zeros((len(corpus), corpus.n_ctx), np.int32)}
-    path = cache_dir() / f"sweep-{_identity(subject, corpus, hook_name, names, [_code_of(p) + p.key for p in chosen], alphas)}.npz"
-    done = _resume(path, arrays)
-    starts = range(done, len(corpus), batch_size)
-    bar = tqdm(
-        total=len(corpus), initial=done, desc=f"{subject.name} {hook_name} x{len(names)}", unit="seq", disable=not progress or not starts
-    )
-    try:
-        for number, start in enumerate(starts, 1):
-            rows = slice(start, min(start + batch_size, len(corpus)))
-            _measure(subject, corpus, hook_name, chosen, alphas, ids[rows], rows, arrays)
-            done = rows.stop
-            bar.update(rows.stop - rows.start)
-            if number % CHECKPOINT_BATCHES == 0:
-                _save_progress(path, arrays, done)
-    finally:
-        if starts and done > starts.start:
-            _save_progress(path, arrays, done)
-        bar.close()
-    return _record(subject, corpus, hook_name, names, alphas, arrays)
+    code = _code(forward, Site, atom_norms, proxies._generators, scoring, _measure, _firings, _summary)
+    identity = _identity(subject, corpus, hook_name, code, names, [_code_of(proxy) + proxy.key for proxy in chosen], alphas)
+    path, n_seq = cache_dir() / f"sweep-{identity}.npz", len(corpus)
+    if path.exists():
+        with np.load(path) as saved:
+            return path, dict(saved)
+    arrays = {f"loss/{name}": np.empty((n_seq, len(alphas) + 3)) for name in names}
+    arrays |= {f"outside/{proxy.name}": np.zeros((n_seq, 2)) for proxy in chosen if proxy.kept is not None}
+    d_sae = subject.sae_at(hook_name).cfg.d_sae
+    arrays |= {"active": np.zeros((n_seq, -(-d_sae // 8)), np.uint8), "l0": np.zeros((n_seq, corpus.n_ctx), np.int32)}
+    return path, arrays | {"done": np.array(0), "alone": np.array(np.nan)}
 
 
-def _measure(subject, corpus, hook_name, chosen, alphas, ids, rows, arrays) -> None:
-    """Fill `rows` of `arrays` from one batch."""
+def _save_progress(files: _Files, touched: set[str]) -> None:
+    for path, arrays in (files[hook_name] for hook_name in touched):
+        with atomic_path(path) as partial:
+            np.savez(partial, **arrays)
+    touched.clear()
+
+
+def _measure(subject, corpus, chosen, alphas, ids, rows) -> dict[str, dict[str, np.ndarray]]:
+    """All that is recorded of one batch, by hook point, rows first."""
     tokens = torch.from_numpy(corpus.tokens[rows].astype(np.int64)).to(subject.device)
-    acts, sae = native_acts(subject.model, tokens, hook_name), subject.sae_at(hook_name)
-    if acts.shape[-1] != sae.cfg.d_in:
-        raise ValueError(
-            f"the SAE at '{hook_name}' has d_in={sae.cfg.d_in} but the activation there has width {acts.shape[-1]}: another model's SAE?"
-        )
-    site, first = Site(acts, sae, ids), int(corpus.bos)
-    with torch.no_grad():
-        on = site.latents[:, first:] != 0
-        arrays["l0"][rows, first:] = on.sum(dim=-1).cpu().numpy()
-        arrays["active"][rows] = np.packbits(on.any(dim=1).cpu().numpy(), axis=1)
-        residuals = {"clean": final_residual(subject.model, tokens, hook_name, acts)}
-        for proxy in chosen:
-            spliced = proxy.replace(site)
-            spliced = torch.cat([acts[:, :first], spliced[:, first:]], dim=1)  # BOS keeps its native activation
-            residuals[proxy.name] = final_residual(subject.model, tokens, hook_name, spliced)
-    for name, (probability, variation, disagree) in score(subject.model, residuals, tokens).items():
-        if not np.isfinite(probability).all():
-            bad = rows.start + int(np.argmax(~np.isfinite(probability).all(axis=1)))
-            raise ValueError(f"the loss of '{name}' on sequence {bad} is not finite: NaN or infinite weights or activations?")
-        floor = np.finfo(np.float32).tiny  # raw losses stay finite when float32 rounds a probability to zero
-        measured = [smoothed_bits(probability, alpha, subject.d_vocab) for alpha in alphas] + [
-            -np.log2(np.maximum(probability, floor)),
-            variation,
-            disagree,
-        ]
-        arrays[name][:, rows] = np.stack([values.mean(axis=1) for values in measured])
+    acts, clean = clean_run(subject.model, tokens, list(chosen))
+    measured, held = {}, {}
+    for hook_name, some in chosen.items():
+        site = Site(acts.pop(hook_name), subject.sae_at(hook_name), ids[rows], int(corpus.bos))
+        if (width := site.acts.shape[-1]) != (d_in := site.sae.cfg.d_in):
+            raise ValueError(f"the SAE at '{hook_name}' has d_in={d_in} but the activation there has width {width}: another model's SAE?")
+        with torch.no_grad():
+            measured[hook_name] = _firings(site, some)
+            for proxy in some:
+                held[hook_name, proxy.name] = final_residual(subject.model, tokens, hook_name, site.splice(proxy.replace(site)))
+        if not acts or sum(residual.nbytes for residual in held.values()) > HELD_BYTES:
+            for key, values in score(subject.model, {"clean": clean, **held}, tokens).items():
+                where, name = (hook_name, "clean") if key == "clean" else key
+                measured[where][f"loss/{name}"] = _summary(values, alphas, subject.d_vocab, name, rows.start)
+            held.clear()
+    for one in measured.values():
+        one["loss/clean"] = measured[hook_name]["loss/clean"]
+    return measured
 
 
-def _resume(path: Path, arrays: dict[str, np.ndarray]) -> int:
-    if not path.exists():
-        return 0
-    with np.load(path) as saved:
-        for name, values in arrays.items():
-            values[...] = saved[name]
-        return int(saved["done"])
+def _firings(site: Site, chosen: Sequence[Proxy]) -> dict[str, np.ndarray]:
+    """What the latents do in each sequence, and for each pool the shares of firings and of energy that are outside it."""
+    latents = site.latents[:, site.first :]
+    on = latents != 0
+    counts = on.sum(dim=1).double()
+    energy = latents.norm(dim=1, dtype=torch.float32).double().square() * atom_norms(site.sae).double().square()
+    found = {
+        "active": np.packbits((counts > 0).cpu().numpy(), axis=1),
+        "l0": np.pad(on.sum(dim=-1, dtype=torch.int32).cpu().numpy(), ((0, 0), (site.first, 0))),
+    }
+    for proxy in (proxy for proxy in chosen if proxy.kept is not None):
+        outside = 1 - proxy.kept.to(counts)
+        shares = [(values @ outside) / values.sum(dim=1).clamp_min(torch.finfo(torch.float64).tiny) for values in (counts, energy)]
+        found[f"outside/{proxy.name}"] = torch.stack(shares, dim=1).cpu().numpy()
+    return found
 
 
-def _save_progress(path: Path, arrays: dict[str, np.ndarray], done: int) -> None:
-    with atomic_path(path) as partial:
-        np.savez(partial, done=done, **arrays)
+def _summary(values: np.ndarray, alphas: tuple[float, ...], n_vocab: int, name: str, start: int) -> np.ndarray:
+    """By sequence: smoothed losses at all alphas, raw loss, total variation and top-1 disagreement, means over positions."""
+    probability, variation, disagree = values
+    if not np.isfinite(probability).all():
+        bad = start + int(np.argmax(~np.isfinite(probability).all(axis=1)))
+        raise ValueError(f"the loss of '{name}' on sequence {bad} is not finite: NaN or infinite weights or activations?")
+    floor = np.finfo(np.float32).tiny  # raw losses stay finite when float32 rounds a probability to zero
+    smoothed = [smoothed_bits(probability, alpha, n_vocab) for alpha in alphas]
+    columns = [*smoothed, -np.log2(np.maximum(probability, floor)), variation, disagree]
+    return np.stack([column.mean(axis=1) for column in columns], axis=1)
+
+
+def _compare_alone(subject, corpus, chosen, alphas, ids, files: _Files) -> set[str]:
+    """Measure a few sequences once more, each on its own, at hook points where this was not done: which those were."""
+    todo = {hook_name: some for hook_name, some in chosen.items() if np.isnan(files[hook_name][1]["alone"])}
+    changes: dict[str, list[float]] = {hook_name: [] for hook_name in todo}
+    for row in np.unique(np.linspace(0, len(corpus) - 1, N_ALONE).astype(int)).tolist() if todo else []:
+        for hook_name, measured in _measure(subject, corpus, todo, alphas, ids, slice(row, row + 1)).items():
+            batched = files[hook_name][1]
+            differences = [values - batched[name][[row]] for name, values in measured.items() if name.startswith("loss/")]
+            changes[hook_name].append(float(np.abs(np.concatenate(differences)[:, : len(alphas)]).max()))
+    for hook_name, found in changes.items():
+        files[hook_name][1]["alone"][...] = max(found)
+    return set(todo)
 
 
 def _record(
-    subject: Subject, corpus: Corpus, hook_name: str, names: list[str], alphas: tuple[float, ...], arrays: dict[str, np.ndarray]
+    subject: Subject, corpus: Corpus, hook_name: str, chosen: Sequence[Proxy], alphas: tuple[float, ...], arrays: dict[str, np.ndarray]
 ) -> SequenceLosses:
-    n = len(alphas)
+    n, names = len(alphas), [proxy.name for proxy in chosen]
+    outside = {proxy.name: arrays[f"outside/{proxy.name}"].clip(0, 1) for proxy in chosen if proxy.kept is not None}
     return SequenceLosses(
         alphas=alphas,
         n_vocab=subject.d_vocab,
-        loss={name: arrays[name][:n] for name in names},
-        raw={name: arrays[name][n] for name in names},
-        total_variation={name: arrays[name][n + 1].clip(0, 1) for name in names[1:]},
-        top1_disagreement={name: arrays[name][n + 2] for name in names[1:]},
-        outside_firings={},
-        outside_energy={},
+        loss={name: arrays[f"loss/{name}"][:, :n].T for name in ("clean", *names)},
+        raw={name: arrays[f"loss/{name}"][:, n] for name in ("clean", *names)},
+        total_variation={name: arrays[f"loss/{name}"][:, n + 1].clip(0, 1) for name in names},
+        top1_disagreement={name: arrays[f"loss/{name}"][:, n + 2] for name in names},
+        outside_firings={name: shares[:, 0] for name, shares in outside.items()},
+        outside_energy={name: shares[:, 1] for name, shares in outside.items()},
         active=arrays["active"],
         d_sae=subject.sae_at(hook_name).cfg.d_sae,
         l0=arrays["l0"],
         ids=corpus.ids,
-        provenance=_provenance(subject, corpus, hook_name),
+        documents=_documents(corpus),
+        provenance=_provenance(subject, corpus, hook_name) | {"batch_dependence": round(float(arrays["alone"]), 6)},
     )
 
 
@@ -243,6 +386,7 @@ def _provenance(subject: Subject, corpus: Corpus, hook_name: str) -> dict:
         "hook_name": hook_name,
         "sae_sha256": subject.sae_fingerprint(hook_name),
         "sae_architecture": sae.cfg.architecture(),
+        "batch_threshold": isinstance(sae, BatchTopKTrainingSAE),
         "corpus": corpus.name,
         "split": corpus.split,
         "corpus_sha256": hashlib.sha256(corpus.tokens.astype(np.int64).tobytes()).hexdigest(),
@@ -250,6 +394,7 @@ def _provenance(subject: Subject, corpus: Corpus, hook_name: str) -> dict:
         "n_ctx": corpus.n_ctx,
         "bos": corpus.bos,
         "n_too_short": corpus.n_too_short,
+        "n_similar": corpus.n_similar,
         "notes": list(corpus.notes),
         "dtype": str(next(subject.model.original_model.parameters()).dtype).removeprefix("torch."),
         "versions": {
@@ -258,21 +403,19 @@ def _provenance(subject: Subject, corpus: Corpus, hook_name: str) -> dict:
     }
 
 
-def _with_references(losses: SequenceLosses, subject: Subject, corpus: Corpus, discovery: Corpus, found: Survey) -> SequenceLosses:
+def _with_references(losses: dict[str, SequenceLosses], subject: Subject, corpus: Corpus, discovery: Corpus) -> dict[str, SequenceLosses]:
+    """The same records with the reference predictors' losses, which no hook point changes."""
     shipped = bool(subject.card) and corpus.name == "docstrings"
     tokens, lengths = train_windows(subject) if shipped else (discovery.tokens, None)
     fitted = fit_references(tokens, subject.d_vocab, lengths)
-    loss, raw, support = dict(losses.loss), dict(losses.raw), {}
-    limits = fitted.limits()
+    alphas, limits, loss, raw, support = next(iter(losses.values())).alphas, fitted.limits(), {}, {}, {}
     for name, probability in fitted.probabilities(corpus.tokens).items():
-        loss[name] = np.stack([smoothed_bits(probability, alpha, subject.d_vocab).mean(axis=1) for alpha in losses.alphas])
+        loss[name] = np.stack([smoothed_bits(probability, alpha, subject.d_vocab).mean(axis=1) for alpha in alphas])
         raw[name] = smoothed_bits(probability, 0.0, subject.d_vocab).mean(axis=1)
         ends = np.array(limits[name])[::-1]  # the largest probability has the smallest loss
-        support[name] = tuple(tuple(smoothed_bits(ends, alpha, subject.d_vocab).tolist()) for alpha in losses.alphas)
-    facts = {
-        "references": f"fitted on {fitted.n_tokens} tokens of the {'train' if shipped else 'discovery'} split",
-        "l0": found.l0,
-        "explained_variance": 1 - found.fvu,
-        "silent": found.silent,
+        support[name] = tuple(tuple(smoothed_bits(ends, alpha, subject.d_vocab).tolist()) for alpha in alphas)
+    fact = {"references": f"fitted on {fitted.n_tokens} tokens of the {'train' if shipped else 'discovery'} split"}
+    return {
+        hook_name: replace(one, loss=one.loss | loss, raw=one.raw | raw, reference_support=support, provenance=one.provenance | fact)
+        for hook_name, one in losses.items()
     }
-    return replace(losses, loss=loss, raw=raw, reference_support=support, provenance={**losses.provenance, **facts})

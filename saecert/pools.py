@@ -1,18 +1,27 @@
-"""What the discovery split says about the latents: how often each fires, in which order to keep them."""
+"""What the discovery split says about the latents: how often each fires, what it carries, in which order to keep them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from sae_lens import SAE
 from torch import Tensor
 from tqdm import tqdm
 
 from saecert.corpora import Corpus
-from saecert.forward import native_acts
+from saecert.forward import final_residual, native_acts, native_acts_at
+from saecert.proxies import Site, atom_norms
+from saecert.scoring import loss_gradient
 from saecert.subjects import Subject
+
+RANKINGS = ("frequency", "energy", "attribution")
+"""What latents may be ranked by, see `Survey.ranking`."""
+N_ATTRIBUTION = 200
+"""Discovery sequences on which `attribution` is measured."""
 
 
 @dataclass(frozen=True)
@@ -27,17 +36,23 @@ class Survey:
     """Positions at which each latent is active."""
     sequence_count: Int[np.ndarray, "d_sae"]
     """Sequences in which each latent is active at least once."""
+    energy: Float[np.ndarray, "d_sae"]
+    """Sum over positions of each latent's activation times the norm of its decoder row, squared."""
     mean: Float[Tensor, "d_in"]
     """Mean native activation."""
+    variances: Float[np.ndarray, "d_in"]
+    """Variances of the native activation along its principal directions, largest first (float64)."""
+    directions: Float[np.ndarray, "d_in d_in"]
+    """Principal directions, one a row: orthonormal eigenvectors of the covariance of the native activation."""
     sq_error: float
     """Sum over positions of the squared error of the reconstruction."""
-    sq_deviation: float
-    """Sum over positions of the squared distance of the activation from its mean."""
+    attribution: Float[np.ndarray, "d_sae"] | None = None
+    """Sum over positions of the loss that each latent's contribution moves, to first order; None when not measured."""
 
     @property
     def fvu(self) -> float:
         """Fraction of variance unexplained, E||x - x_hat||^2 / E||x - E x||^2 pooled over tokens (predicting the mean scores 1)."""
-        return self.sq_error / self.sq_deviation
+        return self.sq_error / (self.n_tokens * float(self.variances.sum()))
 
     @property
     def l0(self) -> float:
@@ -49,37 +64,110 @@ class Survey:
         """Share of latents that are never active."""
         return float((self.token_count == 0).mean())
 
-    @property
-    def order(self) -> Int[np.ndarray, "d_sae"]:
-        """Latents by the number of tokens they fire on, most frequent first; ties by index."""
-        return np.argsort(-self.token_count, kind="stable")
+    def ranking(self, rule: str = "frequency") -> Int[np.ndarray, "d_sae"]:
+        """Latents from first to last by one of `RANKINGS`; ties by index. ValueError for others and for what was not measured."""
+        check_ranking(rule)
+        score = {"frequency": self.token_count, "energy": self.energy, "attribution": self.attribution}[rule]
+        if score is None:
+            raise ValueError("attribution was not measured: replace(survey, attribution=attribution(subject, corpus, hook_name))")
+        return np.argsort(-score, kind="stable")
+
+    def components(self, k: int) -> Float[Tensor, "k d_in"]:
+        """The `k` leading principal directions, for `saecert.proxies.pca`; ValueError unless 1 <= k <= d_in."""
+        if not 1 <= k <= len(self.variances):
+            raise ValueError(f"{k} components asked of activations of width {len(self.variances)}")
+        return torch.from_numpy(self.directions[:k])
+
+    def n_components(self, fvu: float) -> int:
+        """The smallest number of principal components, at least 1, that leaves a share of at most `fvu` of the variance unexplained."""
+        left = 1 - np.cumsum(self.variances) / self.variances.sum()
+        left[-1] = 0.0  # all of them leave nothing, whatever the rounding
+        return int(np.argmax(left <= fvu)) + 1
+
+
+def check_ranking(rule: str) -> None:
+    """Raise ValueError unless latents can be ranked by `rule`."""
+    if rule not in RANKINGS:
+        raise ValueError(f"unknown ranking '{rule}'; there are {', '.join(RANKINGS)}")
+
+
+def survey(subject: Subject, corpus: Corpus, hook_name: str, *, batch_size: int = 16, progress: bool = True) -> Survey:
+    """Statistics of the SAE at `hook_name` on `corpus`, in one pass over the blocks up to it."""
+    return survey_layers(subject, corpus, [hook_name], batch_size=batch_size, progress=progress)[hook_name]
 
 
 @torch.no_grad()
-def survey(subject: Subject, corpus: Corpus, hook_name: str, *, batch_size: int = 16, progress: bool = True) -> Survey:
-    """Statistics of the SAE at `hook_name` on `corpus`, in one pass over the blocks up to it."""
-    sae, first = subject.sae_at(hook_name), int(corpus.bos)
-    d_in, d_sae = sae.cfg.d_in, sae.cfg.d_sae
-    tokens_on, sequences_on = torch.zeros(d_sae, dtype=torch.int64), torch.zeros(d_sae, dtype=torch.int64)
-    total, sq_norm, sq_error = torch.zeros(d_in, dtype=torch.float64), 0.0, 0.0
-    for start in tqdm(range(0, len(corpus), batch_size), desc=f"survey {hook_name}", disable=not progress, leave=False):
-        tokens = torch.from_numpy(corpus.tokens[start : start + batch_size].astype(np.int64)).to(subject.device)
-        acts = native_acts(subject.model, tokens, hook_name)[:, first:]
-        latents = sae.encode(acts)
-        on = latents != 0
-        tokens_on += on.sum(dim=(0, 1)).cpu()
-        sequences_on += on.any(dim=1).sum(dim=0).cpu()
-        total += acts.sum(dim=(0, 1)).double().cpu()
-        sq_norm += acts.double().square().sum().item()
-        sq_error += (acts - sae.decode(latents)).double().square().sum().item()
-    n_tokens = len(corpus) * (corpus.n_ctx - first)
-    mean = total / n_tokens
-    return Survey(
-        n_tokens,
-        len(corpus),
-        tokens_on.numpy(),
-        sequences_on.numpy(),
-        mean.float(),
-        sq_error,
-        sq_norm - n_tokens * mean.square().sum().item(),
-    )
+def survey_layers(
+    subject: Subject, corpus: Corpus, hook_names: Sequence[str], *, batch_size: int = 16, progress: bool = True
+) -> dict[str, Survey]:
+    """`survey` of several hook points in one pass over the blocks up to the last of them."""
+    tallies = {hook_name: _Tally(subject.sae_at(hook_name)) for hook_name in hook_names}
+    for tokens, _ in _batches(subject, corpus, batch_size, f"survey {' '.join(hook_names)}", progress):
+        for hook_name, acts in native_acts_at(subject.model, tokens, hook_names).items():
+            tallies[hook_name].add(acts[:, int(corpus.bos) :])
+    return {hook_name: tally.survey() for hook_name, tally in tallies.items()}
+
+
+def attribution(
+    subject: Subject, corpus: Corpus, hook_name: str, *, batch_size: int = 16, progress: bool = True
+) -> Float[np.ndarray, "d_sae"]:
+    """How much each latent's contribution moves the loss to first order, summed over positions without sign.
+
+    At a position where latent j has activation a and the loss (raw bits per token of that sequence, in the LM with the SAE's
+    reconstruction spliced in) has gradient g by the reconstruction, removing the latent changes the loss by ``-a d_j . g`` to
+    first order, d_j being its decoder row (attribution patching, Syed et al. 2023). Costs a suffix run and its gradient.
+    """
+    sae, total = subject.sae_at(hook_name), 0.0
+    for tokens, ids in _batches(subject, corpus, batch_size, f"attribution {hook_name}", progress):
+        site = Site(native_acts(subject.model, tokens, hook_name), sae, ids, int(corpus.bos))
+        with torch.no_grad():
+            codes = site.latents
+        codes.requires_grad_()
+        residual = final_residual(subject.model, tokens, hook_name, site.splice(site.recons))
+        (by_code,) = torch.autograd.grad(residual, codes, loss_gradient(subject.model, residual, tokens))
+        total += (codes.detach() * by_code).abs_().sum(dim=(0, 1)).double().cpu()
+    return total.numpy()
+
+
+class _Tally:
+    """Running sums over batches of activations at one hook point."""
+
+    def __init__(self, sae: SAE) -> None:
+        d_in, d_sae, device = sae.cfg.d_in, sae.cfg.d_sae, sae.W_dec.device
+        self.sae, self.n_tokens, self.n_seq, self.sq_error = sae, 0, 0, 0.0
+        self.counts = torch.zeros(2, d_sae, dtype=torch.int64, device=device)
+        self.sq_acts = torch.zeros(d_sae, dtype=torch.float64, device=device)
+        self.total = torch.zeros(d_in, dtype=torch.float64, device=device)
+        self.products = torch.zeros(d_in, d_in, dtype=torch.float64, device=device)
+
+    def add(self, acts: Float[Tensor, "batch pos d_in"]) -> None:
+        latents = self.sae.encode(acts)
+        on, flat = latents != 0, acts.flatten(0, 1).double()
+        self.n_tokens, self.n_seq = self.n_tokens + len(flat), self.n_seq + len(acts)
+        self.counts += torch.stack([on.sum(dim=(0, 1)), on.any(dim=1).sum(dim=0)])
+        self.sq_acts += latents.flatten(0, 1).norm(dim=0, dtype=torch.float32).double().square()
+        self.total += flat.sum(dim=0)
+        self.products += flat.T @ flat
+        self.sq_error += (acts - self.sae.decode(latents)).double().square().sum().item()
+
+    def survey(self) -> Survey:
+        mean = self.total / self.n_tokens
+        variances, directions = torch.linalg.eigh(self.products / self.n_tokens - torch.outer(mean, mean))
+        energy = self.sq_acts * atom_norms(self.sae).double().square()
+        return Survey(
+            self.n_tokens,
+            self.n_seq,
+            *self.counts.cpu().numpy(),
+            energy.cpu().numpy(),
+            mean.float().cpu(),
+            variances.flip(0).clamp_min(0).cpu().numpy(),
+            directions.T.flip(0).float().cpu().numpy(),
+            self.sq_error,
+        )
+
+
+def _batches(subject: Subject, corpus: Corpus, batch_size: int, title: str, progress: bool):
+    ids = corpus.ids
+    for start in tqdm(range(0, len(corpus), batch_size), desc=title, disable=not progress, leave=False):
+        part = slice(start, start + batch_size)
+        yield torch.from_numpy(corpus.tokens[part].astype(np.int64)).to(subject.device), ids[part]

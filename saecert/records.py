@@ -89,7 +89,9 @@ class SequenceLosses:
     discovery: Discovery | None = None
     """What was fixed beforehand; None when the sweep had no discovery corpus."""
     provenance: dict[str, Any] = field(default_factory=dict)
-    """Hashes of subject, SAE and corpus, hook point, seed, dtype, versions, documents dropped: plain JSON values."""
+    """Hashes of subject, SAE and corpus, hook point, seed, dtype, versions, documents dropped: plain JSON values. Two of them are
+    checked by `certify`: "batch_threshold", whether the SAE's threshold depends on the batch, and "batch_dependence", the largest
+    change of a loss in bits per token when its sequence is measured alone."""
 
     def __post_init__(self) -> None:
         n_seq = len(self.ids)
@@ -172,10 +174,13 @@ class SequenceLosses:
             raise ValueError(f"{path} is damaged ({error}): measure again") from error
         if "header" not in arrays:
             raise ValueError(f"{path} is an .npz file but not one of saecert's: its header is missing")
-        header = json.loads(str(arrays.pop("header")))
-        if header.pop("format", None) != FORMAT:
-            raise ValueError(f"{path} was written by another version of saecert (this one reads format {FORMAT}): measure again")
-        return _rebuild(header, arrays)
+        try:
+            header = json.loads(str(arrays.pop("header")))
+            if header.pop("format", None) != FORMAT:
+                raise ValueError(f"{path} was written by another version of saecert (this one reads format {FORMAT}): measure again")
+            return _rebuild(header, arrays)
+        except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+            raise ValueError(f"{path} was edited or is damaged ({error!r}): measure again") from error
 
 
 _TABLES = ("loss", "raw", "total_variation", "top1_disagreement", "outside_firings", "outside_energy")

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import ast
+import hashlib
+import io
 import os
 import re
+import runpy
+import shutil
 import sys
+import threading
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import MappingProxyType
 from typing import Any
 
 import jupytext
@@ -28,6 +35,11 @@ NOTEBOOKS = ROOT / "notebooks"
 _KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 _LANGUAGE = {"name": "python", "pygments_lexer": "ipython3"}  # without the version, which differs between machines
 _TIMINGS = ("papermill", "execution")
+_MARKER = "papermill-error-cell-tag"  # cells that papermill adds to a notebook that failed
+_PATHS = ("subject", "sae", "corpus")  # parameters that may name a file or folder
+_CLEAR = "\r\x1b[K"
+_EVERY = {True: 1.0, False: 30.0}  # seconds between two signs of life, on a terminal and in a log
+_NONE: Mapping[str, str] = MappingProxyType({})
 
 
 class RunError(Exception):
@@ -85,9 +97,12 @@ def _literal(text: str) -> Any:
 
 
 def run_notebooks(
-    names: Sequence[str] = (), settings: Mapping[str, str] | None = None, *, out: str | Path | None = None, folder: Path = NOTEBOOKS
+    names: Sequence[str] = (), settings: Mapping[str, str] = _NONE, *, out: str | Path = "", folder: Path = NOTEBOOKS, force: bool = False
 ) -> list[Path]:
     """Executed notebooks, one file each in `out` (``runs/<subject>``), after checking everything asked for.
+
+    Only without `out`: a notebook that was finished before with the same parameters, files, source and library is not run again;
+    the certificates and losses that pages `saecert.storage.keep` are saved beside it; and all notebooks become a book, ``html``.
 
     Parameters
     ----------
@@ -95,10 +110,10 @@ def run_notebooks(
         Notebooks, by name; none means all of them.
     settings : mapping of str to str, optional
         Parameters as text. Of several notebooks, each gets those that it has.
-    subject : str, optional
-        Shipped subject or model folder for the parameter ``subject``.
     out, folder : path, optional
         Where the executed notebooks go, and where they are.
+    force : bool
+        Run again what was finished before.
 
     Raises
     ------
@@ -107,29 +122,57 @@ def run_notebooks(
         the last notebook, if any failed. What a failed one had done is kept beside as ``<name>.failed.ipynb``.
     """
     os.environ.setdefault("SAECERT_CACHE", str(ROOT / "_build/cache"))  # what make measured is not measured again
-    settings = dict(settings or {})
+    settings = dict(settings)
     notebooks = {Path(name).stem: read_notebook(Path(name).stem, folder) for name in names or notebook_names(folder)}
     values = _check(notebooks, settings)
-    out = Path(out) if out else ROOT / "runs" / _slug(_subject(notebooks, settings))
-    targets = {name: out / f"{name}.ipynb" for name in notebooks}
-    if failed := _run_all(notebooks, values, targets, folder):
+    home = Path(out) if out else ROOT / "runs" / _slug(_subject(notebooks, settings))
+    targets = {name: home / f"{name}.ipynb" for name in notebooks}
+    jobs = {name: (notebooks[name], values[name], targets[name], folder) for name in notebooks}
+    stamps = {name: "" if out else _stamp(notebooks[name], values[name]) for name in notebooks}
+    failed = _run_all(jobs, stamps, {name for name in notebooks if stamps[name] and _stamped(targets[name]) == stamps[name] and not force})
+    if not (names or out):  # the prose of the book is part of the clone, and so is the code that renders it
+        runpy.run_path(str(ROOT / "book/render.py"))["render"](home, home / "html", subject=home.name)
+        print(f"book: {home / 'html/index.html'}")
+    if failed:
         raise RunError(f"{failed} of {len(notebooks)} notebooks failed")
     return list(targets.values())
 
 
-def _run_all(notebooks: dict[str, NotebookNode], values: dict[str, dict], targets: dict[str, Path], folder: Path) -> int:
+def _run_all(jobs: dict[str, tuple], stamps: dict[str, str], finished: set[str]) -> int:
     """Number of notebooks that failed; a line of progress for each."""
-    started, failed, terminal = time.monotonic(), 0, _on_terminal()
-    for position, name in enumerate(notebooks, start=1):
-        begun, head = time.monotonic(), f"[{position}/{len(notebooks)}] {name:<24}"
-        print("" if terminal else head, end="", flush=True)  # a terminal shows a bar meanwhile
+    started, failed, done = time.monotonic(), 0, 0
+    for position, name in enumerate(jobs, start=1):
+        begun, head = time.monotonic(), f"[{position}/{len(jobs)}] {name:<24}"
+        if name in finished:
+            print(f"{head}  finished before (--force runs it again)", flush=True)
+            continue
+        done += 1
         try:
-            execute(notebooks[name], values[name], targets[name], folder)
-            note = _remaining(time.monotonic() - started, position, len(notebooks))
+            execute(*jobs[name], stamp=stamps[name], head=head)
+            note = _remaining(time.monotonic() - started, done, len(jobs) - len(finished))
         except RunError as error:
             failed, note = failed + 1, f"  FAILED: {error}"
-        print(f"{head if terminal else ''}{time.monotonic() - begun:6.1f} s{note}", flush=True)
+        print(f"{head}{time.monotonic() - begun:6.1f} s{note}", flush=True)
     return failed
+
+
+def _stamp(notebook: NotebookNode, parameters: Mapping[str, Any]) -> str:
+    """Hash of what decides the outputs: source, parameters, library, and the state of the files that parameters name."""
+    cells = [(cell.cell_type, cell.source) for cell in notebook.cells]
+    given = [Path(value) for key, value in parameters.items() if key in _PATHS and value and Path(value).is_absolute()]
+    files = [path for root in given for path in sorted([root, *root.rglob("*")]) if path.is_file()]
+    state = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+    return hashlib.sha256(repr([cells, sorted(parameters.items()), state, _library()]).encode()).hexdigest()
+
+
+def _library() -> str:
+    return "".join(path.read_text(encoding="utf-8") for path in sorted(Path(__file__).parent.rglob("*.py")))
+
+
+def _stamped(path: Path) -> str:
+    if not path.exists() or path.with_suffix(".failed.ipynb").exists():
+        return ""
+    return nbformat.read(path, as_version=4).metadata.get("saecert", {}).get("stamp", "")
 
 
 def _check(notebooks: dict[str, NotebookNode], settings: dict[str, str]) -> dict[str, dict[str, Any]]:
@@ -142,7 +185,7 @@ def _check(notebooks: dict[str, NotebookNode], settings: dict[str, str]) -> dict
 
 def _chosen(settings: dict[str, str], defaults: dict[str, Any]) -> dict[str, Any]:
     values = {key: parse_value(key, text, defaults[key]) for key, text in settings.items() if key in defaults}
-    for key in {"subject", "corpus"} & set(values):  # notebooks run in their own folder
+    for key in set(_PATHS) & set(values):  # notebooks run in their own folder
         if isinstance(values[key], str) and Path(values[key]).exists():
             values[key] = str(Path(values[key]).resolve())
     # the claim asserted by a page is about its defaults; anywhere else it is reported, not enforced
@@ -151,35 +194,80 @@ def _chosen(settings: dict[str, str], defaults: dict[str, Any]) -> dict[str, Any
     return values
 
 
-def execute(notebook: NotebookNode, parameters: Mapping[str, Any], target: Path, folder: Path = NOTEBOOKS) -> None:
-    """Run `notebook` in `folder` and write it to `target`; a rerun gives the same bytes, a failure leaves `target` alone."""
+def execute(
+    notebook: NotebookNode, parameters: Mapping[str, Any], target: Path, folder: Path = NOTEBOOKS, *, stamp: str = "", head: str = ""
+) -> None:
+    """Run `notebook` in `folder` and write it to `target`; a rerun gives the same bytes, a failure leaves `target` alone.
+
+    With `stamp`, which is recorded, what the notebook keeps is saved beside `target`; `head` begins the line of progress.
+    """
     failed = target.with_suffix(".failed.ipynb")
-    quiet = ["--IPKernelApp.log_level=50"]  # the kernel's remarks on its transport are not about the notebook
-    bar = {"desc": target.stem, "leave": False, "disable": not _on_terminal()}
     notebook.metadata = NotebookNode(kernelspec=NotebookNode(_KERNEL))
-    with atomic_path(target) as partial:
+    with atomic_path(target) as partial, TemporaryDirectory() as scratch:
         nbformat.write(notebook, partial)
+        bars, kept = str(Path(scratch, "bars")), str(target.parent.resolve()) if stamp else ""
+        first = f"from saecert.storage import within_run; within_run({bars!r}, {kept!r})"
+        # the kernel's remarks on its transport are not about the notebook
+        options = ["--IPKernelApp.log_level=50", f"--IPKernelApp.exec_lines={first}"]
         try:
-            papermill.execute_notebook(partial, partial, dict(parameters), cwd=folder, progress_bar=bar, extra_arguments=quiet)
-        except PapermillExecutionError as error:
-            partial.replace(failed)
-            raise RunError(f"cell [{error.exec_count}] {error.ename}: {_reason(error)} (see {failed})") from None
-        except DeadKernelError:
-            raise RunError("its kernel died, most often for want of memory") from None
-        nbformat.write(tidy(nbformat.read(partial, as_version=4)), partial)
+            with _progress(head, Path(bars)) as bar:
+                papermill.execute_notebook(partial, partial, dict(parameters), cwd=folder, progress_bar=bar, extra_arguments=options)
+        except (PapermillExecutionError, DeadKernelError) as error:
+            reason = _reason(error)
+            _write(partial, failed, {"error": reason})
+            raise RunError(f"{reason} (see {failed})") from None
+        _write(partial, partial, {"parameters": dict(parameters), "stamp": stamp} if stamp else {})
     failed.unlink(missing_ok=True)
 
 
-def _reason(error: PapermillExecutionError) -> str:
+def _write(executed: Path, target: Path, facts: dict[str, Any]) -> None:
+    notebook = tidy(nbformat.read(executed, as_version=4))
+    notebook.metadata |= {"saecert": facts} if facts else {}
+    nbformat.write(notebook, target)
+
+
+@contextmanager
+def _progress(head: str, bars: Path) -> Iterator[dict[str, Any]]:
+    """Options of papermill's bar. Meanwhile a thread tells which cell runs and what the bar in the file `bars` says.
+
+    On a terminal that is one line, rewritten; in a log a new line.
+    """
+    cells, stop, begun, terminal = io.StringIO(), threading.Event(), time.monotonic(), _on_terminal()
+
+    def tell() -> None:
+        while not stop.wait(_EVERY[terminal]):
+            inner = _last(bars.read_text(encoding="utf-8", errors="replace")) if bars.exists() else ""
+            line = f"{head}{time.monotonic() - begun:6.0f} s  cell {_last(cells.getvalue())}  {inner}"
+            print(_CLEAR + line[: shutil.get_terminal_size().columns - 1] if terminal else line + "\n", end="", flush=True)
+
+    thread = threading.Thread(target=tell, daemon=True)
+    thread.start()
+    try:
+        yield {"file": cells, "bar_format": "{n_fmt}/{total_fmt}", "mininterval": 0}
+    finally:
+        stop.set()
+        thread.join()
+        print(_CLEAR if terminal else "", end="")
+
+
+def _last(text: str) -> str:
+    """The newest state of the bar that was drawn as `text`."""
+    return next(filter(None, map(str.strip, reversed(re.split(r"[\r\n]", text)))), "")
+
+
+def _reason(error: PapermillExecutionError | DeadKernelError) -> str:
     """The message, or the line of the cell for an assertion without one."""
+    if isinstance(error, DeadKernelError):
+        return "its kernel died, most often for want of memory"
     trace = re.sub(r"\x1b\[[\d;]*m", "", "\n".join(error.traceback))
     lines = re.findall(r"^-+> *\d+ +(.*)$", trace, re.MULTILINE)
-    return (error.evalue.strip() or " ".join(lines[:1]))[:300]
+    return f"cell [{error.exec_count}] {error.ename}: {error.evalue.strip() or ' '.join(lines[:1])}"[:300]
 
 
 def tidy(notebook: NotebookNode) -> NotebookNode:
     """`notebook` without what differs between two runs: timings, versions, random cell ids, how a stream was cut up."""
     notebook.metadata = NotebookNode(kernelspec=NotebookNode(_KERNEL), language_info=NotebookNode(_LANGUAGE))
+    notebook.cells = [cell for cell in notebook.cells if _MARKER not in cell.metadata.get("tags", [])]
     for index, cell in enumerate(notebook.cells):
         cell.id = f"cell-{index:02d}"
         drop = [key for key in cell.metadata if key in _TIMINGS or (key == "tags" and not cell.metadata.tags)]

@@ -18,18 +18,28 @@ METHODS = ("fixed", "nested", "in_sample")
 PRIORS = ("product", "uniform")
 """Priors over subsets of latents for "in_sample"."""
 
-GROUPS = {
-    "bound": "bound",
-    "proxy": "terms",
-    "gap": "terms",
-    "mismatch": "terms",
-    "signed_gap": "signed_gap",
-    "direct": "direct",
-    "price": "price",
-    "ladder": "ladder",
-    "direct_ladder": "direct_ladder",
+QUANTITIES = {
+    "bound": "E v_A, hence the risk of the model, of its SAE proxy and of the pooled proxy at once",
+    "proxy": "R(g_A), risk of the pooled proxy",
+    "gap": "E|l(f) - l(g)|, SAE reconstruction gap",
+    "mismatch": "E|l(g) - l(g_A)|, concept-pool mismatch",
+    "signed_gap": "R(g_A) - R(f), what reading the model through the pool costs, signed",
+    "direct": "R(f), risk of the model without any proxy",
+    "price": "R(g_A) - R(f) from above, price of explanation",
+    "ladder": "which references have a larger risk than E v_A",
+    "direct_ladder": "which references have a larger risk than R(f)",
+    "total_variation": "expected total variation distance of next-token distributions, model and pooled proxy",
+    "disagreement": "expected share of positions where model and pooled proxy differ in the most likely token",
+    "outside_firings": "expected share of a sequence's firings that are outside the pool",
+    "outside_energy": "expected share of a sequence's activation energy that is outside the pool",
 }
-"""Every statement of a certificate and the group it belongs to: a group holds jointly, groups hold each on its own."""
+"""Every statement of a certificate and what it is about."""
+
+BEHAVIOUR = ("total_variation", "disagreement", "outside_firings", "outside_energy")
+"""Statements about shares in [0, 1] rather than losses."""
+
+GROUPS = {name: "terms" if name in ("proxy", "gap", "mismatch") else name for name in QUANTITIES}
+"""The group of every statement: a group holds jointly, groups hold each on its own."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +48,8 @@ class PoolChoice:
 
     sizes: tuple[int, ...]
     """Number of latents in each candidate pool."""
+    measured: tuple[int, ...]
+    """Size of the measured pool that stands for each: its own, or the full dictionary's where nothing active is left out."""
     losses: Float[np.ndarray, "n_pool n_seq"]
     """Smoothed losses of each pooled proxy, bits per token."""
     nats: float
@@ -68,12 +80,12 @@ def fixed_pool(sample: SequenceLosses, pool: int | Sequence[int] | None, toleran
     """
     if pool is None:
         size = _smallest_within(sample, tolerance, alpha)
-        rule = f"smallest measured pool whose mean mismatch on discovery is below {tolerance:g} bits"
+        rule = f"smallest measured pool whose mean mismatch on discovery is below {tolerance} bits"
     elif isinstance(pool, Sequence):
         raise ValueError("method 'fixed' takes one pool size; a grid of sizes goes with method='nested'")
     else:
         size, rule = int(pool), "size given by the caller, who states that it was fixed beforehand"
-    return PoolChoice((size,), _pooled(sample, (size,), alpha), 0.0, rule)
+    return PoolChoice((size,), (size,), pooled_losses(sample, (size,), alpha), 0.0, rule)
 
 
 def _smallest_within(sample: SequenceLosses, tolerance: float, alpha: float) -> int:
@@ -100,8 +112,8 @@ def nested_pools(sample: SequenceLosses, pool: int | Sequence[int] | None, alpha
     sizes = tuple(sorted({int(k) for k in (sample.pool_sizes if pool is None else pool)}))
     if not sizes:
         raise ValueError("method 'nested' needs at least one pool size")
-    losses = _pooled(sample, sizes, alpha)
-    return PoolChoice(sizes, losses, math.log(len(sizes)), f"best of {len(sizes)} nested pools, each with weight 1/{len(sizes)}")
+    losses = pooled_losses(sample, sizes, alpha)
+    return PoolChoice(sizes, sizes, losses, math.log(len(sizes)), f"best of {len(sizes)} nested pools, each with weight 1/{len(sizes)}")
 
 
 def in_sample_pool(sample: SequenceLosses, prior: str, alpha: float) -> PoolChoice:
@@ -120,7 +132,9 @@ def in_sample_pool(sample: SequenceLosses, prior: str, alpha: float) -> PoolChoi
         nats = product_prior_nats(inside, sample.discovery, len(sample))
     else:
         raise ValueError(f"unknown prior '{prior}'; there are {', '.join(PRIORS)}")
-    return PoolChoice((size,), sample.at("full", alpha)[None], nats, f"latents active on the sample, {prior} prior over subsets")
+    return PoolChoice(
+        (size,), (sample.d_sae,), sample.at("full", alpha)[None], nats, f"latents active on the sample, {prior} prior over subsets"
+    )
 
 
 def uniform_prior_nats(k: int, d_sae: int) -> float:
@@ -170,7 +184,8 @@ def split_delta(delta: float, budget: Mapping[str, float] | None = None) -> dict
     return shares | {name: (float(share), "budget") for name, share in budget.items()}
 
 
-def _pooled(sample: SequenceLosses, sizes: Sequence[int], alpha: float) -> Float[np.ndarray, "n_pool n_seq"]:
+def pooled_losses(sample: SequenceLosses, sizes: Sequence[int], alpha: float) -> Float[np.ndarray, "n_pool n_seq"]:
+    """Smoothed losses of the pooled proxies of some sizes, bits per token; ValueError for a size that was not measured."""
     for k in sizes:
         if k not in sample.pool_sizes:
             raise ValueError(f"a pool of {k} latents was not measured; measured sizes: {', '.join(map(str, sample.pool_sizes))}")

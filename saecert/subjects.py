@@ -1,24 +1,30 @@
-"""Subjects: a frozen language model and the SAEs at its hook points, loaded from a folder."""
+"""Subjects: a frozen language model and the SAEs at its hook points, loaded from folders or from the Hugging Face hub."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
-from sae_lens import SAE, TrainingSAE
+from sae_lens import SAE
 from transformer_lens.model_bridge import TransformerBridge
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
 from transformers.utils import logging
+
+from saecert.registry import HUB, PAPER, fetch
+from saecert.saes import Source, check_finite, load_saes, n_weights, places
 
 EMBEDDED = Path(__file__).parent / "embedded"
 SHIPPED = {"docstring-6l": EMBEDDED / "docstring-6l"}
 """Subjects that come with the package, by name."""
+UNPROCESSED = "none: weights as published, activations as the Hugging Face model computes them"
+CENTERED = "writing weights centred: the residual stream has mean zero, as the SAEs were trained, and predictions are unchanged"
 
 
 @dataclass(frozen=True)
@@ -35,8 +41,18 @@ class Subject:
     """SAE by hook name, e.g. ``"blocks.3.hook_resid_post"``."""
     bos: bool = True
     """Whether every sequence starts with the BOS token (never spliced, never scored)."""
-    processing: str = "none: weights as published, activations as the Hugging Face model computes them"
+    processing: str = UNPROCESSED
     """What was done to the weights before use."""
+    pretraining: str = "not known"
+    """What is known of the text that the LM was trained on; a certificate speaks about text that it has not seen."""
+    sae_training: str = "not known"
+    """The same of the SAEs."""
+    source: str = "local folder"
+    """Where the LM's weights are from: hub repository and commit."""
+    context: int | None = None
+    """Tokens per sequence that the SAEs were trained on, where known."""
+    listed: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """By hook name, what the release of an SAE lists: ``l0``, and ``norm_scaling_factor`` where one was folded into its weights."""
     card: Mapping[str, Any] = field(default_factory=dict)
     """Model card of a shipped subject; empty for others."""
 
@@ -114,10 +130,13 @@ class Subject:
 def load_subject(
     model: str | Path = "docstring-6l",
     *,
-    sae: str | Path | SAE | Mapping[str, SAE] | None = None,
+    sae: Source | Mapping[str, Source] | None = None,
+    hooks: Sequence[str] | None = None,
     device: str | torch.device = "cpu",
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype | None = None,
     bos: bool | None = None,
+    center_writing_weights: bool | None = None,
+    revision: str | None = None,
     name: str | None = None,
 ) -> Subject:
     """A frozen LM and its SAEs, ready for `collect`.
@@ -125,24 +144,40 @@ def load_subject(
     Parameters
     ----------
     model
-        Name of a shipped subject (``"docstring-6l"``) or a local folder in Hugging Face format
-        (``config.json``, weights, tokenizer files).
+        Name of the shipped subject (``"docstring-6l"``) or of one of the paper's models (``"gpt2-small"``, ``"gemma-2b"``,
+        ``"llama-3.1-8b"``, ``"llama-3.1-8b-32x"``, ``"llama-3-8b"``), a local folder in Hugging Face format
+        (``config.json``, weights, tokenizer files), or ``hf:owner/repository``.
     sae
-        A folder in sae_lens format, a path with ``{layer}`` in it for every layer that exists, a ready
-        `sae_lens.SAE`, or ``{hook_name: SAE}``. Default: the folders under ``saes/`` in the model folder.
+        Where the SAEs are: a folder in the format of sae_lens or of sparsify, "release" or "release/id" of sae_lens,
+        ``hf:owner/repository/folder``, any of these with ``{layer}`` in it for every layer that exists, a ready
+        `sae_lens.SAE`, or ``{hook_name: any of these}``. Default: the SAEs published for one of the paper's models, else the
+        folders under ``saes/`` in the model folder.
+    hooks
+        Load the SAEs at these hook points only. Default: all of them, which for Llama takes tens of gigabytes.
     device, dtype
-        Where and in which precision to run. Weights stored in half precision are converted.
+        Where and in which precision to run; weights stored otherwise are converted. Default: CPU; float32, for Llama bfloat16.
     bos
         Whether sequences start with BOS. Default: when the tokenizer has a BOS token.
+    center_writing_weights
+        Remove the mean of all that is written to the residual stream, which a model with LayerNorm does not notice but an
+        SAE does. Default: as the SAEs say that they were trained.
+    revision
+        Branch, tag or commit of a model on the hub. Default: the newest.
     name
-        Name for pages and files. Default: the folder's.
+        Name for pages and files. Default: that of the model or its folder.
 
     Raises
     ------
     ValueError
-        Unknown subject, hook point missing in the model, SAE of another width, tokenizer larger than the model's vocabulary.
+        Unknown subject, release, repository or revision, hook point missing in the model or without SAE, SAE of another
+        width or of a kind that has no latents of one activation, tokenizer larger than the model's vocabulary, weights
+        that are not finite (the message names the tensor).
     FileNotFoundError
-        A folder lacks a file that loading needs; the message names it.
+        A folder lacks a file that loading needs, or nothing is where `sae` points; the message names it.
+    MemoryError
+        Model and SAEs would not fit; the message says how much they need. Nothing has been loaded then.
+    PermissionError, ConnectionError
+        The hub wants a licence accepted, or cannot be reached; the message says what to set.
 
     Examples
     --------
@@ -150,30 +185,52 @@ def load_subject(
     >>> subject.n_layers
     6
     """
-    folder = _model_folder(model)
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    paper = PAPER.get(str(model))
+    repo = paper.repo if paper else str(model).removeprefix(HUB) if str(model).startswith(HUB) else None
+    name = name or (str(model) if paper else Path(repo or SHIPPED.get(str(model), model)).name)
+    dtype = dtype or (paper.dtype if paper else torch.float32)
+    folder = fetch(repo, "*.json", "*.txt", "tokenizer*", revision=revision) if repo else _local_folder(model, revision)
+    config, tokenizer = AutoConfig.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    published = paper if sae is None else None
+    found = places((published.saes if published else folder / "saes/*") if sae is None else sae, config.num_hidden_layers, hooks)
+    unseen = 2 * config.hidden_size * published.d_sae if published else 0  # of an SAE that is still on the hub
+    sizes = [n_weights(place, unseen) for _, place in found][: None if hooks is None else len(hooks)]
+    _check_memory(name, config, sizes, device, dtype)
+    if repo:
+        fetch(repo, "*.safetensors", revision=revision)
     logging.disable_progress_bar()  # transformers draws one over the weights of every load, into notebook outputs too
     # the bridge adds a BOS token to the tokenizer it is given: give it one of its own
     bridge = TransformerBridge.boot_transformers(str(folder), device=device, dtype=dtype, tokenizer=AutoTokenizer.from_pretrained(folder))
+    check_finite(name, bridge.original_model.named_parameters())
+    saes, listed = load_saes(found, hooks, str(device), dtype)
+    processing = _center(bridge, saes.values(), center_writing_weights)
     bridge.original_model.eval().requires_grad_(False)
-    saes = _load_saes(folder / "saes/*" if sae is None else sae, bridge.cfg.n_layers, str(device), dtype)
     card = folder / "card.json"
     return Subject(
-        name=name or folder.name,
+        name=name,
         model=bridge,
         tokenizer=tokenizer,
         saes=saes,
         bos=tokenizer.bos_token_id is not None if bos is None else bos,
+        processing=processing,
+        pretraining=paper.pretraining if paper else "not known",
+        sae_training=published.sae_training if published else "not known",
+        source=f"{repo}@{folder.name}" if repo else "local folder",  # the cache names a snapshot after its commit
+        context=published.context if published else None,
+        listed=listed,
         card=json.loads(card.read_text()) if card.exists() else {},
     )
 
 
-def _model_folder(model: str | Path) -> Path:
+def _local_folder(model: str | Path, revision: str | None) -> Path:
     folder = SHIPPED.get(str(model), Path(model))
     if not folder.is_dir():
         raise ValueError(
-            f"unknown subject '{model}': give one of {', '.join(SHIPPED)} or the path of a local folder in Hugging Face format"
+            f"unknown subject '{model}': give one of {', '.join([*SHIPPED, *PAPER])}, the path of a local folder in Hugging Face format, "
+            f"or {HUB}owner/repository"
         )
+    if revision is not None:
+        raise ValueError(f"revision='{revision}' is for models on the hub, and '{model}' is a folder")
     for needed, what in (
         ("config.json", "the model's configuration"),
         ("tokenizer_config.json", "the tokenizer, saved next to the model by save_pretrained"),
@@ -185,42 +242,32 @@ def _model_folder(model: str | Path) -> Path:
     return folder
 
 
-def _load_saes(source: str | Path | SAE | Mapping[str, SAE], n_layers: int, device: str, dtype: torch.dtype) -> dict[str, SAE]:
-    if isinstance(source, SAE):
-        source = {_hook_name(source, "the SAE given"): source}
-    if isinstance(source, Mapping):
-        return {name: _frozen(sae.to(device=device, dtype=dtype)) for name, sae in source.items()}
-    text = str(source)
-    if "{layer}" in text:
-        folders = [path for layer in range(n_layers) if (path := Path(text.format(layer=layer))).is_dir()]
-        if not folders:
-            raise FileNotFoundError(f"no folder matches {text} for any layer from 0 to {n_layers - 1}")
-    elif text.endswith("*"):
-        folders = sorted(Path(text).parent.glob("*/")) if Path(text).parent.is_dir() else []
-    else:
-        folders = [Path(text)]
-    loaded = [_load_sae(folder, device, dtype) for folder in folders]
-    return {_hook_name(sae, str(folder)): sae for sae, folder in zip(loaded, folders, strict=True)}
+def _check_memory(name: str, config: PretrainedConfig, sizes: list[int], device: str | torch.device, dtype: torch.dtype) -> None:
+    with torch.device("meta"):
+        n_model = sum(p.numel() for p in AutoModelForCausalLM.from_config(config).parameters())
+    gigabytes = [numbers * dtype.itemsize / 1e9 for numbers in (n_model, sum(sizes))]
+    cuda = torch.device(device).type == "cuda"
+    free = (torch.cuda.mem_get_info(device)[0] if cuda else psutil.virtual_memory().available) / 1e9
+    if sum(gigabytes) > free:
+        raise MemoryError(
+            f"'{name}' in {str(dtype).removeprefix('torch.')} needs {sum(gigabytes):.1f} GB, {gigabytes[0]:.1f} for the model and "
+            f"{gigabytes[1]:.1f} for {len(sizes)} SAEs, and {device} has {free:.1f} GB free: load fewer SAEs (hooks=[...]), "
+            "halve it (dtype=torch.bfloat16), or use another device"
+        )
 
 
-def _load_sae(folder: Path, device: str, dtype: torch.dtype) -> SAE:
-    for needed in ("cfg.json", "sae_weights.safetensors"):
-        if not (folder / needed).exists():
-            raise FileNotFoundError(f"{folder} has no {needed}: expected a folder written by sae_lens' save_model")
-    return _frozen(SAE.load_from_disk(folder, device=device, dtype=str(dtype).removeprefix("torch.")))
-
-
-def _hook_name(sae: SAE, where: str) -> str:
-    name = sae.cfg.metadata.hook_name
-    if not name:
-        raise ValueError(f"{where} does not say its hook point: set sae.cfg.metadata.hook_name or pass sae={{hook_name: SAE}}")
-    return name
-
-
-def _frozen(sae: SAE) -> SAE:
-    if isinstance(sae, TrainingSAE):  # BatchTopK among them: its codes depend on the rest of the batch
-        raise ValueError(f"a {type(sae).__name__} is made for training: save it with save_inference_model and load that")
-    return sae.eval().requires_grad_(False)
+def _center(bridge: TransformerBridge, saes: Iterable[SAE], asked: bool | None) -> str:
+    """Centre the writing weights if asked to, or by default if the SAEs want it; returns what was done."""
+    wanted = {bool((sae.cfg.metadata.model_from_pretrained_kwargs or {}).get("center_writing_weights")) for sae in saes}
+    if asked is None and len(wanted) > 1:
+        raise ValueError("some of the SAEs were trained with centred writing weights, others without: load them apart with hooks=[...]")
+    layer_norm = bridge.cfg.normalization_type in ("LN", "LNPre")
+    if asked and not layer_norm:
+        raise ValueError("center_writing_weights=True would change what this model computes: it has no LayerNorm to take the mean out")
+    if not layer_norm or not (wanted == {True} if asked is None else asked):
+        return UNPROCESSED
+    bridge.process_weights(fold_ln=False, center_writing_weights=True, center_unembed=False, fold_value_biases=False)
+    return CENTERED
 
 
 def _hash(state: Mapping[str, torch.Tensor], config: Mapping[str, Any]) -> str:

@@ -60,6 +60,12 @@ def curve_table(certificates: Certificates) -> pd.DataFrame:
     return pd.DataFrame([identify(c, label) | row for label, c in _labelled(certificates) for row in c.curve])
 
 
+def concepts_table(certificates: Certificates) -> pd.DataFrame:
+    """One row per certificate and tolerance "eps": the certified concept count "k" (NA if none holds), each a statement at delta."""
+    rows = [identify(c, label) | {"eps": row["eps"], "k": row["k"]} for label, c in _labelled(certificates) for row in c.concepts]
+    return pd.DataFrame(rows).astype({"k": "Int64"} if rows else {})
+
+
 def identify(certificate: Certificate, label: str = "") -> dict[str, Any]:
     """Columns that tell certificates apart: label, hook point, method, inequality, alpha, number of sequences, pool size."""
     c = certificate
@@ -84,3 +90,17 @@ def _labelled(certificates: Certificates) -> list[tuple[str, Certificate]]:
     if isinstance(certificates, Certificate):
         return [("", certificates)]
     return list(certificates.items()) if isinstance(certificates, Mapping) else [("", certificate) for certificate in certificates]
+
+
+def models_table(certificates: Certificates) -> pd.DataFrame:
+    """One row per certificate: what was certified on which text, and the bound next to the uniform predictor's log2 V.
+
+    Bounds at different alpha or vocabulary are about different losses; "share of uniform" and "below uniform" (bits) at least
+    say how far each is from saying nothing.
+    """
+    rows = []
+    for label, c in _labelled(certificates):
+        source = {"subject": c.provenance.get("subject", ""), "text": c.provenance.get("corpus", "")}
+        limits = {"bound": c.bound, "uniform": c.uniform, "share of uniform": c.bound / c.uniform, "below uniform": c.uniform - c.bound}
+        rows.append(source | identify(c, label) | {"delta": c.delta} | limits | {"verdict": c.verdict or "vacuous"})
+    return pd.DataFrame(rows)

@@ -54,12 +54,15 @@ def make_model(family: str) -> torch.nn.Module:
 
 
 def make_sae(hook_name: str, d_in: int = D_MODEL, d_sae: int = D_SAE) -> JumpReLUSAE:
-    """A random JumpReLU SAE with a few active latents a token."""
+    """A JumpReLU SAE with a few active latents a token, of an orthonormal basis in both signs, and others that are rarely active."""
     generator = torch.Generator().manual_seed(len(hook_name))
     sae = JumpReLUSAE(JumpReLUSAEConfig(d_in=d_in, d_sae=d_sae))
-    directions = torch.nn.functional.normalize(torch.randn(d_sae, d_in, generator=generator), dim=1)
+    basis = torch.linalg.qr(torch.randn(d_in, d_in, generator=generator)).Q
+    rare = torch.nn.functional.normalize(torch.randn(d_sae, d_in, generator=generator), dim=1)
+    directions, reach = torch.cat([basis, -basis, rare])[:d_sae], torch.full((d_sae,), 0.3)
+    reach[: 2 * d_in] = 1.0
     with torch.no_grad():
-        sae.W_enc.copy_(directions.T), sae.W_dec.copy_(directions), sae.threshold.fill_(1.0)
+        sae.W_enc.copy_(directions.T * reach), sae.W_dec.copy_(directions), sae.threshold.fill_(1.0)
     sae.cfg.metadata.hook_name = hook_name
     return sae
 

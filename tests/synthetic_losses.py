@@ -41,16 +41,25 @@ def make_losses(clean, full=None, pools=None, *, d_sae=16, active=None, referenc
 
 
 def random_losses(n_seq=60, seed=0, n_discovery=40) -> SequenceLosses:
-    """Smooth losses of a model, its SAE proxy and pools of 4 and 8 of 16 latents, with references and discovery."""
+    """Smooth losses of a model, its SAE proxy and pools of 4 and 8 of 16 latents, with references, behaviour and discovery."""
     rng = np.random.default_rng(seed)
+    n_active, seen = rng.integers(0, n_discovery + 1, 16), _draw(rng, n_discovery)
     discovery = Discovery(
         rule="frequency",
         order=np.arange(16)[::-1].copy(),
-        n_active=rng.integers(0, n_discovery + 1, 16),
+        n_active=n_active,
         n_seq=n_discovery,
-        losses=_draw(rng, n_discovery),
+        losses=replace(seen, ids=seen.ids + np.uint64(10**6)),
     )
-    return replace(_draw(rng, n_seq), discovery=discovery)
+    record, shares = _draw(rng, n_seq), np.random.default_rng(seed + 1)
+    behaviour = {name: {key: shares.beta(*ab, n_seq) for key, ab in _SHARES.items()} for name in ("total_variation", "top1_disagreement")}
+    outside = {
+        name: {key: shares.beta(*_SHARES[key], n_seq) for key in ("pool_8", "pool_4")} for name in ("outside_firings", "outside_energy")
+    }
+    return replace(record, discovery=discovery, **behaviour, **outside)
+
+
+_SHARES = {"full": (1, 30), "pool_8": (2, 20), "pool_4": (4, 10)}
 
 
 def _draw(rng: np.random.Generator, n_seq: int) -> SequenceLosses:

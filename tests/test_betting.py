@@ -1,11 +1,11 @@
-"""The betting test: a wealth worked by hand, predictability, and the interval of rejected means."""
+"""The betting test: a wealth worked by hand, predictability, the interval of rejected means, and bets without a horizon."""
 
 from __future__ import annotations
 
 import numpy as np
 from scipy.stats import norm
 
-from saecert.betting import CAP, GRID, rejects, smallest_kept
+from saecert.betting import CAP, FRACTIONS, GRID, WEIGHTS, mixture, rejects, smallest_kept
 
 
 def wealth_path(z, m, delta):
@@ -75,3 +75,29 @@ def test_search_ends_on_the_last_rejected_grid_point_for_any_batch():
 def test_nothing_is_rejected_without_evidence():
     assert smallest_kept(np.zeros((1, 50)), np.array([3.0])) == 0
     assert smallest_kept(np.ones((1, 50)), np.array([5000.0])) == 0
+
+
+def test_mixture_equals_the_wealth_in_scalar_arithmetic():
+    """Eight gamblers, each with a constant share of what they own at stake; in pieces as in one go."""
+    z, m = np.random.default_rng(4).random((3, 25)), 0.4
+    log_wealth, stakes = mixture(z, m)
+    for row, path in zip(z, log_wealth, strict=True):
+        purses = list(WEIGHTS)
+        for value, found in zip(row, path, strict=True):
+            purses = [purse * (1 + fraction / m * (value - m)) for purse, fraction in zip(purses, FRACTIONS, strict=True)]
+            assert np.isclose(np.exp(found), sum(purses))
+    early, so_far = mixture(z[:, :10], m)
+    late, end = mixture(z[:, 10:], m, so_far)
+    np.testing.assert_allclose(np.concatenate([early, late], axis=1), log_wealth, atol=1e-12)
+    np.testing.assert_allclose(end, stakes, atol=1e-12)
+
+
+def test_mixture_is_a_martingale_and_nobody_is_ruined():
+    """Its expectation over a coin of mean m stays 1, exactly, by the tree of all outcomes."""
+    tree = (np.arange(2**10)[:, None] >> np.arange(10)) % 2
+    for m in (0.1, 0.5, 0.97):
+        wealth = np.exp(mixture(tree.astype(float), m)[0])
+        odds = np.prod(np.where(tree == 1, m, 1 - m), axis=1)
+        np.testing.assert_allclose(odds @ wealth, 1, rtol=1e-12)
+        assert wealth.min() > 0
+    assert np.isclose(WEIGHTS.sum(), 1) and FRACTIONS.max() < 1

@@ -9,12 +9,13 @@ from scipy.special import betaln
 from scipy.stats import binom
 from synthetic_losses import HI, LO, N_VOCAB, make_losses, random_losses
 
+from saecert.assumptions import checked_sample
 from saecert.bounds import INEQUALITIES, clopper_pearson_upper, dirichlet_upper, misses
-from saecert.certificate import Certificate, _sample, certify, joint_loss
+from saecert.certificate import Certificate, certify, joint_loss
 from saecert.ladder import Rung, climb
 from saecert.published import published_bound
 from saecert.records import Discovery
-from saecert.spending import choose_pools, product_prior_nats, split_delta, uniform_prior_nats
+from saecert.spending import GROUPS, choose_pools, product_prior_nats, split_delta, uniform_prior_nats
 
 DELTA = 0.05
 
@@ -294,7 +295,7 @@ def test_rungs_in_turn_make_no_false_claim_at_full_delta():
 def test_default_groups_each_spend_delta():
     certificate = certify(random_losses())
     assert {group: total for group, (_, total) in certificate.groups.items()} == pytest.approx(
-        dict.fromkeys(["bound", "terms", "signed_gap", "direct", "price", "ladder", "direct_ladder"], DELTA)
+        dict.fromkeys([*GROUPS.values(), *(f"concepts within {eps} bits" for eps in (0.1, 0.25, 0.5, 1.0))], DELTA)
     )
     assert certificate.groups["terms"][0] == ["proxy", "gap", "mismatch"]
     assert certificate.statements["proxy"]["nats"] == pytest.approx(math.log(60))
@@ -322,9 +323,9 @@ def test_smaller_samples_are_prefixes():
 
 def test_order_matters_to_betting_only_and_is_fixed_by_the_seed():
     losses = random_losses()
-    orders = [_sample(random_losses(seed=seed), None, 1, False)[0].ids.tolist() for seed in (0, 1)]
+    orders = [checked_sample(random_losses(seed=seed), None, 1, ())[0].ids.tolist() for seed in (0, 1)]
     assert orders[0] == orders[1] != sorted(orders[0])  # whatever the losses
-    assert _sample(losses, 25, 1, False)[0].ids.tolist() == [i for i in orders[0] if i < 25]
+    assert checked_sample(losses, 25, 1, ())[0].ids.tolist() == [i for i in orders[0] if i < 25]
     assert certify(losses, seed=1).bound == pytest.approx(certify(losses, seed=2).bound, rel=1e-9)
     assert certify(losses, seed=1, inequality="betting").bound == certify(losses, seed=1, inequality="betting").bound
     assert certify(losses, seed=1, inequality="betting").bound != certify(losses, seed=2, inequality="betting").bound
@@ -361,10 +362,12 @@ def test_bad_files_are_refused(tmp_path):
     cases = {
         text[: len(text) // 2]: "not a whole JSON file",
         "[]": "not a certificate of saecert",
-        json.dumps(content | {"schema": 99}): "has schema 99, this version of saecert reads 1",
+        json.dumps(content | {"schema": 99}): "has schema 99, this version of saecert reads 2",
         json.dumps({key: value for key, value in content.items() if key != "alpha"}): "missing or unknown fields: alpha",
         json.dumps(content | {"extra": 1}): "missing or unknown fields: extra",
-        json.dumps(content | {"means": content["means"] | {"proxy risk": 1.0}}): "edited or damaged",
+        json.dumps(content | {"means": content["means"] | {"proxy risk": 1.0}}): "edited or damaged, certify again: .*the terms sum to",
+        json.dumps(content | {"means": {}}): "edited or damaged, certify again: KeyError",
+        json.dumps(content | {"n_seq": "60"}): "n_seq is '60', not int: edited or damaged",
     }
     for damaged, message in cases.items():
         path.write_text(damaged)
@@ -381,6 +384,11 @@ def test_summary_says_what_it_means():
     assert "With probability 95 % over samples" in text
     assert "population: made up" in text
     assert "proxy + gap + mismatch 0.05, signed_gap 0.05" in text
+    assert "total variation" in text and "expected share of a sequence's firings that are outside the pool" in text
+    assert "concepts within 0.1 bits: none, not even with the full SAE" in text
+    assert "concepts within 0.25 bits: 8" in text
+    assert "All of them at once: 0.75" in text
+    assert "Not checked, for want of a record: near_duplicates, same_document, overlap, batch_threshold, batch_dependence" in text
     assert "vacuous" in str(certify(random_losses(3), inequality="hoeffding"))
 
 
@@ -426,17 +434,6 @@ def test_methods_that_need_discovery_say_so():
         certify(losses, method="in_sample")
     assert certify(losses, pool=8).k == 8
     assert certify(losses, method="in_sample", prior="uniform").prior == "uniform"
-
-
-def test_duplicates_are_refused_unless_recorded():
-    losses = random_losses().take(np.array([0, 1, 2, 1, 1]))
-    with pytest.raises(ValueError, match=r"2 of 5 sequences repeat another one.*allow_duplicates=True"):
-        certify(losses)
-    certificate = certify(losses, allow_duplicates=True)
-    assert certificate.checks["duplicates"] == 2
-    assert certificate.allow_duplicates
-    assert "2 repeated sequences" in str(certificate)
-    assert certify(losses, n_seq=3).checks["duplicates"] == 0
 
 
 def test_a_missing_proxy_is_named():

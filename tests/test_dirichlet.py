@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy.special import betaincinv
 
+from saecert import dirichlet
 from saecert.dirichlet import LEAST, log_cdf, quantile
 
 
@@ -73,3 +74,35 @@ def test_quantile_inverts_the_distribution_function(nats):
     told = m > 0
     np.testing.assert_allclose(log_cdf(z, m)[told], -nats, rtol=1e-10, atol=1e-10)
     assert told.all() or nats > 700
+
+
+LONG_SHAPES = {
+    "beta": lambda rng, n: rng.beta(0.1, 0.5, n),
+    "near-ties": lambda rng, n: 1 - 1e-9 * rng.random(n),
+    "scales": lambda rng, n: rng.choice([0, 1e-6, 1e-3, 0.03, 1.0], p=[0.1, 0.2, 0.3, 0.2, 0.2], size=n),
+    "a few alone": lambda rng, n: np.where(np.arange(n) < 7, rng.random(n), 0.0),
+    "one zero": lambda rng, n: np.minimum(np.arange(n), 1.0),
+    "heavy tail": lambda rng, n: np.minimum(1.0, 1e-4 / rng.random(n)),
+}
+
+
+@pytest.mark.parametrize("shape", LONG_SHAPES)
+def test_power_series_changes_nothing(shape, monkeypatch):
+    """Long samples by the series and by the unabridged integral, also where the series has to give up most of its values."""
+    z, nats = np.tile(LONG_SHAPES[shape](np.random.default_rng(5), 5000), (5, 1)), np.array([0.1, 3.0, 30.0, 700.0, 20_000.0])
+    assert z.shape[1] > dirichlet.LONG
+    by_series = quantile(z, nats)
+    told = by_series > 0
+    log_p = log_cdf(z, by_series)
+    monkeypatch.setattr(dirichlet, "LONG", 10_000)
+    np.testing.assert_allclose(by_series, quantile(z, nats), rtol=2e-11)
+    np.testing.assert_allclose(log_p[told], log_cdf(z[told], by_series[told]), rtol=1e-12, atol=1e-12)
+
+
+def test_series_that_is_too_short_is_noticed():
+    """Four large values cannot be summed by a series along the whole path, 5,000 small ones can."""
+    nothing = np.zeros((2, 1))
+    large, small = np.array([[0.5, -0.5] * 2]).T, np.array([[1.0, -1.0] * 2500]).T / np.sqrt(5000)
+    assert np.isnan(dirichlet._along_path(nothing, dirichlet._power_series(large), np.zeros(1))).all()
+    by_series = dirichlet._along_path(nothing, dirichlet._power_series(small), np.zeros(1))
+    np.testing.assert_allclose(by_series, dirichlet._along_path(small, np.zeros((0, 1), complex), np.zeros(1)), rtol=1e-13)

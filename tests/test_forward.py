@@ -5,7 +5,7 @@ import torch
 from conftest import N_CTX, make_model
 
 from saecert import load_subject
-from saecert.forward import final_residual, hook_layer, logits_of, n_skippable, native_acts
+from saecert.forward import clean_run, final_residual, hook_layer, logits_of, n_skippable, native_acts, native_acts_at
 
 
 @pytest.fixture(scope="module", params=["llama", "gpt2", "gemma"])
@@ -35,6 +35,28 @@ def test_suffix_run_equals_a_full_hooked_forward(pair, tokens):
     suffix = logits_of(subject.model, final_residual(subject.model, tokens, hook_name, spliced).flatten(0, 1))
     full = subject.model.run_with_hooks(tokens, fwd_hooks=[(hook_name, lambda acts, hook: spliced)])
     torch.testing.assert_close(suffix, full.flatten(0, 1), atol=1e-5, rtol=1e-5)
+
+
+def test_one_clean_run_gives_the_activations_at_all_hook_points_and_the_end(pair, tokens):
+    subject, reference = pair
+    names = ["blocks.0.hook_resid_pre", "blocks.1.hook_mlp_out", "blocks.1.hook_resid_post", "blocks.2.hook_resid_post"]
+    acts, residual = clean_run(subject.model, tokens, names)
+    torch.testing.assert_close(
+        logits_of(subject.model, residual.flatten(0, 1)), reference(tokens).logits.flatten(0, 1), atol=2e-5, rtol=1e-4
+    )
+    for name, found in native_acts_at(subject.model, tokens, names).items():
+        assert torch.equal(found, acts[name]) and torch.equal(found, native_acts(subject.model, tokens, name))
+
+
+def test_gradients_flow_through_the_suffix(pair, tokens):
+    subject, _ = pair
+    hook_name = "blocks.1.hook_resid_post"
+    acts = native_acts(subject.model, tokens, hook_name)
+    half = [acts.clone().requires_grad_() for _ in range(2)]
+    logits_of(subject.model, final_residual(subject.model, tokens, hook_name, half[0]).flatten(0, 1)).square().mean().backward()
+    subject.model.run_with_hooks(tokens, fwd_hooks=[(hook_name, lambda _, hook: half[1])]).square().mean().backward()
+    assert half[0].grad.abs().max() > 0
+    torch.testing.assert_close(half[0].grad, half[1].grad, rtol=1e-3, atol=1e-6)
 
 
 def test_blocks_and_hooks_are_restored_after_an_exception(pair, tokens):

@@ -1,12 +1,18 @@
 """What `collect` measures is what a plain computation gives, whatever the batching, and nothing is lost when it stops."""
 
+from dataclasses import replace
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
-from conftest import D_SAE, N_CTX, identity_sae, make_model, make_sae, make_texts
+from conftest import D_MODEL, D_SAE, N_CTX, N_LAYERS, identity_sae, make_model, make_sae, make_texts
+from sae_lens import BatchTopKTrainingSAE, BatchTopKTrainingSAEConfig
 
-from saecert import collect, load_corpus, load_subject, losses
-from saecert.proxies import Proxy, pool
+from saecert import collect, collect_layers, load_corpus, load_subject, losses
+from saecert.assumptions import near_duplicates
+from saecert.forward import n_skippable
+from saecert.proxies import Proxy, noise, pool, random_decoder, shuffled_positions
 from saecert.scoring import score, smoothed_bits
 
 HOOK = "blocks.1.hook_resid_post"
@@ -52,12 +58,16 @@ def test_zero_ablation_equals_a_manual_computation(record, subject, corpora):
     np.testing.assert_allclose(record.loss["zero"][0, :4], smoothed_bits(probability, 0.5, 320).mean(axis=1), atol=1e-6)
 
 
-def test_losses_do_not_depend_on_batch_size(subject, corpora, record, tmp_path, monkeypatch):
+def test_losses_do_not_depend_on_batch_size(subject, corpora, tmp_path, monkeypatch):
     monkeypatch.setenv("SAECERT_CACHE", str(tmp_path / "other"))
-    one = collect(subject, corpora["certification"], HOOK, discovery=corpora["discovery"], batch_size=1, progress=False)
-    for name, values in record.loss.items():
+    settings = {"discovery": corpora["discovery"].take(10), "pools": [8], "rank": "attribution", "progress": False}
+    one = collect(subject, corpora["certification"].take(20), HOOK, batch_size=1, **settings)
+    monkeypatch.setenv("SAECERT_CACHE", str(tmp_path / "another"))
+    many = collect(subject, corpora["certification"].take(20), HOOK, batch_size=32, **settings)
+    for name, values in many.loss.items():
         np.testing.assert_allclose(one.loss[name], values, atol=1e-5, err_msg=name)
-    np.testing.assert_array_equal(one.l0, record.l0)
+    np.testing.assert_allclose(one.outside_energy["pool_8"], many.outside_energy["pool_8"], atol=1e-6)
+    np.testing.assert_array_equal(one.l0, many.l0)
 
 
 def test_total_variation_and_top1_by_hand(subject):
@@ -93,10 +103,10 @@ def test_an_interrupted_run_keeps_what_it_measured_and_goes_on(subject, corpora,
     with pytest.raises(KeyboardInterrupt):
         collect(subject, corpus, HOOK, extra=[proxy], batch_size=10, progress=False)
     resumed = collect(subject, corpus, HOOK, extra=[proxy], batch_size=10, progress=False)
-    assert seen == [10] * 7, "twenty sequences were kept, the interrupted batch and the rest measured"
+    assert seen == [10] * 7 + [1] * 4, "twenty sequences were kept, the interrupted batch and the rest measured, and four alone"
     np.testing.assert_allclose(resumed.loss["slow"], resumed.loss["full"], atol=1e-6)
     collect(subject, corpus, HOOK, extra=[proxy], batch_size=10, progress=False)
-    assert len(seen) == 7, "a finished run returns at once"
+    assert len(seen) == 11, "a finished run returns at once"
 
 
 def test_a_proxy_edited_under_the_same_name_is_measured_again(subject, corpora):
@@ -129,8 +139,10 @@ def test_bad_arguments(subject, corpora, folders):
         collect(subject, sample, "blocks.2.hook_resid_post")
     with pytest.raises(ValueError, match="alpha must lie strictly"):
         collect(subject, sample, HOOK, alphas=(1.0,))
-    with pytest.raises(ValueError, match="share documents or sequences"):
-        collect(subject, sample, HOOK, discovery=sample)
+    with pytest.raises(ValueError, match="unknown ranking 'size'; there are frequency, energy, attribution"):
+        collect(subject, sample, HOOK, rank="size")
+    with pytest.raises(ValueError, match=r"no hook point given; there are SAEs at blocks.0"):
+        collect_layers(subject, sample, [])
     with pytest.raises(ValueError, match="pool of 65 latents does not fit a dictionary of 64"):
         collect(subject, sample, HOOK, discovery=corpora["discovery"], pools=[65], progress=False)
     with pytest.raises(ValueError, match="same name: full"):
@@ -144,3 +156,158 @@ def test_pool_of_every_latent_is_the_full_sae(subject, corpora):
     everything = Proxy("all", pool(np.arange(D_SAE), D_SAE).replace)
     measured = collect(subject, corpora["certification"], HOOK, extra=[everything], progress=False)
     np.testing.assert_allclose(measured.loss["all"], measured.loss["full"], atol=1e-6)
+
+
+def test_what_a_pool_leaves_out_by_hand(subject, corpora):
+    sae = make_sae(HOOK).requires_grad_(False)
+    sae.W_dec *= torch.linspace(0.2, 3, D_SAE)[:, None]
+    sample, settings = corpora["certification"].take(20), {"discovery": corpora["discovery"], "pools": [8, 48], "progress": False}
+    record = collect(replace(subject, saes={HOOK: sae}), sample, **settings)
+    _, cache = subject.model.run_with_cache(torch.from_numpy(sample.tokens.astype(np.int64)))
+    latents = sae.encode(cache[HOOK])[:, 1:]
+    energy = (latents[..., None] * sae.W_dec).square().sum(-1)
+    assert set(record.outside_firings) == set(record.outside_energy) == {"pool_8", "pool_48"}
+    for k in (8, 48):
+        outside = torch.from_numpy(record.discovery.order[k:].copy())
+        for found, values in ((record.outside_firings, (latents > 0).float()), (record.outside_energy, energy)):
+            np.testing.assert_allclose(found[f"pool_{k}"], (values[..., outside].sum((1, 2)) / values.sum((1, 2))).numpy(), atol=1e-5)
+    silent = make_sae(HOOK).requires_grad_(False)
+    silent.threshold.fill_(1e6)
+    measured = collect(replace(subject, saes={HOOK: silent}), sample, **settings)
+    assert (measured.outside_firings["pool_8"] == 0).all() and (measured.outside_energy["pool_8"] == 0).all()
+
+
+@pytest.mark.parametrize("rank", ["frequency", "energy", "attribution"])
+def test_the_rule_orders_the_pools_and_is_recorded(subject, corpora, rank):
+    sample, settings = corpora["certification"].take(20), {"discovery": corpora["discovery"], "pools": [16], "progress": False}
+    first, measured = (collect(subject, sample, HOOK, rank=rule, **settings) for rule in ("frequency", rank))
+    kept = pool(measured.discovery.order[:16], D_SAE)
+    expected = collect(subject, sample, HOOK, extra=[replace(kept, name="expected")], progress=False)
+    assert measured.discovery.rule == rank
+    np.testing.assert_allclose(measured.loss["pool_16"], expected.loss["expected"], atol=1e-6)
+    if rank != "frequency":
+        assert np.abs(measured.loss["pool_16"] - first.loss["pool_16"]).max() > 1e-3, "other pools, other files"
+
+
+def test_documents_near_duplicates_and_overlap_are_recorded(subject, corpora):
+    sample, discovery = corpora["certification"], corpora["discovery"]
+    shared = replace(discovery, tokens=np.concatenate([discovery.tokens[:-1], sample.tokens[3:4]]))
+    shared = replace(shared, keys=(*discovery.keys[:-2], sample.keys[7], "another name"))
+    measured = collect(subject, sample, HOOK, discovery=shared, progress=False)
+    assert np.flatnonzero(measured.overlap).tolist() == [3, 7], "one sequence, one document"
+    np.testing.assert_array_equal(measured.similar, near_duplicates(sample.tokens, sample.ids))
+    assert len(np.unique(measured.documents)) == len(sample) == len(measured.documents)
+    assert collect(subject, sample, HOOK, progress=False).overlap is None
+
+
+def test_losses_that_depend_on_the_batch_are_noticed(subject, corpora, record):
+    sample = corpora["certification"].take(20)
+    assert record.provenance["batch_dependence"] <= 1e-5 and record.provenance["batch_threshold"] is False
+    shared = Proxy("shared", lambda site: site.acts - site.acts.mean(dim=0))
+    measured = collect(subject, sample, HOOK, extra=[shared], progress=False)
+    assert measured.provenance["batch_dependence"] > 0.01
+    assert collect(subject, sample, HOOK, extra=[shared], progress=False).provenance == measured.provenance, "kept with the losses"
+    torch.manual_seed(0)
+    unfixed = BatchTopKTrainingSAE(BatchTopKTrainingSAEConfig(d_in=D_MODEL, d_sae=D_SAE, k=4)).requires_grad_(False)
+    measured = collect(replace(subject, saes={HOOK: unfixed}), sample, progress=False)
+    assert measured.provenance["batch_threshold"] is True and measured.provenance["batch_dependence"] > 1e-3
+
+
+def test_only_code_that_makes_numbers_identifies_a_measurement(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def code(name, text):
+        (tmp_path / f"{name}.py").write_text(text)
+        return losses._code(__import__(name))
+
+    plain = code("plain", "def f(x):\n    return x + 1\n")
+    assert plain == code("annotated", '"""About."""\n\ndef f(x):\n    """One more."""\n    return x + 1  # one\n')
+    assert plain != code("changed", "def f(x):\n    return x + 10\n")
+
+
+def test_a_proxy_is_identified_by_what_made_it():
+    def scaled(factor):
+        return Proxy("scaled", lambda site: site.recons * factor)
+
+    assert losses._code_of(scaled(1)) == losses._code_of(scaled(2)), "parameters are for the key to tell"
+    assert losses._code_of(noise(1)) == losses._code_of(noise(2)) != losses._code_of(shuffled_positions())
+    assert losses._code_of(random_decoder(4, 2)) != losses._code_of(shuffled_positions()), "both have a function called replace"
+    assert losses._code_of(Proxy("partial", partial(torch.mul, 2))) == "", "nothing to read"
+
+
+@pytest.fixture
+def ran(subject):
+    """A list that grows by the number of sequences with each block that runs."""
+    seen = []
+    hooks = [
+        block.mlp.register_forward_hook(lambda module, inputs, output: seen.append(len(output)))
+        for block in subject.model.original_model.model.layers
+    ]
+    yield seen
+    for hook in hooks:
+        hook.remove()
+
+
+def test_cost_in_block_forwards_is_the_one_stated(subject, corpora, ran, monkeypatch):
+    sample, names = corpora["certification"].take(20), subject.hook_names
+    monkeypatch.setattr(losses, "_compare_alone", lambda *arguments: set())
+    subject.model(torch.from_numpy(sample.tokens.astype(np.int64)))
+    assert sum(ran) == N_LAYERS * 20, "every block is counted"
+    behind = {name: N_LAYERS - n_skippable(name) for name in names}
+    ran.clear()
+    collect_layers(subject, sample, extra=[noise()], batch_size=7, progress=False)
+    assert sum(ran) == (N_LAYERS + 3 * sum(behind.values())) * 20, "full, zero and noise"
+    ran.clear()
+    collect(subject, sample.take(19), names[0], batch_size=7, progress=False)
+    assert sum(ran) == (N_LAYERS + 2 * behind[names[0]]) * 19
+    ran.clear()
+    found = losses._surveys(subject, corpora["discovery"], names, "frequency", batch_size=7, progress=False)
+    assert len(found) == 2 and sum(ran) == 2 * len(corpora["discovery"]), "blocks up to the last hook point"
+
+
+def same(one, other):
+    """Whether two records are the same, bit for bit."""
+    return one.fingerprint() == other.fingerprint()
+
+
+def test_layers_together_are_the_layers_one_by_one_and_share_their_files(subject, corpora, ran, tmp_path, monkeypatch):
+    sample = corpora["certification"].take(30)
+    settings = {"discovery": corpora["discovery"], "extra": [noise()], "rank": "energy", "batch_size": 8, "progress": False}
+    together = collect_layers(subject, sample, **settings)
+    assert tuple(together) == subject.hook_names
+    ran.clear()
+    assert all(same(collect(subject, sample, hook_name, **settings), record) for hook_name, record in together.items())
+    assert not ran, "measured together, found alone"
+    monkeypatch.setenv("SAECERT_CACHE", str(tmp_path / "other"))
+    alone = {hook_name: collect(subject, sample, hook_name, **settings) for hook_name in subject.hook_names}
+    ran.clear()
+    assert all(same(record, alone[hook_name]) for hook_name, record in collect_layers(subject, sample, **settings).items())
+    assert not ran, "measured alone, found together"
+    assert all(same(record, alone[hook_name]) for hook_name, record in together.items())
+
+
+def test_layers_are_resumed_each_from_where_it_was(subject, corpora):
+    sample, seen = corpora["certification"].take(40), []
+
+    def fail_once(site):
+        seen.append(len(site.ids))
+        if len(seen) == 4:
+            raise KeyboardInterrupt
+        return site.recons
+
+    settings = {"extra": [Proxy("slow", fail_once)], "batch_size": 10, "progress": False}
+    with pytest.raises(KeyboardInterrupt):
+        collect_layers(subject, sample, **settings)
+    one = collect(subject, sample, subject.hook_names[1], **settings)
+    assert seen[4:] == [10] * 3 + [1] * 4, "one batch of this hook point was kept"
+    both = collect_layers(subject, sample, **settings)
+    assert seen[11:] == [10] * 3 + [1] * 4, "only the other hook point was measured"
+    assert same(both[subject.hook_names[1]], one)
+
+
+def test_final_residuals_scored_in_several_groups_change_nothing(subject, corpora, tmp_path, monkeypatch):
+    sample = corpora["certification"].take(20)
+    whole = collect_layers(subject, sample, progress=False)
+    monkeypatch.setattr(losses, "HELD_BYTES", 0)
+    monkeypatch.setenv("SAECERT_CACHE", str(tmp_path / "other"))
+    assert all(same(record, whole[hook_name]) for hook_name, record in collect_layers(subject, sample, progress=False).items())

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from synthetic_losses import HI, LO, make_losses, random_losses
 
-from saecert.records import SequenceLosses, smoothed_support
+from saecert.records import FORMAT, SequenceLosses, smoothed_support
 
 
 def test_support_is_that_of_the_smoothed_loss():
@@ -103,5 +103,9 @@ def test_files_that_are_no_record_are_refused(tmp_path):
     np.savez(path, header=np.array(json.dumps({"format": 99})))
     with pytest.raises(ValueError, match="another version of saecert"):
         SequenceLosses.load(path)
+    for header in ("{", "[]", json.dumps({"format": FORMAT})):
+        np.savez(path, header=np.array(header))
+        with pytest.raises(ValueError, match="was edited or is damaged .*: measure again"):
+            SequenceLosses.load(path)
     with pytest.raises(FileNotFoundError):
         SequenceLosses.load(tmp_path / "nowhere.npz")

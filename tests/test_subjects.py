@@ -3,21 +3,67 @@
 import json
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
-from conftest import D_MODEL, make_model, make_sae, make_tokenizer
-from sae_lens import BatchTopKTrainingSAE, BatchTopKTrainingSAEConfig, TopKSAE, TopKSAEConfig
+from conftest import D_MODEL, identity_sae, make_model, make_sae, make_tokenizer
+from sae_lens import SAE, BatchTopKTrainingSAE, BatchTopKTrainingSAEConfig, TopKSAE, TopKSAEConfig, TrainingSAE
+from sae_lens.registry import SAE_CLASS_REGISTRY, SAE_TRAINING_CLASS_REGISTRY
 
-from saecert import load_subject
+from saecert import load_subject, subjects
+from saecert.forward import final_residual, native_acts
+from saecert.subjects import CENTERED, UNPROCESSED
 
 HOOK = "blocks.1.hook_resid_post"
+NO_SAES = {"transcoder", "skip_transcoder", "jumprelu_transcoder", "jumprelu_skip_transcoder", "temporal"}
+KINDS = sorted(set(SAE_CLASS_REGISTRY) - NO_SAES)
+TOKENS = torch.randint(2, 300, (2, 12), generator=torch.Generator().manual_seed(0))
+
+
+def exact_sae(kind: str, **settings) -> SAE:
+    """An SAE of one architecture that reconstructs exactly: a latent for each sign of each coordinate (AbsTopK: for both)."""
+    wanted = {"topk": {"k": D_MODEL}, "abstopk": {"k": D_MODEL}, "matching_pursuit": {"residual_threshold": 0.0}}.get(kind, {})
+    sae = SAE.from_dict({"architecture": kind, "d_in": D_MODEL, "d_sae": 2 * D_MODEL, **wanted, **settings})
+    one = torch.eye(D_MODEL)
+    both = torch.cat([one, 0 * one if kind == "abstopk" else -one])
+    with torch.no_grad():
+        for parameter in sae.parameters():
+            parameter.zero_()
+        sae.W_dec.copy_(both)
+        if kind != "matching_pursuit":  # its encoder is its decoder
+            sae.W_enc.copy_(both.T)
+    sae.cfg.metadata.hook_name = HOOK
+    return sae
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "gemma"])
 def test_logits_equal_hugging_face(folders, family):
-    tokens = torch.randint(2, 300, (2, 12), generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(load_subject(folders[family]).model(tokens), make_model(family)(tokens).logits, atol=2e-5, rtol=1e-4)
+    torch.testing.assert_close(load_subject(folders[family]).model(TOKENS), make_model(family)(TOKENS).logits, atol=2e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gemma"])
+def test_every_architecture_through_the_same_loader(folders, tmp_path, family):
+    places = {f"blocks.{number // 2}.hook_resid_{('pre', 'post')[number % 2]}": tmp_path / kind for number, kind in enumerate(KINDS)}
+    for folder in places.values():
+        exact_sae(folder.name).save_model(folder)
+    subject = load_subject(folders[family], sae=places)
+    for hook, sae in subject.saes.items():
+        acts = native_acts(subject.model, TOKENS, hook)
+        assert sae.cfg.architecture() == places[hook].name
+        torch.testing.assert_close(sae(acts), acts, atol=1e-5, rtol=1e-5)
+        clean, spliced = (final_residual(subject.model, TOKENS, hook, value) for value in (acts, sae.decode(sae.encode(acts))))
+        torch.testing.assert_close(spliced, clean, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(sae.encode(acts)[1:], sae.encode(acts[1:]), msg="codes do not depend on the rest of the batch")
+
+
+@pytest.mark.parametrize("norm", ["layer_norm", "constant_norm_rescale"])
+def test_one_encoding_can_be_decoded_for_several_proxies(folders, norm):
+    sae = load_subject(folders["llama"], sae=exact_sae("standard", normalize_activations=norm)).sae_at(HOOK)
+    acts = 3 * torch.randn(2, 4, D_MODEL, generator=torch.Generator().manual_seed(0)) + 1
+    latents = sae.encode(acts)
+    torch.testing.assert_close(sae.decode(latents), sae.decode(latents))
+    torch.testing.assert_close(sae.decode(latents), acts, atol=1e-3, rtol=1e-3)
 
 
 def test_saes_come_from_folders_templates_objects_and_mappings(folders, tmp_path):
@@ -27,6 +73,23 @@ def test_saes_come_from_folders_templates_objects_and_mappings(folders, tmp_path
     assert load_subject(folder, sae=folder / f"saes/{HOOK}").hook_names == (HOOK,)
     assert load_subject(folder, sae=make_sae(HOOK)).hook_names == (HOOK,)
     assert load_subject(folder, sae={"blocks.2.hook_resid_pre": make_sae("")}).hook_names == ("blocks.2.hook_resid_pre",)
+    assert load_subject(folder, sae={"blocks.2.hook_resid_pre": folder / f"saes/{HOOK}"}).hook_names == ("blocks.2.hook_resid_pre",)
+
+
+def test_only_the_hook_points_asked_for(folders):
+    folder = folders["llama"]
+    assert load_subject(folder, hooks=[HOOK]).hook_names == (HOOK,)
+    assert load_subject(folder, sae=f"{folder}/saes/blocks.{{layer}}.hook_resid_post", hooks=[HOOK]).hook_names == (HOOK,)
+    assert load_subject(folder, sae={HOOK: make_sae(""), "nowhere": "not looked at"}, hooks=[HOOK]).hook_names == (HOOK,)
+    with pytest.raises(ValueError, match=r"no SAE for hooks=\['blocks.2.hook_resid_post'\]; found SAEs at none of those asked for"):
+        load_subject(folder, hooks=["blocks.2.hook_resid_post"])
+
+
+def test_two_saes_at_one_hook_point(folders, tmp_path):
+    for name in ("a", "b"):
+        make_sae(HOOK).save_model(tmp_path / "saes" / name)
+    with pytest.raises(ValueError, match=f"b is a second SAE at '{HOOK}': name the one to load"):
+        load_subject(folders["llama"], sae=tmp_path / "saes/*")
 
 
 def test_forward_of_a_loaded_sae_is_decode_of_encode(subject):
@@ -61,10 +124,84 @@ def test_fingerprint_tells_configurations_apart(subject):
     assert top(2).sae_fingerprint(HOOK) == top(2).sae_fingerprint(HOOK) != top(4).sae_fingerprint(HOOK)
 
 
-def test_training_saes_are_refused(folders):
+def training_sae(kind: str, **settings) -> TrainingSAE:
+    sae = TrainingSAE.from_dict({"architecture": kind, "d_in": D_MODEL, "d_sae": 32, "l0_coefficient": 1.0, **settings})
+    sae.cfg.metadata.hook_name = HOOK
+    return sae
+
+
+@pytest.mark.parametrize("kind", sorted(set(SAE_TRAINING_CLASS_REGISTRY) - {"batchtopk", "matryoshka_batchtopk"}))
+def test_an_sae_in_training_is_loaded_as_what_would_be_saved(folders, tmp_path, kind):
+    settings = {"topk": {"k": 4, "use_sparse_activations": True}, "abstopk": {"k": 4}, "matching_pursuit": {"decoder_init_norm": 1.0}}
+    sae = training_sae(kind, **settings.get(kind, {}))
+    sae.save_inference_model(tmp_path / "sae")
+    given, saved = load_subject(folders["llama"], sae=sae), load_subject(folders["llama"], sae=tmp_path / "sae")
+    assert not isinstance(given.sae_at(HOOK), TrainingSAE) and given.sae_fingerprint(HOOK) == saved.sae_fingerprint(HOOK)
+
+
+def test_a_batch_topk_in_training_is_left_as_it_is(folders):
     sae = BatchTopKTrainingSAE(BatchTopKTrainingSAEConfig(d_in=D_MODEL, d_sae=8, k=2))
-    with pytest.raises(ValueError, match="made for training: save it with save_inference_model"):
-        load_subject(folders["llama"], sae={HOOK: sae})
+    assert load_subject(folders["llama"], sae={HOOK: sae}).sae_at(HOOK) is sae and not any(p.requires_grad for p in sae.parameters())
+
+
+def test_what_has_no_latents_of_one_activation_is_refused(folders):
+    for kind, reason in (("transcoder", "writes elsewhere"), ("temporal", "looks back")):
+        shape = {"d_in": D_MODEL, "d_sae": 32, "d_out": D_MODEL, "n_heads": 2, "bottleneck_factor": 1, "apply_b_dec_to_input": False}
+        odd = SAE.from_dict({"architecture": kind, **shape})
+        with pytest.raises(ValueError, match=f"a {kind} is no SAE of one activation: it {reason}"):
+            load_subject(folders["llama"], sae={HOOK: odd})
+
+
+def test_centred_writing_weights_as_the_sae_says_or_as_asked(folders):
+    def subject(family="gpt2", centred=True, **settings):
+        sae = identity_sae(HOOK)
+        sae.cfg.metadata.model_from_pretrained_kwargs = {"center_writing_weights": centred}
+        return load_subject(folders[family], sae=sae, **settings)
+
+    plain = subject(centred=False)
+    for made, done in ((subject(), True), (subject(centred=False, center_writing_weights=True), True), (plain, False)):
+        acts = native_acts(made.model, TOKENS, HOOK)
+        assert made.processing == (CENTERED if done else UNPROCESSED) and bool(acts.mean(dim=-1).abs().max() < 1e-6) == done
+        torch.testing.assert_close(made.model(TOKENS).log_softmax(-1), plain.model(TOKENS).log_softmax(-1), atol=2e-5, rtol=1e-4)
+        suffix = made.model.original_model.get_output_embeddings()(final_residual(made.model, TOKENS, HOOK, acts))
+        torch.testing.assert_close(suffix, made.model(TOKENS), atol=2e-5, rtol=1e-4)
+    assert subject().fingerprint != plain.fingerprint
+    assert subject("llama").processing == UNPROCESSED, "RMSNorm does not take the mean out"
+    with pytest.raises(ValueError, match="has no LayerNorm to take the mean out"):
+        subject("llama", center_writing_weights=True)
+    one, other = identity_sae(HOOK), identity_sae("blocks.0.hook_resid_post")
+    one.cfg.metadata.model_from_pretrained_kwargs = {"center_writing_weights": True}
+    with pytest.raises(ValueError, match="some of the SAEs were trained with centred writing weights, others without"):
+        load_subject(folders["gpt2"], sae={HOOK: one, "blocks.0.hook_resid_post": other})
+
+
+def test_weights_that_are_not_finite_are_named(folders, tmp_path):
+    folder, model = tmp_path / "nan", make_model("llama")
+    shutil.copytree(folders["llama"], folder)
+    model.model.layers[1].mlp.up_proj.weight.data[3, 4] = float("nan")
+    model.save_pretrained(folder)
+    with pytest.raises(ValueError, match=r"the weights of 'nan' are not finite: model.layers.1.mlp.up_proj.weight"):
+        load_subject(folder)
+    sae = make_sae(HOOK)
+    sae.b_dec.data[0] = float("inf")
+    with pytest.raises(ValueError, match=f"the weights of 'SAE at {HOOK}' are not finite: b_dec"):
+        load_subject(folders["llama"], sae=sae)
+
+
+def test_too_little_memory_is_said_before_loading(folders, monkeypatch):
+    monkeypatch.setattr(subjects.psutil, "virtual_memory", lambda: SimpleNamespace(available=30_000))
+    monkeypatch.setattr(subjects.TransformerBridge, "boot_transformers", lambda *args, **kwargs: pytest.fail("loaded all the same"))
+    with pytest.raises(
+        MemoryError, match=r"'llama' in float32 needs 0.0 GB, 0.0 for the model and 0.0 for 2 SAEs, and cpu has 0.0 GB free"
+    ):
+        load_subject(folders["llama"])
+    monkeypatch.setattr(subjects.psutil, "virtual_memory", lambda: SimpleNamespace(available=24e9))
+    config = subjects.AutoConfig.for_model("llama", vocab_size=128_256, hidden_size=4096, intermediate_size=14_336, num_hidden_layers=32)
+    config.num_key_value_heads = 8
+    wide = [2 * 4096 * 131_072] * 31  # what Llama-3-8B and its SAEs take: 8.03e9 numbers and 31 times 1.07e9
+    with pytest.raises(MemoryError, match=r"in bfloat16 needs 82.6 GB, 16.1 for the model and 66.6 for 31 SAEs, and cpu has 24.0 GB free"):
+        subjects._check_memory("llama-3-8b", config, wide, "cpu", torch.bfloat16)
+    subjects._check_memory("llama-3-8b", config, wide[:1], "cpu", torch.bfloat16)
 
 
 def test_unknown_subject_lists_what_ships():
@@ -97,7 +234,7 @@ def test_sae_that_does_not_fit_the_model(folders):
         load_subject(folders["llama"], sae=make_sae("blocks.7.hook_resid_post"))
     with pytest.raises(ValueError, match="does not say its hook point"):
         load_subject(folders["llama"], sae=make_sae(""))
-    with pytest.raises(FileNotFoundError, match="no folder matches"):
+    with pytest.raises(FileNotFoundError, match="no SAE matches 'nowhere/{layer}': give a folder, 'release'"):
         load_subject(folders["llama"], sae="nowhere/{layer}")
 
 

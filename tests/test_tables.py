@@ -4,7 +4,16 @@ import pytest
 from synthetic_losses import random_losses
 
 from saecert.certificate import certify
-from saecert.tables import certificates_table, curve_table, ladder_table, rounded, statements_table, terms_table
+from saecert.tables import (
+    certificates_table,
+    concepts_table,
+    curve_table,
+    ladder_table,
+    models_table,
+    rounded,
+    statements_table,
+    terms_table,
+)
 
 MEASURED = ["proxy risk", "reconstruction gap", "pool mismatch"]
 
@@ -36,6 +45,23 @@ def test_ladder_statements_and_curve():
     statements = statements_table(certificate).set_index("statement")
     assert statements.loc["bound", "upper"] == certificate.bound
     assert curve_table(certificate)["k"].tolist() == [4, 8, 16]
+
+
+def test_concept_counts_in_a_table():
+    frame = concepts_table({"T1": certify(random_losses(400)), "none": certify(random_losses(400), eps=())})
+    assert frame["eps"].tolist() == [0.1, 0.25, 0.5, 1.0]
+    assert frame["k"].tolist() == [pd.NA, 8, 8, 4]
+    assert set(frame["label"]) == {"T1"}
+
+
+def test_models_side_by_side_with_their_distance_from_uniform():
+    certificates = {"a.json": certify(random_losses(400)), "b.json": certify(random_losses(3), inequality="hoeffding")}
+    frame = models_table(certificates).set_index("label")
+    assert frame["subject"].tolist() == ["toy", "toy"]
+    assert frame["uniform"].tolist() == [12.0, 12.0]
+    np.testing.assert_allclose(frame["share of uniform"] * 12, frame["bound"])
+    np.testing.assert_allclose(frame["below uniform"] + frame["bound"], 12)
+    assert frame["verdict"].tolist() == ["bigram", "vacuous"]
 
 
 def test_rounding_for_print():

@@ -51,7 +51,10 @@ def write_card(subject: Subject, trained: dict[str, Any]) -> dict[str, Any]:
             "split_percent": SPLITS,
             "text_hash": discovery.text_hash,
             "train_tokens": int((lengths - 1).sum()),
-            "sequences": {split: len(load_corpus("docstrings", subject, split=split)) for split in ("discovery", "certification")},
+            "sequences": {
+                split: len(load_corpus("docstrings", subject, split=split, near_duplicates="keep"))
+                for split in ("discovery", "certification")
+            },
         },
         "training": {
             "tokens_seen": trained["seen"],

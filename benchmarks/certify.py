@@ -1,0 +1,91 @@
+"""Time and memory of certifying 17 pool sizes at once, and how they grow with the number of sequences.
+
+    python benchmarks/certify.py [--sizes 1000 10000 100000]
+
+On a made-up record (17 nested pools, two references, support of a vocabulary of 50,257), each size in a process of its own: one
+certificate over all pools (method "nested": the four terms, the ladders and every other statement) and, jointly at delta, an upper
+limit on each of the three terms of each pool. The last column is how far the limits of 20 of these rows lie from those of the
+unabridged integral.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import resource
+import time
+
+import numpy as np
+
+from saecert import certify, dirichlet
+from saecert.bounds import dirichlet_upper
+from saecert.records import SequenceLosses, smoothed_support
+
+N_VOCAB, D_SAE, ALPHA, DELTA, N_POOLS = 50_257, 16_384, 0.5, 0.05, 17
+LO, HI = smoothed_support(ALPHA, N_VOCAB)
+
+
+def record(n_seq: int) -> SequenceLosses:
+    """Losses of a model, its SAE proxy and 17 pools, about as spread as those of a real model."""
+    rng = np.random.default_rng(n_seq)
+    clean = np.clip(rng.normal(4.5, 0.9, n_seq), LO, HI)
+    loss = {"clean": clean, "full": np.clip(clean + rng.normal(0.05, 0.1, n_seq), LO, HI)}
+    for k in np.geomspace(16, D_SAE / 2, N_POOLS - 1).astype(int).tolist():
+        loss[f"pool_{k}"] = np.clip(loss["full"] + rng.gamma(2, 8 / k**0.5, n_seq), LO, HI)
+    references = {"unigram": np.clip(rng.normal(10, 0.6, n_seq), 2, HI), "bigram": np.clip(rng.normal(7, 0.8, n_seq), 2, HI)}
+    return SequenceLosses(
+        alphas=(ALPHA,),
+        n_vocab=N_VOCAB,
+        loss={name: values[None] for name, values in (loss | references).items()},
+        raw={},
+        total_variation={},
+        top1_disagreement={},
+        outside_firings={},
+        outside_energy={},
+        active=np.zeros((n_seq, D_SAE // 8), np.uint8),
+        d_sae=D_SAE,
+        l0=np.zeros((n_seq, 128), np.int32),
+        ids=np.arange(n_seq, dtype=np.uint64),
+        reference_support=dict.fromkeys(references, ((2.0, HI),)),
+    )
+
+
+def terms(losses: SequenceLosses, k: int) -> np.ndarray:
+    """Proxy loss, reconstruction gap and pool mismatch, moved to start at 0: (3, n_seq)."""
+    clean, full, pooled = (losses.at(name, ALPHA) for name in ("clean", "full", f"pool_{k}"))
+    return np.stack([pooled - LO, np.abs(clean - full), np.abs(full - pooled)])
+
+
+def measure(n_seq: int) -> tuple[float, float, float, float]:
+    """Seconds for the certificate and for the limits, peak memory in MB, and the largest error in bits."""
+    losses = record(n_seq)
+    start = time.perf_counter()
+    certify(losses, method="nested", alpha=ALPHA, delta=DELTA)
+    middle = time.perf_counter()
+    nats = np.log(3 * N_POOLS / DELTA)
+    found = [dirichlet_upper(terms(losses, k), 0, HI - LO, nats) for k in losses.pool_sizes]  # one pool at a time, to save memory
+    end = time.perf_counter()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    dirichlet.LONG = n_seq + 2  # no series
+    error = np.abs(dirichlet_upper(terms(losses, losses.pool_sizes[0]), 0, HI - LO, nats) - found[0]).max()
+    return middle - start, end - middle, peak, float(error)
+
+
+def main() -> None:
+    """Measure every size and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sizes", type=int, nargs="+", default=[1_000, 3_000, 10_000, 30_000, 100_000])
+    options = parser.parse_args()
+    print(f"{N_POOLS} pool sizes x 3 terms, and the certificate over all of them")
+    print("sequences   certificate      limits         both   peak memory    difference")
+    for n_seq in options.sizes:
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            certificate, limits, peak, error = pool.apply(measure, (n_seq,))
+        print(
+            f"{n_seq:9,d} {certificate:11.2f} s {limits:9.2f} s {certificate + limits:10.2f} s {peak:10,.0f} MB {error:8.0e} bits",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
