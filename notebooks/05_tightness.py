@@ -15,9 +15,9 @@
 # %% [markdown]
 # # The default bound is within a tenth of the width that no valid bound can be expected to beat
 #
-# How wide each inequality is on measured losses, from 20 to 2,500 sequences, in units of a yardstick that bounds every valid inequality
-# from below in two extreme cases; and what that is worth in sequences, next to the papers' form of the certificate made valid. Needs the
-# measured losses, about five minutes the first time on the shipped subject; about half a minute after that.
+# How wide each inequality is on measured losses, from 20 to 2,500 sequences, in units of a yardstick made of the two widths that stop every
+# valid bound; and what that is worth in sequences, next to the papers' form of the certificate made valid. Needs the measured losses, about
+# five minutes the first time on the shipped subject; about half a minute after that.
 
 # %% tags=["parameters"]
 subject = "docstring-6l"  # shipped subject, or a local model folder with its SAEs under saes/
@@ -184,7 +184,7 @@ assert holds or not strict
 # ## What this shows
 #
 # On measured losses the default bound is about as narrow as its yardstick, for the joint loss and for each term, and does not depend on the
-# order of the sequences. Hoeffding's bound ignores that losses vary little, and the empirical Bernstein bound pays for estimating how
+# order of the sequences. The betting bound comes close, on the joint loss of many sequences even below it. Hoeffding's bound ignores that losses vary little, and the empirical Bernstein bound pays for estimating how
 # little: both are several times wider. In sequences, together with a pool that was not read off the sample, that is the difference between a
 # handful and hundreds. This does *not* show that no valid bound is narrower on these losses: the yardstick is a scale, and the floor in
 # {prf:ref}`point-mass-could-hide` is a floor for the median, below the yardstick. And a tight bound on a large loss is still large.

@@ -90,8 +90,8 @@ assert missed.mean() <= delta + 3 * np.sqrt(delta / 400)
 # %% [markdown]
 # ## One sweep for all of them
 #
-# The latents are ranked on discovery, and the pool $A$ is the first of them; its size is the one that the rule of {doc}`02_four_terms` finds there. A
-# shuffled SAE uses the same pool: it says which *atoms* may be written with.
+# The latents are ranked on discovery, and the pool $A$ is the first of them; its size is the share of the dictionary that the
+# rule of {doc}`02_four_terms` finds there for the default subject. A shuffled SAE uses the same pool: it says which *atoms* may be written with.
 
 # %%
 lm = load_subject(subject, hooks=[hook_name] if hook_name else None)

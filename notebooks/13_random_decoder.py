@@ -133,10 +133,11 @@ for label, name in names.items():
 floors = pd.DataFrame(rows).set_index("proxy").astype({"v from": float, "v to": float})
 tables.rounded(floors)
 
-# %% mystnb={"figure": {"caption": "Left: bound against number of certification sequences for the SAE and its controls; each point holds on its own at delta. Right: what remains when complexity has vanished: limits on the expectation of the clipped loss (dots), and the mean of the same sum without clipping (crosses). Dashed: the uniform predictor.", "name": "fig-random-decoder"}, "image": {"alt": "Left, lines of bound against sequences on a logarithmic axis: the random and permuted decoders and mean ablation stay above the dashed line of the uniform predictor, the SAE and the noise control fall far below it. Right, dots with error bars in the same order, and crosses to the right of the dashed line for the vacuous controls."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Left: bound against number of certification sequences for the SAE and its controls; colours as on the right, lines at the ceiling coincide, and each point holds on its own at delta. Right: what remains when complexity has vanished: limits on the expectation of the clipped loss (dots), and the mean of the same sum without clipping (crosses). Dashed: the uniform predictor.", "name": "fig-random-decoder"}, "image": {"alt": "Left, lines of bound against sequences on a logarithmic axis: the random and permuted decoders and mean ablation stay above the dashed line of the uniform predictor, the SAE and the noise control fall far below it. Right, dots with error bars in the same order, and crosses to the right of the dashed line for the vacuous controls."}} tags=["hide-input"]
 figures.use_style()
 fig, (left, right) = plt.subplots(1, 2, figsize=(13, 4.8), layout="constrained", gridspec_kw={"width_ratios": [1, 1.1]})
-figures.plot_convergence(frame, left, np.log2(losses.n_vocab)).set_ylim(0, 1.08 * hi)
+figures.plot_convergence(frame, left, np.log2(losses.n_vocab)).set(ylim=(0, 1.08 * hi), xticks=sizes, xticklabels=sizes)
+left.minorticks_off()
 rank = np.arange(len(floors))
 for y, colour, marker, (v, low, high) in zip(
     rank, plt.rcParams["axes.prop_cycle"].by_key()["color"], figures.MARKERS, floors[["v", "v from", "v to"]].to_numpy(), strict=False
@@ -147,7 +148,7 @@ right.axvline(np.log2(losses.n_vocab), color="black", linestyle="--", linewidth=
 right.set(
     yticks=rank, yticklabels=floors.index, xlabel="floor of the bound (bits per token)", ylim=(len(floors) - 0.5, -0.5), xlim=(0, None)
 )
-right.legend(loc="lower left")
+right.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=2)
 plt.show()
 
 # %% [markdown]
@@ -177,6 +178,6 @@ assert holds or not strict
 #
 # With the SAE's codes and a decoder that does not belong to them the floor lies above the uniform predictor, whether the atoms are random, of matched norm, or
 # the SAE's own at the wrong latents: it is the pairing of code and atom that is certified. Principal components are a fairer rival. As few as
-# the SAE has active latents are certified well above it; enough to match its FVU do about as well, and noise of the error's norm about as well as the
-# SAE's own error: at equal error a certificate sees no difference between a sparse code and a dense one. It does *not* show that a random
-# decoder is useless for every loss: the ceiling hides by how much it fails, which `unclipped` shows and nothing certifies.
+# the SAE has active latents are certified well above it; as many as match its FVU, and noise as long as its error, cannot be told apart from it on this
+# sample: a certificate counts neither components nor latents. It does *not* show that all these decoders are equally
+# bad: the ceiling hides by how much each fails, which `unclipped` shows and nothing certifies.

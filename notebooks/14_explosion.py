@@ -192,9 +192,7 @@ kept = stats.betabinom.sf(false - 1, n_seq, permitted, n_seq + 1 - permitted) > 
 exposed = by.loc[[(kind, names[0]) for kind in others if kind.startswith("random")], "alarms, lower"].min()
 ahead = by.loc["shifted text", "count ahead by, upper"].drop(names[0])
 low, high = stats.beta.ppf([0.025, 0.975], permitted, n_seq + 1 - permitted)
-print(
-    f"19 of 20 calibrations on {n_seq} sequences fix a rate of false alarms between {low:.1%} and {high:.1%}, at most {level:.1%} on average"
-)
+print(f"19 of 20 calibrations fix a rate of false alarms between {low:.1%} and {high:.1%}, at most {level:.1%} on average")
 print(f"scores that kept the promise: {kept.sum()} of {len(names)}; the count finds at least {exposed:.0%} of random sequences")
 print(f"on shifted text the count is worse than: {', '.join(ahead.index[ahead < 0]) or 'none'}")
 print("claim holds:", holds := bool(kept.all() and exposed > 0.9 and ahead["SAE error"] < 0))
