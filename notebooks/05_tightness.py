@@ -184,7 +184,7 @@ assert holds or not strict
 # ## What this shows
 #
 # On measured losses the default bound is about as narrow as its yardstick, for the joint loss and for each term, and does not depend on the
-# order of the sequences. The betting bound comes close, on the joint loss of many sequences even below it. Hoeffding's bound ignores that losses vary little, and the empirical Bernstein bound pays for estimating how
+# order of the sequences. The betting bound comes close, and is a little narrower on the joint loss of many sequences. Hoeffding's bound ignores that losses vary little, and the empirical Bernstein bound pays for estimating how
 # little: both are several times wider. In sequences, together with a pool that was not read off the sample, that is the difference between a
 # handful and hundreds. This does *not* show that no valid bound is narrower on these losses: the yardstick is a scale, and the floor in
 # {prf:ref}`point-mass-could-hide` is a floor for the median, below the yardstick. And a tight bound on a large loss is still large.

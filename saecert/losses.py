@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import inspect
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
@@ -18,7 +19,7 @@ from jaxtyping import Bool, UInt64
 from sae_lens import BatchTopKTrainingSAE
 from tqdm import tqdm
 
-from saecert import forward, proxies, scoring
+from saecert import forward, proxies, saecheck, scoring
 from saecert import pools as ranking
 from saecert.assumptions import near_duplicates
 from saecert.corpora import Corpus, train_windows
@@ -54,6 +55,7 @@ def collect(
     rank: str = "frequency",
     alphas: Sequence[float] = (0.5, 0.01),
     batch_size: int = 16,
+    allow_bad_sae: bool = False,
     progress: bool = True,
 ) -> SequenceLosses:
     """Losses of the LM and of every proxy on every sequence of `corpus`, ready for `certify`.
@@ -61,7 +63,7 @@ def collect(
     The clean LM runs once per batch, what comes after the hook point once more per proxy; the clean predictions are made
     once and every proxy is scored against them. Cost in block forwards per token: ``L + n_proxies * L_after`` with L
     blocks in the LM and L_after behind the hook point (all L of them unless it is on the residual stream), and one
-    unembedding each. Memory grows neither with the number of sequences nor with batch times vocabulary.
+    unembedding each, and a look at four sequences first. Memory grows neither with the number of sequences nor with batch times vocabulary.
 
     Results are kept in the cache folder under a hash of everything that determines them: an interrupted call (Ctrl-C)
     keeps what it measured and the same call goes on from there; a finished one returns at once.
@@ -91,15 +93,19 @@ def collect(
     batch_size
         Sequences per forward pass; does not change the results. A few sequences are measured once more on their own:
         ``provenance["batch_dependence"]`` is the largest change of a smoothed loss in bits.
+    allow_bad_sae
+        Measure an SAE that fails `saecert.saecheck.check_sae` on the first sequences of `discovery` (of `corpus` without it);
+        what was found is recorded either way, in ``provenance["sae_check"]``.
 
     Raises
     ------
     ValueError
-        Unknown hook point or ranking, SAE of another width than the activation, pool larger than the dictionary, alpha
-        outside (0, 1), two proxies of one name, or losses that are not finite (names sequence and proxy).
+        SAE that explains less than 0.3 of the variance, or with not about as many active latents as its release lists; unknown
+        hook point or ranking, SAE of another width than the activation, pool larger than the dictionary, alpha outside (0, 1),
+        two proxies of one name, or losses that are not finite (names sequence and proxy).
     """
     hook_name = subject.middle_hook if hook_name is None else hook_name
-    settings = {"discovery": discovery, "pools": pools, "controls": controls, "extra": extra, "rank": rank}
+    settings = {"discovery": discovery, "pools": pools, "controls": controls, "extra": extra, "rank": rank, "allow_bad_sae": allow_bad_sae}
     return collect_layers(subject, corpus, [hook_name], **settings, alphas=alphas, batch_size=batch_size, progress=progress)[hook_name]
 
 
@@ -115,6 +121,7 @@ def collect_layers(
     rank: str = "frequency",
     alphas: Sequence[float] = (0.5, 0.01),
     batch_size: int = 16,
+    allow_bad_sae: bool = False,
     progress: bool = True,
 ) -> dict[str, SequenceLosses]:
     """`collect` at several hook points (default: all that have an SAE) with the shared work done once; losses by hook name.
@@ -134,6 +141,7 @@ def collect_layers(
         subject.sae_at(hook_name)
     for alpha in alphas:
         smoothed_support(alpha, subject.d_vocab)
+    looks = {name: _cached_look(subject, corpus if discovery is None else discovery, name, allow_bad_sae) for name in hook_names}
     settings = {"batch_size": batch_size, "progress": progress}
     found = {} if discovery is None else _surveys(subject, discovery, hook_names, rank, **settings)
     pooled, chosen = {}, {}
@@ -143,7 +151,9 @@ def collect_layers(
         chosen[name] = [*pooled[name], *dense, *extra]
     alphas = tuple(map(float, alphas))
     similar = _cached_similar(corpus)
-    losses = {name: replace(record, similar=similar) for name, record in sweep(subject, corpus, chosen, alphas=alphas, **settings).items()}
+    losses = sweep(subject, corpus, chosen, alphas=alphas, **settings)
+    for name, one in losses.items():
+        losses[name] = replace(one, similar=similar, provenance=one.provenance | {"sae_check": looks[name]})
     if discovery is None:
         return losses
     tried = sweep(subject, discovery.take(min(N_DISCOVERY, len(discovery))), pooled, alphas=alphas, **settings)
@@ -189,6 +199,17 @@ def _cached_attribution(subject: Subject, corpus: Corpus, hook_name: str, **sett
     some = corpus.take(min(ranking.N_ATTRIBUTION, len(corpus)))
     identity = _identity(subject, some, hook_name, _code(forward, Site, scoring, ranking))
     return cached_arrays("attribution", identity, lambda: {"sum": ranking.attribution(subject, some, hook_name, **settings)})["sum"]
+
+
+def _cached_look(subject: Subject, corpus: Corpus, hook_name: str, allow_bad_sae: bool) -> dict[str, Any]:
+    def build() -> dict[str, np.ndarray]:
+        return {"facts": np.array(json.dumps(saecheck.check_sae(subject, corpus, hook_name, allow_bad_sae=True)))}
+
+    identity = _identity(subject, corpus, hook_name, dict(subject.listed.get(hook_name, {})), _code(forward, saecheck))
+    facts = json.loads(str(cached_arrays("look", identity, build)["facts"]))
+    if facts["problem"] and not allow_bad_sae:
+        raise ValueError(facts["problem"])
+    return facts
 
 
 def _cached_similar(corpus: Corpus) -> UInt64[np.ndarray, "n_seq"]:
@@ -381,11 +402,16 @@ def _provenance(subject: Subject, corpus: Corpus, hook_name: str) -> dict:
     sae = subject.sae_at(hook_name)
     return {
         "subject": subject.name,
+        "source": subject.source,
         "model_sha256": subject.fingerprint,
         "processing": subject.processing,
+        "pretraining": subject.pretraining,
         "hook_name": hook_name,
         "sae_sha256": subject.sae_fingerprint(hook_name),
         "sae_architecture": sae.cfg.architecture(),
+        "sae_training": subject.sae_training,
+        "sae_context": subject.context,
+        "sae_listed": dict(subject.listed.get(hook_name, {})),
         "batch_threshold": isinstance(sae, BatchTopKTrainingSAE),
         "corpus": corpus.name,
         "split": corpus.split,

@@ -162,6 +162,7 @@ def test_what_a_pool_leaves_out_by_hand(subject, corpora):
     sae = make_sae(HOOK).requires_grad_(False)
     sae.W_dec *= torch.linspace(0.2, 3, D_SAE)[:, None]
     sample, settings = corpora["certification"].take(20), {"discovery": corpora["discovery"], "pools": [8, 48], "progress": False}
+    settings["allow_bad_sae"] = True
     record = collect(replace(subject, saes={HOOK: sae}), sample, **settings)
     _, cache = subject.model.run_with_cache(torch.from_numpy(sample.tokens.astype(np.int64)))
     latents = sae.encode(cache[HOOK])[:, 1:]
@@ -200,6 +201,17 @@ def test_documents_near_duplicates_and_overlap_are_recorded(subject, corpora):
     assert collect(subject, sample, HOOK, progress=False).overlap is None
 
 
+def test_an_sae_that_does_not_fit_is_refused_unless_told(subject, corpora):
+    sae = make_sae(HOOK).requires_grad_(False)
+    sae.W_dec *= -1
+    wrong, sample = replace(subject, saes={HOOK: sae}), corpora["certification"].take(20)
+    with pytest.raises(ValueError, match="of the variance .* is asked for"):
+        collect(wrong, sample, progress=False)
+    measured = collect(wrong, sample, allow_bad_sae=True, progress=False).provenance["sae_check"]
+    assert measured["explained_variance"] < 0 and "allow_bad_sae=True" in measured["problem"]
+    assert collect(subject, sample, HOOK, progress=False).provenance["sae_check"]["problem"] is None
+
+
 def test_losses_that_depend_on_the_batch_are_noticed(subject, corpora, record):
     sample = corpora["certification"].take(20)
     assert record.provenance["batch_dependence"] <= 1e-5 and record.provenance["batch_threshold"] is False
@@ -209,7 +221,7 @@ def test_losses_that_depend_on_the_batch_are_noticed(subject, corpora, record):
     assert collect(subject, sample, HOOK, extra=[shared], progress=False).provenance == measured.provenance, "kept with the losses"
     torch.manual_seed(0)
     unfixed = BatchTopKTrainingSAE(BatchTopKTrainingSAEConfig(d_in=D_MODEL, d_sae=D_SAE, k=4)).requires_grad_(False)
-    measured = collect(replace(subject, saes={HOOK: unfixed}), sample, progress=False)
+    measured = collect(replace(subject, saes={HOOK: unfixed}), sample, allow_bad_sae=True, progress=False)
     assert measured.provenance["batch_threshold"] is True and measured.provenance["batch_dependence"] > 1e-3
 
 
@@ -253,13 +265,14 @@ def test_cost_in_block_forwards_is_the_one_stated(subject, corpora, ran, monkeyp
     monkeypatch.setattr(losses, "_compare_alone", lambda *arguments: set())
     subject.model(torch.from_numpy(sample.tokens.astype(np.int64)))
     assert sum(ran) == N_LAYERS * 20, "every block is counted"
+    look = N_LAYERS * 4  # four sequences, as far as two layers behind the hook point
     behind = {name: N_LAYERS - n_skippable(name) for name in names}
     ran.clear()
     collect_layers(subject, sample, extra=[noise()], batch_size=7, progress=False)
-    assert sum(ran) == (N_LAYERS + 3 * sum(behind.values())) * 20, "full, zero and noise"
+    assert sum(ran) == (N_LAYERS + 3 * sum(behind.values())) * 20 + 2 * look, "full, zero and noise"
     ran.clear()
     collect(subject, sample.take(19), names[0], batch_size=7, progress=False)
-    assert sum(ran) == (N_LAYERS + 2 * behind[names[0]]) * 19
+    assert sum(ran) == (N_LAYERS + 2 * behind[names[0]]) * 19 + look
     ran.clear()
     found = losses._surveys(subject, corpora["discovery"], names, "frequency", batch_size=7, progress=False)
     assert len(found) == 2 and sum(ran) == 2 * len(corpora["discovery"]), "blocks up to the last hook point"
