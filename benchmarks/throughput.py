@@ -1,6 +1,6 @@
 """Tokens per second and memory of `collect` against what people use instead, and against its own matrix products.
 
-    python benchmarks/throughput.py [--quick] [--threads 2] [--rounds 3] [--batch-size 8]
+    python benchmarks/throughput.py [--quick] [--busy] [--threads 2] [--rounds 3] [--batch-size 8]
 
 Six proxies (full, three pools, mean and zero ablation) at the middle layer, then at all layers together, of `docstring-6l` and of
 a model with random weights of the size of GPT-2 small (12 layers, d_model 768, vocabulary 50,257, an SAE of 24,576 latents in
@@ -15,9 +15,10 @@ front of each block), sequences of 128 tokens. Compared with
   decodings per hook point, one unembedding per predictor and position. Each shape is timed a few times a round and counted as often as
   it occurs, so that its factors come from the CPU's cache more often than in the model.
 
-All are timed in turn, round after round on new sequences, so that whatever else runs on the machine slows all of them; the
-published way on few sequences, and scaled. All layers take it exactly as much more as there are hook points. What a call costs once is
-left out of `collect`: hashing the model, and the four sequences measured once more on their own.
+All are timed in turn, round after round on new sequences, so that whatever else runs on the machine slows all of them (beside
+several other programs take `--busy`: one thread, and its processor time instead of the time that passes); the
+published way on few sequences, and scaled. All layers take it exactly as much more as there are hook points. What a call of
+`collect` costs once is left out: hashing the model, checking the SAE, and the four sequences measured once more on their own.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ from tokenizers import Tokenizer, models
 from transformers import AutoModelForCausalLM, GemmaConfig, GPT2Config, PretrainedConfig, PreTrainedTokenizerFast
 from transformers.pytorch_utils import Conv1D
 
-from saecert import SequenceLosses, collect_layers, load_corpus, load_subject, losses
+from saecert import SequenceLosses, load_corpus, load_subject, losses
 from saecert.corpora import Corpus
 from saecert.forward import n_skippable, native_acts
 from saecert.proxies import Proxy, Site, full, mean_ablation, pool, zero_ablation
@@ -67,6 +68,7 @@ WIDE = GemmaConfig(
 )
 Shape = tuple[int, int, int, int]
 """Of a product of matrices: how many at once, rows, inner dimension, columns."""
+Clock = Callable[[], float]
 
 
 def save_random(folder: Path, config: PretrainedConfig, hook_names: Sequence[str], d_sae: int, reach: float = 3.0) -> Path:
@@ -91,17 +93,18 @@ def save_random(folder: Path, config: PretrainedConfig, hook_names: Sequence[str
     return folder
 
 
-def more_proxies(subject: Subject, corpus: Corpus, hook_name: str) -> list[Proxy]:
-    """Three pools and mean ablation, which make six with those that `collect` always measures."""
+def six_proxies(subject: Subject, corpus: Corpus, hook_name: str) -> list[Proxy]:
+    """What `collect` measures by default, but for one pool: the full SAE, three pools, mean and zero ablation."""
     d_sae, tokens = subject.sae_at(hook_name).cfg.d_sae, torch.from_numpy(corpus.tokens[:4].astype(np.int64))
     mean = native_acts(subject.model, tokens.to(subject.device), hook_name).float().mean(dim=(0, 1)).cpu()
-    return [*(pool(np.arange(d_sae // share), d_sae) for share in (8, 4, 2)), mean_ablation(mean)]
+    pools = [pool(np.arange(d_sae // share), d_sae) for share in (8, 4, 2)]
+    return [full(), *pools, mean_ablation(mean), zero_ablation()]
 
 
-def collected(subject: Subject, corpus: Corpus, hook_names: Sequence[str], extra: Sequence[Proxy], batch_size: int) -> list[SequenceLosses]:
-    """What is timed: all proxies at the hook points."""
-    found = collect_layers(subject, corpus, hook_names, extra=extra, alphas=(ALPHA,), batch_size=batch_size, progress=False)
-    return list(found.values())
+def swept(subject: Subject, corpus: Corpus, hook_names: Sequence[str], proxies: Sequence[Proxy], batch_size: int) -> list[SequenceLosses]:
+    """What is timed of `collect`: its pass over the corpus, all proxies at each hook point."""
+    chosen = dict.fromkeys(hook_names, proxies)
+    return list(losses.sweep(subject, corpus, chosen, alphas=(ALPHA,), batch_size=batch_size, progress=False).values())
 
 
 @torch.no_grad()
@@ -167,7 +170,7 @@ def products(subject: Subject, hook_names: Sequence[str], n_proxies: int, n_seq:
     return counts
 
 
-def product_seconds(shape: Shape) -> float:
+def product_seconds(shape: Shape, clock: Clock = time.perf_counter) -> float:
     """Mean time of one product; of a tall one a part is timed and scaled, since collect cuts the unembedding up as well."""
     batch, rows, inner, columns = shape
     some = min(rows, FLOOR_ROWS) if columns > 20 * inner else rows
@@ -175,10 +178,10 @@ def product_seconds(shape: Shape) -> float:
     if batch == 1:
         left, right, out = left[0], right[0], out[0]
     torch.matmul(left, right, out=out)
-    start = time.perf_counter()
+    start = clock()
     for _ in range(FLOOR_REPEATS):
         torch.matmul(left, right, out=out)
-    return (time.perf_counter() - start) / FLOOR_REPEATS * rows / some
+    return (clock() - start) / FLOOR_REPEATS * rows / some
 
 
 @dataclass(frozen=True)
@@ -201,35 +204,36 @@ class Speeds:
     """Largest difference between the losses of `collect` and of the published way, in bits."""
 
 
-def compare(subject: Subject, corpus: Corpus, *, rounds: int, batch_size: int, n_published: int) -> Speeds:
+def compare(
+    subject: Subject, corpus: Corpus, *, rounds: int, batch_size: int, n_published: int, clock: Clock = time.perf_counter
+) -> Speeds:
     """Time every way in turn, `rounds` times, each time on new sequences; a first round on two sequences warms up."""
-    hook_name, extra = subject.middle_hook, more_proxies(subject, corpus, subject.middle_hook)
-    proxies = [full(), *extra, zero_ablation()]
+    hook_name, proxies = subject.middle_hook, six_proxies(subject, corpus, subject.middle_hook)
     one, every = (products(subject, names, len(proxies), batch_size, corpus.n_ctx) for names in ([hook_name], subject.hook_names))
     seconds: dict[str, list[float]] = {}
     differences = []
 
     def timed(way: str, run: Callable[..., Any], sample: Corpus, *arguments: Any) -> Any:
-        start = time.perf_counter()
+        start = clock()
         result = run(subject, sample, *arguments)
-        seconds.setdefault(way, []).append((time.perf_counter() - start) / len(sample))
+        seconds.setdefault(way, []).append((clock() - start) / len(sample))
         return result
 
     for number in range(rounds + 1):
         sample = corpus.part(number * batch_size, (number + 1) * batch_size)
         sample, few = (sample, sample.take(n_published)) if number else (sample.take(2), sample.take(2))
-        [found] = timed("collect", collected, sample, [hook_name], extra, batch_size)
+        [found] = timed("collect", swept, sample, [hook_name], proxies, batch_size)
         slow = timed("published", published, few, hook_name, proxies)
         timed("run_evals", evaluated, sample, hook_name, batch_size)
         if not number:
             seconds.clear()
             continue
         differences += [np.abs(found.loss[name][0, : len(few)] - values).max() for name, values in slow.items()]
-        spent = {shape: product_seconds(shape) for shape in one | every}
+        spent = {shape: product_seconds(shape, clock) for shape in one | every}
         for way, counts in (("floor", one), ("layers_floor", every)):
             seconds.setdefault(way, []).append(sum(n * spent[shape] for shape, n in counts.items()) / batch_size)
     fresh = corpus.part((rounds + 1) * batch_size, (rounds + 2) * batch_size)
-    timed("layers", collected, fresh, subject.hook_names, extra, batch_size)
+    timed("layers", swept, fresh, subject.hook_names, proxies, batch_size)
     return Speeds(**{way: float(np.mean(values)) for way, values in seconds.items()}, difference=float(max(differences)))
 
 
@@ -266,11 +270,11 @@ def peak_megabytes(model: str, n_seq: int, threads: int) -> float:
     torch.set_num_threads(threads)
     subject = load_subject(model)
     corpus = load_corpus("random-tokens", subject, n_seq=n_seq, n_ctx=N_CTX)
-    extra = more_proxies(subject, corpus, subject.middle_hook)
+    proxies = six_proxies(subject, corpus, subject.middle_hook)
     with tempfile.TemporaryDirectory() as folder, unshared(Path(folder)):
         before = psutil.Process().memory_info().rss
         Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew: loading reaches higher than what stays
-        collected(subject, corpus, [subject.middle_hook], extra, 8)
+        swept(subject, corpus, [subject.middle_hook], proxies, 8)
     peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
     return int(peak.split()[1]) / 1024 - before / 2**20
 
@@ -289,29 +293,30 @@ def memory(folder: Path, sizes: Sequence[int], threads: int) -> list[str]:
 def on_gpu(model: str | Path, n_seq: int, batch_size: int = 1024) -> str:
     """Speed with bfloat16 weights and float32 losses, in the largest batches that fit: halved until they do."""
     subject = load_subject(model, device="cuda", dtype=torch.bfloat16)
-    corpus = load_corpus("random-tokens", subject, n_seq=n_seq, n_ctx=N_CTX)
-    extra = more_proxies(subject, corpus, subject.middle_hook)
+    first, second = (load_corpus("random-tokens", subject, n_seq=n_seq, n_ctx=N_CTX, seed=seed) for seed in (0, 1))
+    proxies = six_proxies(subject, first, subject.middle_hook)
     while True:
         try:
-            collected(subject, corpus.take(min(batch_size, n_seq)), [subject.middle_hook], extra, batch_size)
+            swept(subject, first.take(min(batch_size, n_seq)), [subject.middle_hook], proxies, batch_size)
             break
         except torch.cuda.OutOfMemoryError:
             batch_size //= 2
             torch.cuda.empty_cache()
     start = time.perf_counter()
-    collected(subject, load_corpus("random-tokens", subject, n_seq=n_seq, seed=1), [subject.middle_hook], extra, batch_size)
-    tokens = n_seq * N_CTX / (time.perf_counter() - start)
-    return f"GPU, {subject.name}: {tokens:,.0f} tokens/s, {N_PROXIES * tokens:,.0f} proxy tokens/s in batches of {batch_size}"
+    swept(subject, second, [subject.middle_hook], proxies, batch_size)
+    speed = n_seq * N_CTX / (time.perf_counter() - start)
+    return f"GPU, {subject.name}: {speed:,.0f} tokens/s, {N_PROXIES * speed:,.0f} proxy tokens/s in batches of {batch_size}"
 
 
-def report(subject: Subject, corpus: Corpus, n_published: int, rounds: int) -> None:
+def report(subject: Subject, corpus: Corpus, n_published: int, rounds: int, clock: Clock) -> None:
     """Measure one subject and print it. The corpus has as many sequences as the rounds need, one to warm up and one for all layers."""
     batch_size, n_hooks, load = len(corpus) // (rounds + 2), len(subject.hook_names), os.getloadavg()[0]
-    speeds = compare(subject, corpus, rounds=rounds, batch_size=batch_size, n_published=n_published)
+    speeds = compare(subject, corpus, rounds=rounds, batch_size=batch_size, n_published=n_published, clock=clock)
+    timed = "processor time" if clock is time.process_time else "time"
     print(
         f"\n{subject.name}: {subject.n_layers} layers, d_model {subject.model.cfg.d_model}, vocabulary {subject.d_vocab:,}; one layer is "
         f"{subject.middle_hook}\n{rounds} rounds of {batch_size} x {N_CTX} tokens, {n_published} sequences of each the published way; "
-        f"{torch.get_num_threads()} threads, load average {load:.1f} to {os.getloadavg()[0]:.1f}",
+        f"{timed} of {torch.get_num_threads()} threads, load average {load:.1f} to {os.getloadavg()[0]:.1f}",
         *table(speeds, N_CTX, n_hooks),
         f"largest difference between the losses of collect and of the published way: {speeds.difference:.0e} bits",
         sep="\n",
@@ -323,21 +328,23 @@ def main() -> None:
     """Measure everything and print it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="one round of fewer sequences, two layers of the large model")
+    parser.add_argument("--busy", action="store_true", help="one thread and its processor time, for a machine with other work")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--batch-size", type=int, default=8, help="sequences in a batch of the large model")
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
+    clock, threads = (time.process_time, 1) if options.busy else (time.perf_counter, options.threads)
+    torch.set_num_threads(threads)
     rounds, batch_size, layers = (1, 4, (5, 6)) if options.quick else (options.rounds, options.batch_size, range(12))
     small = load_subject("docstring-6l")
     docstrings = load_corpus("docstrings", small, n_seq=16 * (rounds + 2))
     with tempfile.TemporaryDirectory() as name, unshared(Path(name, "cache")):
-        report(small, docstrings, 8, rounds)
+        report(small, docstrings, 8, rounds, clock)
         folder = save_random(Path(name, "gpt2-size"), GPT2_SMALL, [f"blocks.{layer}.hook_resid_pre" for layer in layers], 24_576)
         large = load_subject(folder)
-        report(large, load_corpus("random-tokens", large, n_seq=batch_size * (rounds + 2), n_ctx=N_CTX), 2, rounds)
+        report(large, load_corpus("random-tokens", large, n_seq=batch_size * (rounds + 2), n_ctx=N_CTX), 2, rounds, clock)
         del large
-        print("", *memory(Path(name), (32, 128) if options.quick else (64, 512), options.threads), sep="\n", flush=True)
+        print("", *memory(Path(name), (32, 128) if options.quick else (64, 512), threads), sep="\n", flush=True)
         if torch.cuda.is_available():
             print("", *(on_gpu(model, 4096) for model in ("docstring-6l", folder)), sep="\n")
         else:

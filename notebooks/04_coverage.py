@@ -199,7 +199,7 @@ assert holds or not strict
 # ## What this shows
 #
 # Under each pool rule, on populations made to break them and on measured losses with their exact mean, no inequality misses more often than
-# promised beyond the error of the simulation, and every bound and every pool rule that is wrong on purpose is rejected by the same test. T3 pays
-# for all $2^m$ pools and shows one, so it is wrong far less often than promised: that is its price, not a merit. Measured losses alone would be a
-# weak test, because smooth losses forgive much. This does *not* show that certification sequences are
-# independent: repeated documents break every bound, and the bound cannot notice.
+# promised beyond the error of the simulation, and every bound and every pool rule that is wrong on purpose is rejected by the same test. T3
+# divides $\delta$ among all $2^m$ pools: with a single rare latent a good part of it is used, with the thousands of latents of an SAE hardly any.
+# Measured losses alone would be a weak test: they forgive much, and the gap between $R(f)$ and $\mathbb{E} v_A$ forgives more. This does
+# *not* show that certification sequences are independent: repeated documents break every bound, and the bound cannot notice.

@@ -13,11 +13,11 @@
 # ---
 
 # %% [markdown]
-# # TITLE
+# # A proxy's behaviour can be certified like its risk, and a paired comparison tells which of two SAEs keeps it better
 #
 # Total variation distance and top-1 disagreement between the next-token distributions of the model and of its proxies, as certified quantities, next to dense
 # controls; and a paired comparison of the SAEs at two hook points with a delta of its own. Needs one sweep of the model at both hook points, about
-# two minutes the first time on the shipped subject; about half a minute after that.
+# two minutes the first time on the shipped subject; about a quarter of a minute after that.
 
 # %% tags=["parameters"]
 subject = "docstring-6l"  # shipped subject, or a local model folder with its SAEs under saes/
@@ -78,18 +78,16 @@ variation, h = np.abs(p - q).sum(axis=1) / 2, rng.random((10_000, 20))
 worst = ((p > q) * (p - q)).sum(axis=1)
 ahead, flipped = np.diff(np.sort(p, axis=1)[:, -2:])[:, 0], p.argmax(axis=1) != q.argmax(axis=1)
 print(f"largest share of the total variation that a random h finds: {(np.abs((h * (p - q)).sum(axis=1)) / variation).max():.2f}")
-print(
-    f"most likely token differs: {flipped.mean():.0%} of pairs, {flipped[ahead > 2 * variation].mean():.0%} of those with a lead of twice the distance"
-)
+print(f"most likely token differs: {flipped.mean():.0%} of pairs, {flipped[ahead > 2 * variation].mean():.0%} of those with a clear lead")
 assert (np.abs((h * (p - q)).sum(axis=1)) <= variation + 1e-12).all() and np.allclose(worst, variation)
 assert flipped.any() and not flipped[ahead > 2 * variation].any()
 
 # %% [markdown]
 # ## Behaviour, certified
 #
-# All limits of this table hold jointly at $\delta$. They are about the distributions without smoothing, whatever $\alpha$. *Full* is the SAE with all its
-# latents, *pool* keeps the most frequent ones on discovery; *mean* and *zero* replace the activation by a constant and are there to show what a proxy is worth that
-# knows nothing of the context at its hook point.
+# All limits of this table hold jointly at $\delta$. They are about the distributions without smoothing, whatever $\alpha$. The full SAE keeps all its
+# latents, the pools keep those that are most frequent on discovery. Mean and zero ablation replace the activation by a constant: controls that know
+# nothing of the context at their hook point.
 
 # %%
 lm = load_subject(subject, hooks=[hook_a, hook_b] if hook_a and hook_b else None, device=device)
@@ -114,8 +112,7 @@ frame.pivot_table(["mean", "upper"], "proxy", ["hook", "quantity"], sort=False).
 
 # %%
 less = {key: values[*key[:2], "full SAE"] - x for key, x in values.items() if key[2].endswith("ablation")}
-shared = np.log(len(less) / delta)
-against = {key: [x.mean(), INEQUALITIES[inequality](x, -1, 1, shared)] for key, x in less.items()}
+against = {key: [x.mean(), INEQUALITIES[inequality](x, -1, 1, np.log(len(less) / delta))] for key, x in less.items()}
 against = pd.DataFrame(against, index=["SAE minus control", "at most"]).T
 against.map("{:.3g}".format)
 
@@ -178,30 +175,36 @@ print("\n".join(map(str, found.values())))
 gaps = " and ".join(f"{c.statements['gap']['upper']:.2f}" for c in certificates)
 print(f"limits on the two gaps, which do not compare: {gaps} bits")
 
-# %% mystnb={"figure": {"caption": "Left and middle: total variation and top-1 disagreement between the model and its proxies at two hook points; dots are sample means, bars reach up to the certified limit, all jointly at delta. Right: the whole SAE at the first hook point minus that at the second, paired, with limits that hold jointly; left of zero the first one is smaller.", "name": "fig-behaviour"}, "image": {"alt": "Two dot plots with bars for pools, full SAE, mean and zero ablation at two hook points, and a third with three differences and their limits around a vertical line at zero."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Left and middle: total variation and top-1 disagreement between the model and its proxies at two hook points; markers are certified limits, all jointly at delta, and small bars the sample means just below. Right: the full SAE at the first hook point minus that at the second, paired, with limits that hold jointly; left of zero the first one is smaller.", "name": "fig-behaviour"}, "image": {"alt": "Two dot plots for the full SAE, four pools, mean and zero ablation at two hook points: values rise from the full SAE to the smallest pool, and both ablations are near 1. A third panel shows three differences with their limits, all left of the line at zero."}} tags=["hide-input"]
 figures.use_style()
 fig, axes = plt.subplots(1, 3, figsize=(15, 4.6), layout="constrained", width_ratios=[1, 1, 0.9])
 for ax, name in zip(axes, names.values(), strict=False):
     for hook, colour, marker, shift in zip(records, (figures.BLUE, figures.ORANGE), "os", (-0.15, 0.15), strict=False):
         part = frame[(frame["hook"] == hook) & (frame["quantity"] == name)]
         y = np.arange(len(part)) + shift
-        ax.hlines(y, part["mean"], part["upper"], color=colour, linewidth=3, alpha=0.6)
-        ax.plot(part["mean"], y, marker, color=colour, label=hook)
-    ax.set(title=name, xlabel="mean and certified limit", xlim=(0, 1.02), yticks=range(len(part)), ylim=(len(part) - 0.5, -0.5))
+        ax.plot(part["upper"], y, marker, markersize=7, color=colour, label=hook)
+        ax.plot(part["mean"], y, "|", markersize=13, markeredgewidth=1.5, color=colour)
+    ax.set(title=name, xlabel="certified limit (bar: mean)", xlim=(0, 1.02), yticks=range(len(part)), ylim=(len(part) - 0.5, -0.5))
     ax.set_yticklabels(part["proxy"] if ax is axes[0] else [])
 for label, one in zip(quantities.values(), found.values(), strict=True):
     axes[2].errorbar(one.difference, label, xerr=[[one.difference - one.lower], [one.upper - one.difference]], fmt="D", capsize=4)
 axes[2].axvline(0, color="black", linewidth=1)
-axes[2].set(title="first hook minus second", xlabel="difference", ylim=(len(found) - 0.5, -0.5))
+axes[2].set(title="first minus second, full SAEs", xlabel="difference", ylim=(len(found) - 0.5, -0.5))
 fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
 plt.show()
 
 # %%
-holds = bool((against["at most"] < 0).all())
+closer, smaller = (against["at most"] < 0).all(), {one.smaller for one in found.values()}
+print(f"SAE certifiably closer than every control: {closer}; smaller by all three quantities: {' or '.join(map(str, smaller))}")
+holds = bool(closer and len(smaller) == 1 and None not in smaller)
 print("claim holds:", holds)
 assert holds or not strict
 
 # %% [markdown]
 # ## What this shows
 #
-# TAKEAWAY
+# How often the proxy predicts something else, and how differently, has a limit at $\delta$ like its loss: on the shipped subject the full SAE changes the
+# most likely token at a minority of positions, certifiably fewer than any constant in its place, though far from none. Of its two SAEs the one at the
+# middle layer certifiably keeps loss and behaviour better than the one at the last layer; the difference of their bounds could not have said
+# so. The verdict is about these two SAEs with all their latents: in the sample the order is the other way round for small pools. It does *not* say that
+# depth is the reason, nor what the proxy does when it writes on from its own tokens.

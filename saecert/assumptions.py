@@ -80,7 +80,7 @@ def checked_sample(
         raise ValueError(f"allow names no such check: {', '.join(sorted(unknown))}; there are {', '.join(CHECKS)}")
     sample = losses.take(np.argsort(np.random.default_rng(seed).random(n)))
     found = _found(sample) | {"pool_from_sample": _pool_from_sample(losses, sample) if discovery else 0}
-    fired = [name for name in CHECKS if (found[name] or 0) > (TOLERANCE if name == "batch_dependence" else 0)]
+    fired = [name for name in CHECKS if not (found[name] or 0) <= (TOLERANCE if name == "batch_dependence" else 0)]  # NaN fires
     if refused := [name for name in fired if name not in allow]:
         lines = "".join(f"{name} = {found[name]:g} in {n} sequences, {CHECKS[name]}\n" for name in refused)
         raise ValueError(f"{lines}to certify all the same, pass allow=({', '.join(map(repr, fired))},): it is recorded in the file")

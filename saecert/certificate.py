@@ -91,14 +91,16 @@ class Certificate:
     """By name: "quantity", sample "mean", limits "lower" and "upper" (None: not stated, or a ladder), "delta", "nats", "group".
     What the record does not hold for the pool (behaviour, shares outside it) is left out."""
     ladder: list[dict[str, Any]]
-    """References in the order tested: "rung", sample "risk", "mean" of v_A minus it, "upper" limit (None: not tested), "claimed"."""
+    """References in the order tested: "rung", sample "risk", "mean" of v_A minus it, "upper" limit (None: not tested), "claimed".
+    The claims hold together; a limit decides its own test, and holds on its own only, at the statement's nats."""
     direct_ladder: list[dict[str, Any]]
     """The same for the model's own loss, without any proxy."""
     curve: list[dict[str, int | float]]
     """Method "nested": terms and bound at every pool size, jointly true; otherwise the one pool."""
     concepts: list[dict[str, Any]]
     """Certified concept counts, one row per tolerance "eps": count "k" (None: not even the full SAE keeps within it), and every size
-    "tested", from the full dictionary downwards, with its limit. Each row is a statement of its own at delta."""
+    "tested", from the full dictionary downwards, with its limit. Each row is a statement of its own at delta: that every pool which
+    passed keeps within eps. The limits decide the tests and hold one by one, not together: for that see `saecert.concepts.frontier`."""
     tightness: float
     """(bound - mean) over the yardstick for its nats; one draw, so average it over resamples before comparing."""
     checks: dict[str, int | float | None]
@@ -195,7 +197,7 @@ class Certificate:
     def load(cls, path: str | Path) -> Certificate:
         """Read a file written by `save`. Raises ValueError when it is not one, is truncated, edited or of another schema."""
         try:
-            content = json.loads(Path(path).read_text(encoding="utf-8"))
+            content = json.loads(Path(path).read_text(encoding="utf-8"), object_pairs_hook=_each_once)
         except ValueError as error:
             raise ValueError(f"{path} is not a whole JSON file ({error}): certify and save again") from error
         if not isinstance(content, dict) or "schema" not in content:
@@ -206,7 +208,7 @@ class Certificate:
             raise ValueError(f"{path} has missing or unknown fields: {', '.join(sorted(different))}")
         for name, hint in get_type_hints(cls).items():
             kinds = tuple(get_origin(kind) or kind for kind in (get_args(hint) if isinstance(hint, UnionType) else (hint,)))
-            if not isinstance(content[name], kinds):
+            if not isinstance(content[name], kinds) or isinstance(content[name], bool):  # no field is one, and False == 0
                 raise ValueError(f"{path}: {name} is {content[name]!r}, not {cls.__annotations__[name]}: edited or damaged, certify again")
         try:
             return cls(**content)
@@ -392,6 +394,14 @@ def _statements(
         row = {"quantity": quantity, "mean": mean, "lower": lower, "upper": limit}
         rows[name] = row | {"delta": share, "nats": nats[name], "group": group}
     return rows
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object. Of a name that comes twice, people read the first value and programs the last: ValueError."""
+    if len(table := dict(pairs)) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"'{next(name for name in names if names.count(name) > 1)}' comes twice in one object")
+    return table
 
 
 def _source(provenance: Mapping[str, Any]) -> str:

@@ -17,7 +17,7 @@ from saecert.records import SequenceLosses, smoothed_support
 
 Measured = tuple[Float[np.ndarray, "n_seq"], float, float]
 
-QUANTITIES = {"explanation": "E|l(f) - l(g_A)|, model against pooled proxy"} | {
+QUANTITIES = {"pool_gap": "E|l(f) - l(g_A)|, model against pooled proxy"} | {
     name: spending.QUANTITIES[name] for name in ("gap", "mismatch", "proxy", "bound", *spending.BEHAVIOUR)
 }
 """What can be compared, or tested on a stream: expectations that are better when smaller. All but "gap" involve the pool."""
@@ -72,7 +72,8 @@ def compare(
     cert_a, cert_b
         Certificates on the same sequences at one alpha, sample size, seed and inequality. Each brings its own pool.
     losses
-        The records they were computed from, in this order: a certificate holds no per-sequence values.
+        The records they were computed from, in this order: a certificate holds no per-sequence values. Its pool and what choosing it
+        cost are taken at its word: `verify` one that comes from a file.
     quantity
         A key of `QUANTITIES`.
     delta
@@ -90,10 +91,7 @@ def compare(
     selection = 0.0 if quantity == "gap" else cert_a.selection_nats + cert_b.selection_nats
     (a, *support_a), (b, *support_b) = sides
     low, high = difference_limits(a, b, (*support_a, *support_b), math.log(2 / delta) + selection, cert_a.inequality)
-    labels = tuple(
-        f"{c.provenance.get('subject')} at {c.provenance.get('hook_name')}, pool of {c.k} of {c.d_sae}" for c in (cert_a, cert_b)
-    )
-    means = (float(a.mean()), float(b.mean()))
+    labels, means = (_label(cert_a), _label(cert_b)), (float(a.mean()), float(b.mean()))
     return Comparison(quantity, labels, means, float((a - b).mean()), float(low), float(high), delta, cert_a.n_seq)
 
 
@@ -118,7 +116,7 @@ def values_of(losses: SequenceLosses, quantity: str, k: int, alpha: float) -> Me
     """One of `QUANTITIES` per sequence for the measured pool of `k` latents, and the ends of its support."""
     (lo, hi), clean, full = smoothed_support(alpha, losses.n_vocab), losses.at("clean", alpha), losses.at("full", alpha)
     pooled = spending.pooled_losses(losses, (k,), alpha)[0]
-    gaps = {"gap": clean - full, "mismatch": full - pooled, "explanation": clean - pooled}
+    gaps = {"gap": clean - full, "mismatch": full - pooled, "pool_gap": clean - pooled}
     table = {name: (np.abs(gap), 0.0, hi - lo) for name, gap in gaps.items()}
     table |= {"proxy": (pooled, lo, hi), "bound": (joint_loss(clean, full, pooled, hi), lo, hi)}
     table |= {name: (x, 0.0, 1.0) for name, (x, _) in pool_behaviour(losses, k, k).items()}

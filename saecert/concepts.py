@@ -43,6 +43,7 @@ def concept_counts(
     **Guarantee.** For each eps on its own: with probability at least ``1 - exp(-nats)`` every pool that passed has
     ``E |l(f) - l(g_A)| <= eps``. Nats are not divided among sizes: a false claim needs the largest pool that exceeds eps to pass, and
     that is one test (fixed-sequence testing, as in `saecert.ladder.climb`). Several eps hold jointly at the sum of their deltas.
+    The limits under "tested" hold one by one, not together: `frontier` has limits that do.
     The count belongs to the ranking fixed on discovery and to the sizes measured: another ranking may need fewer latents.
 
     Raises

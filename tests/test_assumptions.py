@@ -156,6 +156,11 @@ def test_rounding_is_no_dependence_on_the_batch():
     assert certify(recorded(batch_dependence=TOLERANCE)).checks["batch_dependence"] == TOLERANCE
 
 
+def test_an_unknown_change_with_the_batch_is_not_called_small():
+    with pytest.raises(ValueError, match="batch_dependence = nan in 60 sequences"):
+        certify(recorded(batch_dependence=float("nan")))
+
+
 def test_a_pool_chosen_on_the_sample_is_noticed_where_it_counts_as_fixed():
     record = recorded()
     same = dataclasses.replace(record.discovery, losses=record.take(np.arange(10, 40)))

@@ -74,10 +74,10 @@ def test_each_certificate_brings_its_own_pool():
     """Two pools of one record: the same model and sequences, the larger one explains more."""
     record = replace(random_losses(400), discovery=None)
     small, large = certify(record, pool=4, eps=()), certify(record, pool=8, eps=())
-    for quantity in ("explanation", "proxy", "bound", "mismatch", "total_variation", "disagreement", "outside_firings"):
+    for quantity in ("pool_gap", "proxy", "bound", "mismatch", "total_variation", "disagreement", "outside_firings"):
         assert compare(small, large, (record, record), quantity=quantity).difference > 0
     by_hand = np.abs(record.at("clean", 0.5) - record.at("pool_4", 0.5)) - np.abs(record.at("clean", 0.5) - record.at("pool_8", 0.5))
-    found = compare(small, large, (record, record), quantity="explanation")
+    found = compare(small, large, (record, record), quantity="pool_gap")
     assert found.difference == pytest.approx(by_hand.mean()) and found.smaller == "b"
     assert found.upper == pytest.approx(INEQUALITIES["dirichlet"](by_hand, -WIDTH, WIDTH, math.log(40)))
     whole = compare(certify(record, pool=16, eps=()), large, (record, record), quantity="disagreement")
@@ -101,9 +101,9 @@ def test_a_pool_chosen_on_the_sample_is_paid_for():
     """Two of two pools each: ln 2 + ln 2 nats, for what involves the pool."""
     records = two_records()
     certificates = both(records, method="nested", pool=[4, 8], inequality="hoeffding")
-    widths = {name: np.ptp([(c := compare(*certificates, records, quantity=name)).lower, c.upper]) for name in ("gap", "explanation")}
+    widths = {name: np.ptp([(c := compare(*certificates, records, quantity=name)).lower, c.upper]) for name in ("gap", "pool_gap")}
     assert widths["gap"] == pytest.approx(4 * WIDTH * math.sqrt(math.log(40) / 400))
-    assert widths["explanation"] == pytest.approx(4 * WIDTH * math.sqrt(math.log(160) / 400))
+    assert widths["pool_gap"] == pytest.approx(4 * WIDTH * math.sqrt(math.log(160) / 400))
 
 
 def miss_rate(nats, inequality):

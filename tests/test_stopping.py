@@ -114,7 +114,7 @@ def test_wealth_is_that_of_the_paired_losses_in_their_order():
 def test_tolerances():
     """The larger the tolerance the earlier; what it claims is a mean of the record."""
     record = random_losses(3000)
-    for quantity, most in (("gap", (0.2, 0.5)), ("explanation", (0.3, 1.0)), ("bound", (5.0, 8.0)), ("disagreement", (0.15, 0.5))):
+    for quantity, most in (("gap", (0.2, 0.5)), ("pool_gap", (0.3, 1.0)), ("bound", (5.0, 8.0)), ("disagreement", (0.15, 0.5))):
         late, early = (certify_stream([record], target={quantity: value}, pool=8) for value in most)
         assert 5 < early.n < late.n < 3000
     assert "SAE reconstruction gap, below 0.2: certain after" in str(certify_stream([record], target={"gap": 0.2}))

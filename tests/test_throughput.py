@@ -8,7 +8,6 @@ from transformers import GPT2Config
 
 from benchmarks import throughput
 from saecert import collect, load_corpus, load_subject
-from saecert.proxies import full, zero_ablation
 
 HOOKS = ["blocks.0.hook_resid_pre", "blocks.1.hook_resid_pre"]
 
@@ -22,12 +21,13 @@ def made(tmp_path_factory):
 
 def test_the_published_way_agrees_with_collect(subject, corpora):
     sample, hook_name = corpora["certification"].take(6), subject.middle_hook
-    extra = throughput.more_proxies(subject, sample, hook_name)
-    [ours] = throughput.collected(subject, sample, [hook_name], extra, 4)
-    slow = throughput.published(subject, sample, hook_name, [full(), *extra, zero_ablation()])
+    proxies = throughput.six_proxies(subject, sample, hook_name)
+    ours, [timed] = collect(subject, sample, extra=proxies[1:5], progress=False), throughput.swept(subject, sample, [hook_name], proxies, 4)
+    slow = throughput.published(subject, sample, hook_name, proxies)
     assert len(slow) == throughput.N_PROXIES
     for name, bits in slow.items():
         np.testing.assert_allclose(ours.loss[name][0], bits, atol=1e-5, err_msg=name)
+        np.testing.assert_allclose(timed.loss[name][0], bits, atol=1e-5, err_msg=name)
 
 
 def test_run_evals_agrees_with_collect(folders):

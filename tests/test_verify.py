@@ -94,6 +94,31 @@ def test_no_edited_certificate_is_verified(method, tmp_path):
     assert tried > 200
 
 
+def test_no_second_value_under_a_name_that_was_verified(tmp_path):
+    """People read the first value of a name, programs the last."""
+    path = tmp_path / "certificate.json"
+    content = json.dumps(saved("fixed", path))
+    for forged in (content.replace("{", '{"population": "all text", ', 1), content.replace('"bound": {', '"bound": {"upper": 0.1, ', 1)):
+        path.write_text(forged)
+        with pytest.raises(ValueError, match="certificate.json is not a whole JSON file .* comes twice in one object"):
+            Certificate.load(path)
+
+
+def test_a_truth_value_is_no_number(tmp_path):
+    path = tmp_path / "certificate.json"
+    certify(record(), inequality="hoeffding", seed=0).save(path)
+    path.write_text(path.read_text().replace('"seed": 0', '"seed": false'))
+    with pytest.raises(ValueError, match="seed is False, not int: edited or damaged"):
+        Certificate.load(path)
+
+
+def test_a_small_delta_is_not_rounding():
+    certificate = certify(record(), inequality="hoeffding", budget={"price": 9e-13})
+    price = certificate.statements["price"] | {"delta": 0.0}
+    with pytest.raises(ValueError, match="^statements.price.delta: the certificate says 0.0, the losses give 9e-13"):
+        dataclasses.replace(certificate, statements=certificate.statements | {"price": price}).verify(record())
+
+
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
