@@ -306,7 +306,7 @@ def certify(
         inequality=inequality,
         delta=delta,
         alpha=alpha,
-        pool=pool if pool is None or isinstance(pool, int) else list(pools.sizes),
+        pool=pool if pool is None else list(pools.sizes) if isinstance(pool, Sequence) else int(pool),
         prior=prior if method == "in_sample" else None,
         tolerance=tolerance if method == "fixed" and pool is None else None,
         budget=dict(budget) if budget else None,
@@ -404,27 +404,34 @@ def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return table
 
 
+def rounded_up(limit: float, decimals: int = 2) -> float:
+    """An upper limit for print: never below the limit itself. Minus that of ``-limit`` for a lower one."""
+    return math.ceil(limit * 10**decimals - 1e-9) / 10**decimals + 0.0
+
+
 def _source(provenance: Mapping[str, Any]) -> str:
     return " at ".join(str(provenance[key]) for key in ("subject", "hook_name") if key in provenance)
 
 
 def _summary(certificate: Certificate) -> str:
     """The certificate for people to read."""
-    c, percent, source = certificate, 100 * (1 - certificate.delta), _source(certificate.provenance)
+    c, source, up = certificate, _source(certificate.provenance), rounded_up
     behaviour = {name: c.statements[name] for name in BEHAVIOUR if name in c.statements}
+    parts = ", ".join(f"{name} {bits:.2f}" for name, bits in c.complexity.items())
     spent = ", ".join(f"{' + '.join(names)} {total:.3g}" for names, total in c.groups.values())
     lines = [
         f"Certificate{' of ' * bool(source)}{source}, in bits per token",
         f"  {c.n_seq} sequences; alpha {c.alpha:g}, delta {c.delta:g}, {c.inequality}; pool of {c.k} of {c.d_sae} latents ({c.pool_rule})",
         f"  population: {c.population}",
         *(f"  {name:<22}{value:8.2f}" for name, value in c.terms.items()),
-        f"  {'= bound':<22}{c.bound:8.2f}   complexity: sampling {c.complexity['sampling']:.2f}, selection {c.complexity['selection']:.2f}",
+        f"  {'= bound':<22}{up(c.bound):8.2f}   complexity: {parts}",
         f"  {'uniform predictor':<22}{c.uniform:8.2f}",
-        f"  {'direct bound':<22}{c.direct:8.2f}   without any proxy",
-        f"  {'price of explanation':<22}{c.price:8.2f}   at most, R(pooled proxy) - R(model)",
+        f"  {'direct bound':<22}{up(c.direct):8.2f}   without any proxy",
+        f"  {'price of explanation':<22}{up(c.price):8.2f}   at most, R(pooled proxy) - R(model)",
         f"  verdict: {'better than ' + c.verdict if c.verdict else 'vacuous: not shown to be better than uniform'}",
-        f"  With probability {percent:g} % over samples, model, SAE proxy and pooled proxy lose at most {c.bound:.2f} bits each on average",
-        *(f"  {name.replace('_', ' '):<22}{row['upper']:8.2f}   at most, {row['quantity']}" for name, row in behaviour.items()),
+        f"  Model, SAE proxy and pooled proxy lose at most {up(c.bound):.2f} bits each on average,",
+        f"  except with probability {c.delta:g} over samples",
+        *(f"  {name.replace('_', ' '):<22}{up(row['upper'], 3):8.3f}  at most, {row['quantity']}" for name, row in behaviour.items()),
         *(f"  concepts within {row['eps']} bits: {row['k'] or 'none, not even with the full SAE'}" for row in c.concepts),
         textwrap.fill(f"Statements and their delta, each on its own: {spent}", 120, initial_indent="  ", subsequent_indent="    "),
         f"  All of them at once: {sum(total for _, total in c.groups.values()):.3g}",

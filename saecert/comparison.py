@@ -50,7 +50,7 @@ class Comparison:
         return "a" if self.upper < 0 else "b" if self.lower > 0 else None
 
     def __str__(self) -> str:
-        limits = f"{self.lower:+.3f} to {self.upper:+.3f} with probability {100 * (1 - self.delta):g} %"
+        limits = f"{self.lower:+.3f} to {self.upper:+.3f} except with probability {self.delta:.3g}"
         rows = [f"  {name}{mean:9.3f}  {label}\n" for name, mean, label in zip("ab", self.means, self.labels, strict=True)]
         verdict = f"{self.smaller} is smaller" if self.smaller else "the sample does not tell which is smaller"
         return f"{QUANTITIES[self.quantity]}, on {self.n_seq} sequences\n{''.join(rows)}  a - b{self.difference:+9.3f}, {limits}: {verdict}"

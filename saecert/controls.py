@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -49,7 +50,8 @@ def as_sae(losses: SequenceLosses, name: str) -> SequenceLosses:
         others = {key: x for key, x in values.items() if key != "full" and not key.startswith("pool_")}
         tables[table] = others | {new: values[old] for new, old in renamed.items() if old in values}
     facts = losses.provenance | {"proxy": name}
-    return replace(losses, **tables, outside_firings={}, outside_energy={}, discovery=None, provenance=facts)
+    everything = np.full_like(losses.active, 255)  # a control may use any latent
+    return replace(losses, **tables, active=everything, outside_firings={}, outside_energy={}, discovery=None, provenance=facts)
 
 
 def best_atoms(codes: Float[Tensor, "n d_sae"], target: Float[Tensor, "n d_in"]) -> Float[Tensor, "d_sae d_in"]:

@@ -32,14 +32,14 @@ class Rung:
 
 
 def rungs(sample: SequenceLosses, alpha: float) -> list[Rung]:
-    """The references to beat, in the order in which they are tested: uniform, unigram, bigram, then any other of the record.
+    """The references to beat, in the order in which they are tested: uniform, unigram, bigram, then others of the record by name.
 
     The uniform predictor loses exactly ``log2 V`` bits on every token, whatever alpha.
     """
     bits = math.log2(sample.n_vocab)
     ladder = [Rung("uniform", np.full(len(sample), bits), bits, bits)]
     names = [name for name in ORDER if name in sample.reference_support]
-    for name in names + [name for name in sample.reference_support if name not in ORDER]:
+    for name in names + sorted(set(sample.reference_support) - set(ORDER)):
         losses, (lowest, highest) = sample.at(name, alpha), sample.reference_support[name][sample.alphas.index(alpha)]
         if losses.min() < lowest - 1e-6 or losses.max() > highest + 1e-6:
             raise ValueError(f"losses of '{name}' leave their recorded support [{lowest:.6g}, {highest:.6g}]: fit and measure it again")

@@ -53,6 +53,8 @@ class Monitor:
     def __post_init__(self) -> None:
         if self.statistic not in STATISTICS:
             raise ValueError(f"unknown statistic '{self.statistic}'; there are {', '.join(STATISTICS)}")
+        if not math.isfinite(self.upper) or not math.isfinite(0.0 if self.lower is None else self.lower):
+            raise ValueError(f"thresholds must be finite, got {self.lower} and {self.upper}: calibrate again")
 
     def score(self, l0: ActiveLatents) -> Float[np.ndarray, "n_seq"]:
         """The statistic of each sequence, from that sequence alone. ValueError for a record of another model, SAE or hook point."""

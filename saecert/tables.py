@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import pandas as pd
 
-from saecert.certificate import Certificate
+from saecert.certificate import Certificate, rounded_up
 
 Certificates = Certificate | Iterable[Certificate] | Mapping[str, Certificate]
 """One certificate, several, or several by label."""
@@ -76,14 +77,26 @@ def identify(certificate: Certificate, label: str = "") -> dict[str, Any]:
 
 
 def rounded(frame: pd.DataFrame, significant: Iterable[str] = ("tightness", "delta", "nats", "selection nats", "alpha")) -> pd.DataFrame:
-    """A copy for print: 2 decimals (bits), but 3 significant digits in the columns named in `significant`."""
+    """A copy for print: 2 decimals (bits), but 3 significant digits in the columns named in `significant`.
+
+    Limits are rounded to the safe side: columns whose name has "upper", "bound" or "price" in it up, those with "lower" down.
+    """
     significant = set(significant)
     printed = frame.copy()
     for name in frame.columns:
         if pd.api.types.is_float_dtype(frame[name]):
-            # adding 0.0 turns a rounded -0.0 into 0.0
-            printed[name] = frame[name].map(lambda x: float(f"{x:.3g}")) if name in significant else frame[name].round(2) + 0.0
+            printed[name] = frame[name].map(_rounding(name, name in significant))
     return printed
+
+
+def _rounding(name: str, significant: bool) -> Callable[[float], float]:
+    if significant:
+        return lambda x: float(f"{x:.3g}")
+    if any(word in name for word in ("upper", "bound", "price")):
+        return lambda x: rounded_up(x) if math.isfinite(x) else x
+    if "lower" in name:
+        return lambda x: -rounded_up(-x) + 0.0 if math.isfinite(x) else x
+    return lambda x: round(x, 2) + 0.0  # turns -0.0 into 0.0
 
 
 def _labelled(certificates: Certificates) -> list[tuple[str, Certificate]]:

@@ -381,7 +381,7 @@ def test_summary_says_what_it_means():
     text = str(certify(random_losses(400)))
     for phrase in ("toy at blocks.0.hook_resid_post, in bits per token", "proxy risk", "reconstruction gap", "= bound", "400 sequences"):
         assert phrase in text
-    assert "With probability 95 % over samples" in text
+    assert "except with probability 0.05 over samples" in text
     assert "population: made up" in text
     assert "proxy + gap + mismatch 0.05, signed_gap 0.05" in text
     assert "total variation" in text and "expected share of a sequence's firings that are outside the pool" in text

@@ -63,7 +63,7 @@ def test_finds_the_smaller_gap_and_says_so():
         "reconstruction gap, on 200 sequences",
         "toy at blocks.0.hook_resid_post, pool of 8 of 16",
         "a - b   -0.499, -0.7",
-        "95 %: a is smaller",
+        "except with probability 0.05: a is smaller",
     ):
         assert text in str(found)
     few = tuple(record.take(slice(0, 5)) for record in records)
@@ -155,7 +155,7 @@ def test_errors_say_what_to_do():
     shuffled = (records[0], records[1].take(np.arange(30)[::-1]))
     with pytest.raises(ValueError, match=r"about different sequences, .*: collect both on one corpus"):
         compare(*both(shuffled), shuffled)
-    with pytest.raises(ValueError, match=r"'distance' is unknown or was not measured; there are gap, mismatch, explanation, proxy, bound"):
+    with pytest.raises(ValueError, match=r"'distance' is unknown or was not measured; there are gap, mismatch, pool_gap, proxy, bound"):
         compare(a, b, records, quantity="distance")
     with pytest.raises(ValueError, match=r"'total_variation' is unknown or was not measured"):
         compare(a, b, records, quantity="total_variation")
