@@ -341,7 +341,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name, unshared(Path(name, "cache")):
         report(small, docstrings, 8, rounds, clock)
         folder = save_random(Path(name, "gpt2-size"), GPT2_SMALL, [f"blocks.{layer}.hook_resid_pre" for layer in layers], 24_576)
-        large = load_subject(folder)
+        large = load_subject(folder, sae=f"{folder}/saes/blocks.{{layer}}.hook_resid_pre")  # from the first layer to the last
         report(large, load_corpus("random-tokens", large, n_seq=batch_size * (rounds + 2), n_ctx=N_CTX), 2, rounds, clock)
         del large
         print("", *memory(Path(name), (32, 128) if options.quick else (64, 512), threads), sep="\n", flush=True)
