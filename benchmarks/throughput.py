@@ -55,7 +55,7 @@ from saecert.subjects import Subject
 
 ALPHA, N_CTX = 0.5, 128
 N_PROXIES, N_DECODED = 6, 4
-FLOOR_ROWS, FLOOR_REPEATS = 512, 3
+FLOOR_ROWS, FLOOR_REPEATS, FLOOR_SECONDS = 512, 3, 0.1
 GPT2_SMALL = GPT2Config(initializer_range=0.08)  # sharp enough that its predictions differ from uniform
 WIDE = GemmaConfig(
     vocab_size=256_000,
@@ -178,10 +178,11 @@ def product_seconds(shape: Shape, clock: Clock = time.perf_counter) -> float:
     if batch == 1:
         left, right, out = left[0], right[0], out[0]
     torch.matmul(left, right, out=out)
-    start = clock()
-    for _ in range(FLOOR_REPEATS):
+    start, repeats, spent = clock(), 0, 0.0
+    while repeats < FLOOR_REPEATS or spent < FLOOR_SECONDS:
         torch.matmul(left, right, out=out)
-    return (clock() - start) / FLOOR_REPEATS * rows / some
+        repeats, spent = repeats + 1, clock() - start
+    return spent / repeats * rows / some
 
 
 @dataclass(frozen=True)
@@ -337,9 +338,9 @@ def main() -> None:
     torch.set_num_threads(threads)
     rounds, batch_size, layers = (1, 4, (5, 6)) if options.quick else (options.rounds, options.batch_size, range(12))
     small = load_subject("docstring-6l")
-    docstrings = load_corpus("docstrings", small, n_seq=16 * (rounds + 2))
+    docstrings = load_corpus("docstrings", small, n_seq=16 * (3 * rounds + 2))
     with tempfile.TemporaryDirectory() as name, unshared(Path(name, "cache")):
-        report(small, docstrings, 8, rounds, clock)
+        report(small, docstrings, 8, 3 * rounds, clock)  # small rounds are noisy, and cheap
         folder = save_random(Path(name, "gpt2-size"), GPT2_SMALL, [f"blocks.{layer}.hook_resid_pre" for layer in layers], 24_576)
         large = load_subject(folder, sae=f"{folder}/saes/blocks.{{layer}}.hook_resid_pre")  # from the first layer to the last
         report(large, load_corpus("random-tokens", large, n_seq=batch_size * (rounds + 2), n_ctx=N_CTX), 2, rounds, clock)

@@ -128,7 +128,7 @@ for name in shapes:
     rows = [labels.index(f"{name}, as printed")] * len(tokens)
     ax.plot(reported[f"{name}: share of uniform"], rows, "D-", color="0.4", markerfacecolor="white", label="as printed, not a certificate")
 for name in missing:
-    ax.annotate("no certificate yet", (0.02, labels.index(name)), va="center", fontsize=9.5, color="0.35", style="italic")
+    ax.annotate("no certificate yet", (0.02, labels.index(name)), va="center", fontsize=9.5, color="0.35", backgroundcolor="white")
 ax.axvline(1, color="black", linestyle="--", linewidth=1)
 ax.set(xlim=(0, 1.2), ylim=(len(labels) - 0.4, -0.6), xlabel="bound / log2 V (lower is better)")
 ax.set_yticks(range(len(labels)), labels)

@@ -50,8 +50,9 @@ def as_sae(losses: SequenceLosses, name: str) -> SequenceLosses:
         others = {key: x for key, x in values.items() if key != "full" and not key.startswith("pool_")}
         tables[table] = others | {new: values[old] for new, old in renamed.items() if old in values}
     facts = losses.provenance | {"proxy": name}
-    everything = np.full_like(losses.active, 255)  # a control may use any latent
-    return replace(losses, **tables, active=everything, outside_firings={}, outside_energy={}, discovery=None, provenance=facts)
+    # a control may use any latent, so a pool read off the sample has to be all of them; the model itself needs none
+    active = losses.active if name == "clean" else np.full_like(losses.active, 255)
+    return replace(losses, **tables, active=active, outside_firings={}, outside_energy={}, discovery=None, provenance=facts)
 
 
 def best_atoms(codes: Float[Tensor, "n d_sae"], target: Float[Tensor, "n d_in"]) -> Float[Tensor, "d_sae d_in"]:

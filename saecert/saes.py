@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from math import isfinite, prod
@@ -28,7 +29,8 @@ def places(sae: Source | Mapping[str, Source], n_layers: int, hooks: Sequence[st
         return [(None, sae)]
     text = str(sae)
     if text.endswith("*"):
-        return [(None, folder) for folder in sorted(Path(text).parent.glob("*/"))]
+        by_layer = {folder: [int(n) for n in re.findall(r"\d+", folder.name)] for folder in Path(text).parent.glob("*/")}
+        return [(None, folder) for folder in sorted(by_layer, key=lambda folder: (by_layer[folder], folder.name))]
     layers = range(n_layers) if hooks is None else sorted({hook_layer(hook) for hook in hooks})
     names = [text.format(layer=layer) for layer in layers] if "{layer}" in text else [text]
     found = [place for name in names for place in locate(name)]

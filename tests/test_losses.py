@@ -109,6 +109,22 @@ def test_an_interrupted_run_keeps_what_it_measured_and_goes_on(subject, corpora,
     assert len(seen) == 11, "a finished run returns at once"
 
 
+def test_a_batch_that_does_not_fit_is_halved(subject, corpora):
+    corpus, seen = corpora["certification"].take(20), []
+
+    def heavy(site, most=3):
+        seen.append(len(site.ids))
+        if len(site.ids) > most:
+            raise torch.OutOfMemoryError("out of memory")
+        return site.recons
+
+    halved = collect(subject, corpus, HOOK, extra=[Proxy("heavy", heavy)], batch_size=8, progress=False)
+    assert seen[:3] == [8, 4, 2] and set(seen[3:]) == {1, 2}, "two at a time, and a few alone"
+    np.testing.assert_allclose(halved.loss["heavy"], halved.loss["full"], atol=1e-6)
+    with pytest.raises(MemoryError, match="not one sequence fits"):
+        collect(subject, corpus, HOOK, extra=[Proxy("heavier", lambda site: heavy(site, 0))], progress=False)
+
+
 def test_a_proxy_edited_under_the_same_name_is_measured_again(subject, corpora):
     corpus = corpora["certification"].take(10)
     first = collect(subject, corpus, HOOK, extra=[Proxy("mine", lambda site: site.recons)], progress=False)

@@ -13,6 +13,7 @@ from sae_lens.registry import SAE_CLASS_REGISTRY, SAE_TRAINING_CLASS_REGISTRY
 
 from saecert import load_subject, subjects
 from saecert.forward import final_residual, native_acts
+from saecert.saes import places
 from saecert.subjects import CENTERED, UNPROCESSED
 
 HOOK = "blocks.1.hook_resid_post"
@@ -256,3 +257,10 @@ def test_a_subject_without_bos_must_say_so(folders, tmp_path):
     assert load_subject(folder).bos is False
     with pytest.raises(ValueError, match="load the subject with bos=False"):
         load_subject(folder, bos=True)
+
+
+def test_folders_of_saes_are_in_the_order_of_the_layers(tmp_path):
+    for layer in (10, 2, 0):
+        (tmp_path / f"blocks.{layer}.hook_resid_post").mkdir()
+    found = [place.name for _, place in places(tmp_path / "*", 12, None)]
+    assert found == [f"blocks.{layer}.hook_resid_post" for layer in (0, 2, 10)]
