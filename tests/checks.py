@@ -21,7 +21,7 @@ import nbformat
 from nbformat import NotebookNode
 
 ROOT = Path(__file__).resolve().parents[1]
-MAX_LIBRARY_LINES, MAX_NOTEBOOK_LINES, CELLS = 3600, 100, range(10, 17)
+MAX_LIBRARY_LINES, MAX_NOTEBOOK_LINES, CELLS = 3650, 100, range(10, 17)
 _SILENT = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER, tokenize.ENCODING}
 _EXTERNAL = re.compile(r"^\s*(https?:)?//", re.IGNORECASE)
 _FETCHING = {"script", "img", "iframe", "source", "video", "audio", "embed"}
