@@ -44,13 +44,11 @@ $(READY):
 	@touch $(UNFINISHED)
 	@[ -x $(PY) ] || { echo "set-up 1/3: .venv with $$('$(BASE)' -V)"; '$(BASE)' -m venv .venv; }
 	@rm -f .venv/.ready-*
-	@$(call pip,$(PIP)) # that of an older Python cannot read the metadata of newer packages
 	@echo "set-up 2/3: torch"; $(call pip,torch)
 	@echo "set-up 3/3: everything else in constraints.txt (a minute or two)"; $(call pip,$(EVERYTHING))
 	@touch $@ && rm $(UNFINISHED)
 
 # on a terminal pip shows its progress bars; in a log it says nothing unless something is wrong
-PIP := pip==26.3
 EVERYTHING := -e '.[book,test]'
 pip = q=-qq; [ -t 1 ] && q=; $(PY) -m pip install $$q -c constraints.txt $(1)
 
