@@ -185,9 +185,9 @@ plt.show()
 
 # %% tags=["hide-input"]
 claimed = frame[frame["verdict"].notna()]
-first = claimed.groupby(["alpha", "label"], sort=False)["n_seq"].min().unstack("alpha")
+first = claimed.groupby(["alpha", "label"], sort=False)["n_seq"].min().unstack("alpha").reindex(list(ways), columns=losses.alphas)
 cost = frame[frame["valid"]].groupby("label", sort=False)["nats"].max().rename("largest selection cost (nats)")
-first.join(cost.round(0)).reindex(list(ways)).rename_axis(None)
+first.join(cost.round(0)).rename_axis(None)
 
 # %%
 fixed, paper = first.loc["T1: fixed pool"], first.loc["T3 as in the papers, made valid"]

@@ -133,7 +133,7 @@ printed(worst(wrong))
 # Bounded are $\mathbb{E} v_A$ for the fixed pool (T1) and for every nested pool at once (T2), and each term with a limit of its own.
 
 # %%
-lm = load_subject(subject)
+lm = load_subject(subject, hooks=[hook_name] if hook_name else None)
 everything, discovery = (load_corpus(corpus, lm, split=split) for split in ("certification", "discovery"))
 everything = everything.take(n_seq) if n_seq else everything
 losses = collect(lm, everything, hook_name or None, discovery=discovery, controls=False, progress=False)

@@ -92,7 +92,7 @@ print("Bernoulli(0.3):", ", ".join(f"{ratio:.3f} at n = {n}" for n, ratio in coi
 # pool that the discovery split chose, and each of its three terms on its own support.
 
 # %%
-lm = load_subject(subject)
+lm = load_subject(subject, hooks=[hook_name] if hook_name else None)
 everything, discovery = (load_corpus(corpus, lm, split=split) for split in ("certification", "discovery"))
 everything = everything.take(n_seq) if n_seq else everything
 losses = collect(lm, everything, hook_name or None, discovery=discovery, controls=False, progress=False)

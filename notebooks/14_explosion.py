@@ -35,13 +35,11 @@ from itertools import product
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import torch
 from scipy import stats
 
 from saecert import collect, figures, load_corpus, load_subject
 from saecert.bounds import INEQUALITIES
-from saecert.forward import final_residual, logits_of, native_acts
-from saecert.monitor import calibrate, conformal_threshold
+from saecert.monitor import calibrate, conformal_threshold, rivals
 
 # %% [markdown]
 # ## A threshold that needs no eye
@@ -89,7 +87,7 @@ assert stats.binomtest(sum(raised), draws, np.floor((n + 1) * level + 1e-9) / (n
 # {cite}`hendrycks2017`, averaged, with its sign reversed. Each gets its threshold from the same calibration sequences in the same way.
 
 # %%
-lm = load_subject(subject)
+lm = load_subject(subject, hooks=[hook_name] if hook_name else None)
 hook, bare = hook_name or lm.middle_hook, {"bos": False}
 kinds = {"calibration": (corpus, {"split": "discovery"}), "usual text": (corpus, {}), "shifted text": (shifted, {})}
 kinds |= {"random tokens": ("random-tokens", {}), "random tokens, no BOS": ("random-tokens", bare)}
@@ -102,16 +100,8 @@ monitor = calibrate(records["calibration"], level)
 print(f"{lm.name} at {hook}: alarm above {monitor.upper:.1f} active latents per token, calibrated on {monitor.n_seq} sequences")
 
 # %%
-sae, scores = lm.sae_at(hook), {}
-for kind, sample in samples.items():
-    scores[kind], error, top = {"active latents": monitor.score(records[kind]), "surprise": records[kind].raw["clean"]}, [], []
-    for start in range(0, n_seq, 16):
-        tokens = torch.from_numpy(sample.tokens[start : start + 16].astype(np.int64)).to(lm.device)
-        with torch.no_grad():
-            acts = native_acts(lm.model, tokens, hook)
-            error += ((acts - sae.decode(sae.encode(acts))).square().sum(-1) / acts.square().sum(-1))[:, int(sample.bos) :].mean(1).tolist()
-            top += [logits_of(lm.model, x).float().softmax(-1).amax(-1).mean().item() for x in final_residual(lm.model, tokens, hook, acts)]
-    scores[kind] |= {"SAE error": np.array(error), "low confidence": -np.array(top)}
+scores = {kind: {"active latents": monitor.score(record), "surprise": record.raw["clean"]} for kind, record in records.items()}
+scores = {kind: found | rivals(lm, samples[kind], hook) for kind, found in scores.items()}
 usual, names, others = scores["usual text"], list(scores["usual text"]), list(kinds)[1:]
 
 # %% [markdown]

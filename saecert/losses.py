@@ -6,6 +6,7 @@ import ast
 import hashlib
 import inspect
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
@@ -38,7 +39,8 @@ N_DISCOVERY = 500
 """Discovery sequences on which pools are tried (the survey of the latents uses them all)."""
 N_ALONE = 4
 """Sequences measured once more in a batch of their own (assumption A3)."""
-CHECKPOINT_BATCHES = 50
+CHECKPOINT_SECONDS = 30
+"""How much of a measurement a killed process may lose."""
 HELD_BYTES = 1 << 30
 """Final residuals held before they are scored together against one clean softmax."""
 
@@ -264,7 +266,7 @@ def sweep(
     title = f"{subject.name} {' '.join(chosen)} x{1 + sum(map(len, chosen.values()))}"
     bar = tqdm(total=n_seq, initial=done, desc=title, unit="seq", disable=not progress or done == n_seq)
     try:
-        number = 0
+        saved = time.monotonic()
         while done < n_seq:
             rows = slice(done, min(done + batch_size, n_seq))
             todo = {hook_name: some for hook_name, some in chosen.items() if files[hook_name][1]["done"] < rows.stop}
@@ -278,10 +280,11 @@ def sweep(
                     arrays[name][rows] = values
                 arrays["done"][...] = rows.stop
                 touched.add(hook_name)
-            done, number = rows.stop, number + 1
+            done = rows.stop
             bar.update(rows.stop - rows.start)
-            if number % CHECKPOINT_BATCHES == 0:
+            if time.monotonic() - saved > CHECKPOINT_SECONDS:
                 _save_progress(files, touched)
+                saved = time.monotonic()
         touched |= _compare_alone(subject, corpus, chosen, alphas, ids, files)
     finally:
         _save_progress(files, touched)

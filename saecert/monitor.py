@@ -7,12 +7,17 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from saecert.records import SequenceLosses
-from saecert.storage import atomic_path
+from saecert.storage import atomic_path, cached_arrays
+
+if TYPE_CHECKING:
+    from saecert.corpora import Corpus
+    from saecert.subjects import Subject
 
 FORMAT = 1
 """Version of the JSON file; one that this code does not know is refused."""
@@ -142,3 +147,29 @@ def _scores(l0: ActiveLatents, statistic: str) -> Float[np.ndarray, "n_seq"]:
     if statistic == "max":
         return counts.max(axis=1).astype(float)
     return counts.sum(axis=1) / np.maximum((counts > 0).sum(axis=1), 1)
+
+
+def rivals(subject: Subject, corpus: Corpus, hook_name: str) -> dict[str, Float[np.ndarray, "n_seq"]]:
+    """What else could raise an alarm, by sequence and larger when stranger: "SAE error" and "low confidence". Cached.
+
+    SAE error is ``||x - x_hat||^2 / ||x||^2`` at the hook point, averaged over spliced positions; low confidence is minus the largest
+    next-token probability, averaged over all (Hendrycks & Gimpel 2017).
+    """
+    import torch  # a saved monitor needs none of this
+
+    from saecert import forward
+    from saecert.losses import _code, _identity
+
+    def build() -> dict[str, np.ndarray]:
+        error, top = [], []
+        for tokens in torch.from_numpy(corpus.tokens.astype(np.int64)).to(subject.device).split(16):
+            acts = forward.native_acts(subject.model, tokens, hook_name)
+            with torch.no_grad():
+                lost = (acts - sae.decode(sae.encode(acts))).square().sum(-1) / acts.square().sum(-1)
+                final = forward.final_residual(subject.model, tokens, hook_name, acts)
+                top += [forward.logits_of(subject.model, x).float().softmax(-1).amax(-1).mean().item() for x in final]
+            error += lost[:, int(corpus.bos) :].mean(dim=1).tolist()
+        return {"SAE error": np.array(error), "low confidence": -np.array(top)}
+
+    sae = subject.sae_at(hook_name)
+    return cached_arrays("rivals", _identity(subject, corpus, hook_name, _code(forward, rivals)), build)

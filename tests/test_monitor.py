@@ -5,12 +5,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from conftest import N_CTX
 from scipy import stats
 from synthetic_losses import make_losses
 
 from saecert import collect, load_corpus
-from saecert.monitor import Monitor, calibrate, conformal_threshold
+from saecert.monitor import Monitor, calibrate, conformal_threshold, rivals
 
 HASHES = {"model_sha256": "m", "sae_sha256": "s"}
 
@@ -120,3 +121,13 @@ def test_what_cannot_be_calibrated():
         calibrate(l0, 0.2, statistic="median")
     with pytest.raises(ValueError, match="must be finite numbers"):
         conformal_threshold(np.array([1.0, np.nan] * 20), 0.05)
+
+
+def test_rivals_by_hand(subject, corpora):
+    sample, hook = corpora["certification"].take(20), subject.middle_hook
+    found = rivals(subject, sample, hook)
+    logits, cache = subject.model.run_with_cache(torch.from_numpy(sample.tokens.astype(np.int64)))
+    acts, sae = cache[hook][:, 1:], subject.sae_at(hook)
+    error = (acts - sae.decode(sae.encode(acts))).square().sum(-1) / acts.square().sum(-1)
+    np.testing.assert_allclose(found["SAE error"], error.mean(1).numpy(), rtol=1e-4)
+    np.testing.assert_allclose(found["low confidence"], -logits.softmax(-1).amax(-1).mean(1).numpy(), rtol=1e-4)
