@@ -38,7 +38,7 @@ import pandas as pd
 
 from saecert import certify, collect, figures, load_corpus, load_subject, tables
 from saecert.bounds import INEQUALITIES
-from saecert.certificate import joint_loss
+from saecert.certificate import joint_loss, rounded_up
 from saecert.storage import keep
 
 # %% [markdown]
@@ -133,7 +133,7 @@ beaten = [row["rung"] for row in certificate.ladder if row["claimed"]]
 signed = certificate.statements["signed_gap"]
 print(f"v_A certifiably beats: {', '.join(beaten) or 'nothing'}")
 print(
-    f"signed gap R(g_A) - R(f): between {signed['lower']:.2f} and {signed['upper']:.2f} bits; price of explanation at most {certificate.price:.2f}"
+    f"signed gap R(g_A) - R(f): between {-rounded_up(-signed['lower']):.2f} and {rounded_up(signed['upper']):.2f} bits; price of explanation at most {rounded_up(certificate.price):.2f}"
 )
 controls = frame[frame["label"].str.contains("ablation")].groupby("label")["bits"].sum()
 holds = "bigram" in beaten and certificate.direct <= certificate.bound and (controls > references["bigram"]).all()

@@ -41,6 +41,7 @@ from scipy.stats import binom
 
 from saecert import certify, collect_layers, compare, figures, load_corpus, load_subject
 from saecert.bounds import INEQUALITIES, empirical_bernstein_upper, lower
+from saecert.certificate import rounded_up
 from saecert.comparison import difference_limits
 from saecert.ladder import uppers
 
@@ -172,7 +173,7 @@ certificates = [certify(records[hook], pool=records[hook].d_sae, **settings) for
 quantities = {"gap": "gap (bits)", "total_variation": "total variation", "disagreement": "top-1 disagreement"}
 found = {q: compare(*certificates, (records[a], records[b]), quantity=q, delta=delta / len(quantities)) for q in quantities}
 print("\n".join(map(str, found.values())))
-gaps = " and ".join(f"{c.statements['gap']['upper']:.2f}" for c in certificates)
+gaps = " and ".join(f"{rounded_up(c.statements['gap']['upper']):.2f}" for c in certificates)
 print(f"limits on the two gaps, which do not compare: {gaps} bits")
 
 # %% mystnb={"figure": {"caption": "Left and middle: total variation and top-1 disagreement between the model and its proxies at two hook points; markers are certified limits, all jointly at delta, and small bars the sample means just below. Right: the full SAE at the first hook point minus that at the second, paired, with limits that hold jointly; left of zero the first one is smaller.", "name": "fig-behaviour"}, "image": {"alt": "Two dot plots for the full SAE, four pools, mean and zero ablation at two hook points: values rise from the full SAE to the smallest pool, and both ablations are near 1. A third panel shows three differences with their limits, all left of the line at zero."}} tags=["hide-input"]
