@@ -11,8 +11,8 @@ front of each block), sequences of 128 tokens. Compared with
 * the cross-entropy section of `sae_lens.run_evals` on the same tokens in the same batches: its three forwards yield the
   losses of two proxies;
 * the floor: the matrix products of `collect` and nothing else, in float32 with their results written to memory that is there:
-  all blocks once and those behind a hook point once per proxy (projections, attention scores, mixing of values), one encoding and four
-  decodings per hook point, one unembedding per predictor and position. Each shape is timed a few times a round and counted as often as
+  all blocks once and those behind a hook point once per proxy (projections, attention scores, mixing of values), one encoding and one
+  decoding per hook point (pools need none), one unembedding per predictor and position. Each shape is timed a few times a round and counted as often as
   it occurs, so that its factors come from the CPU's cache more often than in the model.
 
 All are timed in turn, round after round on new sequences, so that whatever else runs on the machine slows all of them (beside
@@ -24,6 +24,8 @@ published way on few sequences, and scaled. All layers take it exactly as much m
 from __future__ import annotations
 
 import argparse
+import ctypes
+import gc
 import multiprocessing
 import os
 import tempfile
@@ -54,7 +56,7 @@ from saecert.scoring import smoothed_bits
 from saecert.subjects import Subject
 
 ALPHA, N_CTX = 0.5, 128
-N_PROXIES, N_DECODED = 6, 4
+N_PROXIES = 6
 FLOOR_ROWS, FLOOR_REPEATS, FLOOR_SECONDS = 512, 3, 0.1
 GPT2_SMALL = GPT2Config(initializer_range=0.08)  # sharp enough that its predictions differ from uniform
 WIDE = GemmaConfig(
@@ -165,7 +167,7 @@ def products(subject: Subject, hook_names: Sequence[str], n_proxies: int, n_seq:
     counts[n_seq * n_heads, n_ctx, n_ctx, d_head] += runs
     for sae in (subject.sae_at(name).cfg for name in hook_names):
         counts[1, rows, sae.d_in, sae.d_sae] += 1
-        counts[1, rows, sae.d_sae, sae.d_in] += N_DECODED
+        counts[1, rows, sae.d_sae, sae.d_in] += 1  # pools add up the atoms of their active latents
     counts[1, n_seq * (n_ctx - 1), config.hidden_size, subject.d_vocab] += 1 + n_proxies * len(hook_names)
     return counts
 
@@ -267,12 +269,19 @@ def unshared(folder: Path) -> Iterator[None]:
 
 
 def peak_megabytes(model: str, n_seq: int, threads: int) -> float:
-    """Memory that `collect` takes beyond a loaded subject, for random sequences in batches of 8. Needs Linux, and a process of its own."""
+    """Memory that `collect` takes beyond a loaded subject, for random sequences in batches of 8; measured in a new process. Needs Linux."""
+    with multiprocessing.get_context("spawn").Pool(1) as process:
+        return process.apply(_peak_megabytes, (model, n_seq, threads))
+
+
+def _peak_megabytes(model: str, n_seq: int, threads: int) -> float:
     torch.set_num_threads(threads)
     subject = load_subject(model)
     corpus = load_corpus("random-tokens", subject, n_seq=n_seq, n_ctx=N_CTX)
     proxies = six_proxies(subject, corpus, subject.middle_hook)
     with tempfile.TemporaryDirectory() as folder, unshared(Path(folder)):
+        gc.collect()
+        ctypes.CDLL(None).malloc_trim(0)  # what loading left to the allocator would be filled first, unseen
         before = psutil.Process().memory_info().rss
         Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew: loading reaches higher than what stays
         swept(subject, corpus, [subject.middle_hook], proxies, 8)
@@ -286,8 +295,7 @@ def memory(folder: Path, sizes: Sequence[int], threads: int) -> list[str]:
     lines = ["Peak memory beyond the loaded subject, batches of 8 x 128 tokens"]
     for model, n_seq in (("docstring-6l", sizes[0]), ("docstring-6l", sizes[1]), (str(wide), 16)):
         title = model if model == "docstring-6l" else f"vocabulary of {WIDE.vocab_size:,}"
-        with multiprocessing.get_context("spawn").Pool(1) as pool:
-            lines.append(f"  {title:22s} {n_seq:6,d} sequences {pool.apply(peak_megabytes, (model, n_seq, threads)):7,.0f} MB")
+        lines.append(f"  {title:22s} {n_seq:6,d} sequences {peak_megabytes(model, n_seq, threads):7,.0f} MB")
     return lines
 
 

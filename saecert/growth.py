@@ -10,7 +10,6 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,9 +17,10 @@ from jaxtyping import Bool, Float, UInt
 from scipy.stats import hypergeom
 from tqdm import tqdm
 
+from saecert import forward
 from saecert.bounds import Scalar, dirichlet_upper, lower
 from saecert.corpora import Corpus
-from saecert.forward import native_acts_at
+from saecert.identity import code_of, identity
 from saecert.storage import cached_arrays
 from saecert.subjects import Subject
 
@@ -43,14 +43,11 @@ def activity(
         for start in tqdm(range(0, len(corpus), batch_size), desc=f"activity {corpus.split}", disable=not progress, leave=False):
             rows = slice(start, start + batch_size)
             tokens = torch.from_numpy(corpus.tokens[rows].astype(np.int64)).to(subject.device)
-            for name, acts in native_acts_at(subject.model, tokens, list(saes)).items():
+            for name, acts in forward.native_acts_at(subject.model, tokens, list(saes)).items():
                 counts[name][rows] = (saes[name].encode(acts)[:, int(corpus.bos) :] != 0).sum(dim=1).cpu().numpy()
         return counts
 
-    # a latent near its threshold may differ between instruction sets
-    code = [torch.backends.cpu.get_cpu_capability(), *(Path(__file__).with_name(f"{m}.py").read_text() for m in ("forward", "growth"))]
-    parts = [subject.fingerprint, *map(subject.sae_fingerprint, saes), *saes, corpus.ids.tobytes().hex(), *code]
-    return cached_arrays("activity", "\0".join(parts), build)
+    return cached_arrays("activity", identity(subject, corpus, list(saes), code_of(forward, activity)), build)
 
 
 def absent(active: Active, n: int, *, left_out: bool = False) -> Float[np.ndarray, "d_sae"]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,8 +10,9 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
 
+from saecert import forward
 from saecert.corpora import Corpus
-from saecert.forward import native_acts_at
+from saecert.identity import code_of, identity
 from saecert.proxies import Site
 from saecert.storage import cached_arrays
 from saecert.subjects import Subject
@@ -52,11 +52,10 @@ def local_fidelity(
         for start in tqdm(range(0, len(corpus), batch_size), desc=f"fidelity {corpus.split}", disable=not progress, leave=False):
             rows = slice(start, start + batch_size)
             tokens = torch.from_numpy(corpus.tokens[rows].astype(np.int64)).to(subject.device)
-            for name, acts in native_acts_at(subject.model, tokens, list(saes)).items():
+            for name, acts in forward.native_acts_at(subject.model, tokens, list(saes)).items():
                 recons = Site(acts, saes[name], corpus.ids[rows]).recons
                 found[name][:, rows] = fidelity(acts[:, first:], recons[:, first:]).cpu().numpy()
         return found
 
-    parts = [subject.fingerprint, subject.device.type, *saes, *map(subject.sae_fingerprint, saes), corpus.ids.tobytes().hex(), corpus.bos]
-    key = "\0".join(map(str, [*parts, torch.backends.cpu.get_cpu_capability(), inspect.getsource(fidelity)]))
+    key = identity(subject, corpus, list(saes), code_of(forward, Site, fidelity, local_fidelity))
     return {name: dict(zip(FIDELITY, values, strict=True)) for name, values in cached_arrays("fidelity", key, build).items()}

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import ast
 import hashlib
-import inspect
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -25,6 +23,7 @@ from saecert import pools as ranking
 from saecert.assumptions import near_duplicates
 from saecert.corpora import Corpus, train_windows
 from saecert.forward import clean_run, final_residual
+from saecert.identity import code_of, code_of_proxy, identity
 from saecert.pools import Survey, check_ranking, survey_layers
 from saecert.proxies import Proxy, Site, atom_norms
 from saecert.records import Discovery, SequenceLosses, smoothed_support
@@ -184,14 +183,15 @@ def _size(k: int, d_sae: int) -> int:
 def _surveys(subject: Subject, corpus: Corpus, hook_names: Sequence[str], rank: str, **settings: Any) -> dict[str, Survey]:
     """Cached surveys; when one is missing all are made in one pass. With attributions where latents are ranked by them."""
     measure = cache(lambda: survey_layers(subject, corpus, hook_names, **settings))
-    code = _code(forward, atom_norms, ranking)
+    code = code_of(forward, atom_norms, ranking)
 
     def build(hook_name: str) -> dict[str, np.ndarray]:
         return {name: np.asarray(value) for name, value in vars(measure()[hook_name]).items() if value is not None}
 
     found = {}
     for hook_name in hook_names:
-        saved = cached_arrays("survey", _identity(subject, corpus, hook_name, code), lambda hook_name=hook_name: build(hook_name))
+        key = identity(subject, corpus, hook_name, code)
+        saved = cached_arrays("survey", key, lambda hook_name=hook_name: build(hook_name))
         values = {name: value if value.ndim else value.item() for name, value in saved.items()}
         found[hook_name] = Survey(**values | {"mean": torch.from_numpy(saved["mean"])})
         if rank == "attribution":
@@ -201,23 +201,23 @@ def _surveys(subject: Subject, corpus: Corpus, hook_names: Sequence[str], rank: 
 
 def _cached_attribution(subject: Subject, corpus: Corpus, hook_name: str, **settings: Any) -> np.ndarray:
     some = corpus.take(min(ranking.N_ATTRIBUTION, len(corpus)))
-    identity = _identity(subject, some, hook_name, _code(forward, Site, scoring, ranking))
-    return cached_arrays("attribution", identity, lambda: {"sum": ranking.attribution(subject, some, hook_name, **settings)})["sum"]
+    key = identity(subject, some, hook_name, code_of(forward, Site, scoring, ranking))
+    return cached_arrays("attribution", key, lambda: {"sum": ranking.attribution(subject, some, hook_name, **settings)})["sum"]
 
 
 def _cached_look(subject: Subject, corpus: Corpus, hook_name: str, allow_bad_sae: bool) -> dict[str, Any]:
     def build() -> dict[str, np.ndarray]:
         return {"facts": np.array(json.dumps(saecheck.check_sae(subject, corpus, hook_name, allow_bad_sae=True)))}
 
-    identity = _identity(subject, corpus, hook_name, dict(subject.listed.get(hook_name, {})), _code(forward, saecheck))
-    facts = json.loads(str(cached_arrays("look", identity, build)["facts"]))
+    key = identity(subject, corpus, hook_name, dict(subject.listed.get(hook_name, {})), code_of(forward, saecheck))
+    facts = json.loads(str(cached_arrays("look", key, build)["facts"]))
     if facts["problem"] and not allow_bad_sae:
         raise ValueError(facts["problem"])
     return facts
 
 
 def _cached_similar(corpus: Corpus) -> UInt64[np.ndarray, "n_seq"]:
-    key = corpus.ids.tobytes().hex() + _code(near_duplicates)
+    key = corpus.ids.tobytes().hex() + code_of(near_duplicates)
     return cached_arrays("similar", key, lambda: {"ids": near_duplicates(corpus.tokens, corpus.ids)})["ids"]
 
 
@@ -227,33 +227,6 @@ def _documents(corpus: Corpus) -> UInt64[np.ndarray, "n_seq"]:
 
 def _overlap(corpus: Corpus, discovery: Corpus) -> Bool[np.ndarray, "n_seq"]:
     return np.isin(corpus.ids, discovery.ids) | np.isin(_documents(corpus), _documents(discovery))
-
-
-def _identity(subject: Subject, corpus: Corpus, hook_name: str, *more: object) -> str:
-    """Hash of all that determines a measurement; `more` has the code that makes it."""
-    machine = torch.backends.cpu.get_cpu_capability()  # losses differ in the last digits between instruction sets
-    where = (machine, subject.device.type, torch.__version__, corpus.bos)
-    parts = [subject.fingerprint, subject.sae_fingerprint(hook_name), hook_name, corpus.ids.tobytes().hex(), *where, *more]
-    return hashlib.sha256("\0".join(map(str, parts)).encode()).hexdigest()[:24]
-
-
-@cache
-def _code(*sources: Any) -> str:
-    """The code of modules and functions without docstrings, comments and layout: what changes when numbers may."""
-    trees = [ast.parse(inspect.getsource(source)) for source in sources]
-    for node in (node for tree in trees for node in ast.walk(tree)):
-        if isinstance(getattr(node, "body", None), list):
-            node.body = [line for line in node.body if not (isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant))]
-    return hashlib.sha256("".join(map(ast.dump, trees)).encode()).hexdigest()
-
-
-def _code_of(proxy: Proxy) -> str:
-    # a function edited in a notebook keeps its name: its source tells the two apart, with that of the function around it
-    try:
-        outer = getattr(inspect.getmodule(proxy.replace), proxy.replace.__qualname__.split(".")[0], proxy.replace)
-        return inspect.getsource(proxy.replace) + ("" if outer is proxy.replace else _code(outer))
-    except (OSError, TypeError, AttributeError):
-        return ""
 
 
 def sweep(
@@ -316,9 +289,9 @@ def _open(subject: Subject, corpus: Corpus, hook_name: str, chosen: Sequence[Pro
     names = ["clean", *(proxy.name for proxy in chosen)]
     if len(set(names)) != len(names):
         raise ValueError(f"two proxies have the same name: {', '.join(sorted(n for n in set(names) if names.count(n) > 1))}")
-    code = _code(forward, Site, atom_norms, proxies._generators, scoring, _measure, _firings, _summary)
-    identity = _identity(subject, corpus, hook_name, code, names, [_code_of(proxy) + proxy.key for proxy in chosen], alphas)
-    path, n_seq = cache_dir() / f"sweep-{identity}.npz", len(corpus)
+    code = code_of(forward, Site, atom_norms, proxies._generators, scoring, _measure, _firings, _summary)
+    key = identity(subject, corpus, hook_name, code, names, list(map(code_of_proxy, chosen)), alphas)
+    path, n_seq = cache_dir() / f"sweep-{key}.npz", len(corpus)
     if path.exists():
         with np.load(path) as saved:
             return path, dict(saved)
@@ -361,13 +334,15 @@ def _measure(subject, corpus, chosen, alphas, ids, rows) -> dict[str, dict[str, 
 
 def _firings(site: Site, chosen: Sequence[Proxy]) -> dict[str, np.ndarray]:
     """What the latents do in each sequence, and for each pool the shares of firings and of energy that are outside it."""
-    latents = site.latents[:, site.first :]
-    on = latents != 0
-    counts = on.sum(dim=1).double()
-    energy = latents.norm(dim=1, dtype=torch.float32).double().square() * atom_norms(site.sae).double().square()
+    n_seq, n_pos, d_sae = site.latents.shape
+    spliced = site.active[0] % n_pos >= site.first
+    position, latent, activation = (values[spliced] for values in site.active)
+    counted = partial(torch.bincount, position // n_pos * d_sae + latent, minlength=n_seq * d_sae)
+    written = activation.double() * atom_norms(site.sae).double()[latent]
+    counts, energy = (counted(weights=weights).double().view(n_seq, d_sae) for weights in (None, written.square()))
     found = {
         "active": np.packbits((counts > 0).cpu().numpy(), axis=1),
-        "l0": np.pad(on.sum(dim=-1, dtype=torch.int32).cpu().numpy(), ((0, 0), (site.first, 0))),
+        "l0": torch.bincount(position, minlength=n_seq * n_pos).view(n_seq, n_pos).cpu().numpy(),
     }
     for proxy in (proxy for proxy in chosen if proxy.kept is not None):
         outside = 1 - proxy.kept.to(counts)

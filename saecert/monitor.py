@@ -158,7 +158,7 @@ def rivals(subject: Subject, corpus: Corpus, hook_name: str) -> dict[str, Float[
     import torch  # a saved monitor needs none of this
 
     from saecert import forward
-    from saecert.losses import _code, _identity
+    from saecert.identity import code_of, identity
 
     def build() -> dict[str, np.ndarray]:
         error, top = [], []
@@ -172,4 +172,4 @@ def rivals(subject: Subject, corpus: Corpus, hook_name: str) -> dict[str, Float[
         return {"SAE error": np.array(error), "low confidence": -np.array(top)}
 
     sae = subject.sae_at(hook_name)
-    return cached_arrays("rivals", _identity(subject, corpus, hook_name, _code(forward, rivals)), build)
+    return cached_arrays("rivals", identity(subject, corpus, hook_name, code_of(forward, rivals)), build)

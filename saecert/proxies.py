@@ -10,12 +10,15 @@ from functools import cache, cached_property
 import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt64
-from sae_lens import SAE
+from sae_lens import SAE, GatedSAE, JumpReLUSAE, StandardSAE, TopKSAE
 from torch import Tensor
 
 from saecert.corpora import Corpus
 from saecert.forward import native_acts
 from saecert.subjects import Subject
+
+LINEAR = (StandardSAE, JumpReLUSAE, GatedSAE, TopKSAE)
+"""SAEs that decode by ``codes @ W_dec + b_dec`` and undoing the scaling of the input; of other kinds only `decode` is known."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,26 @@ class Site:
     def recons(self) -> Float[Tensor, "batch pos d_in"]:
         """SAE reconstruction, ``decode(latents)``."""
         return self.decode(self.latents)
+
+    @cached_property
+    def active(self) -> tuple[Int[Tensor, "n"], Int[Tensor, "n"], Float[Tensor, "n"]]:
+        """Position (counted through the batch), latent and activation of every active latent: few of very many."""
+        codes = self.latents.flatten(0, -2)
+        position, latent = codes.nonzero(as_tuple=True)
+        return position, latent, codes[position, latent]
+
+    def decode_only(self, kept: Float[Tensor, "d_sae"]) -> Float[Tensor, "batch pos d_in"]:
+        """Reconstruction from the latents at which `kept` is 1, the others being zeroed; adds up the atoms of the active ones alone."""
+        if type(self.sae) not in LINEAR or getattr(self.sae.cfg, "rescale_acts_by_decoder_norm", False):
+            return self.decode(self.latents * kept.to(self.latents))
+        position, latent, activation = self.active
+        n_active = torch.bincount(position, minlength=self.latents[..., 0].numel())
+        weights = activation * kept.to(activation)[latent]
+        summed = torch.nn.functional.embedding_bag(
+            latent, self.sae.W_dec, n_active.cumsum(0) - n_active, mode="sum", per_sample_weights=weights
+        )
+        self.sae.run_time_activation_norm_fn_in(self.acts)
+        return self.sae.run_time_activation_norm_fn_out(summed.view(self.acts.shape) + self.sae.b_dec)
 
     def decode(
         self, codes: Float[Tensor, "batch pos d_sae"], atoms: Float[Tensor, "d_sae d_in"] | None = None
@@ -87,7 +110,7 @@ def pool(latents: Int[np.ndarray, "k"], d_sae: int) -> Proxy:
         raise ValueError("a pool is a set of latents: some index is repeated")
     kept = torch.zeros(d_sae)
     kept[torch.from_numpy(latents.astype(np.int64))] = 1.0
-    return Proxy(f"pool_{len(latents)}", lambda site: site.decode(site.latents * kept.to(site.latents)), _digest(np.sort(latents)), kept)
+    return Proxy(f"pool_{len(latents)}", lambda site: site.decode_only(kept), _digest(np.sort(latents)), kept)
 
 
 def mean_ablation(mean: Float[Tensor, "d_in"]) -> Proxy:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Mapping
 
 import numpy as np
 import torch
@@ -13,8 +13,8 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from saecert.forward import logits_of
 
-CHUNK_BYTES, GPU_CHUNK_BYTES, MIN_ROWS = 8 << 20, 256 << 20, 64
-"""Size of one (rows, V) float32 tensor, on a CPU small enough for its cache; a few are alive, under 256 MB at V = 256,000 too."""
+CHUNK_BYTES, GPU_CHUNK_BYTES, MIN_ROWS = 8 << 20, 256 << 20, 256
+"""Size of one (rows, V) float32 tensor, of which there are three: fits a CPU's cache, unless so few rows make slow products."""
 
 
 @torch.no_grad()
@@ -24,20 +24,30 @@ def score(
     """Per position: probability of the next token, total variation to "clean", top-1 disagreement with "clean" (0 or 1).
 
     `residuals` maps predictor to what the unembedding reads; "clean" is required and computed once per chunk. All
-    sequences predict tokens 1, 2, ... from the positions before. Logits are never held for more than a chunk of rows.
+    sequences predict tokens 1, 2, ... from the positions before. A predictor disagrees where it gives some token a higher
+    logit than the one that "clean" puts first. Logits are never held for more than a chunk of rows.
     """
     targets = tokens[:, 1:].flatten()
-    flat = {name: residual[:, :-1].flatten(0, 1) for name, residual in residuals.items()}
-    out = {name: torch.empty(3, len(targets), dtype=torch.float32, device=targets.device) for name in flat}
-    for part in _chunks(model, targets):
-        clean, clean_top = _softmax(model, flat["clean"][part])
-        for name, residual in flat.items():
-            probs, top = (clean, clean_top) if name == "clean" else _softmax(model, residual[part])
-            out[name][0, part] = probs.gather(1, targets[part, None])[:, 0]
-            out[name][2, part] = (top != clean_top).float()
-            out[name][1, part] = 0.0 if name == "clean" else probs.sub_(clean).abs_().sum(dim=1) / 2
+    flat = {name: residual[:, :-1].flatten(0, 1) for name, residual in sorted(residuals.items(), key=lambda item: item[0] != "clean")}
+    head, rows = model.original_model.get_output_embeddings().weight, min(_n_rows(model, targets), len(targets))
+    # the same memory again and again: the first touch of new memory costs more than a softmax
+    room, clean, probs = (torch.empty(rows, len(head), dtype=d, device=head.device) for d in (head.dtype, torch.float32, torch.float32))
+    out = torch.empty(len(flat), 3, len(targets), device=targets.device)
+    for start in range(0, len(targets), rows):
+        part = slice(start, start + rows)
+        target = targets[part, None]
+        n = len(target)
+        for (name, residual), found in zip(flat.items(), out[:, :, part], strict=True):
+            logits = logits_of(model, residual[part], out=room[:n])
+            softmax = torch.softmax(logits, dim=1, dtype=torch.float32, out=(clean if name == "clean" else probs)[:n])
+            found[0] = softmax.gather(1, target)[:, 0]
+            if name == "clean":
+                top, found[1:] = logits.argmax(dim=1, keepdim=True), 0.0
+            else:
+                found[1] = softmax.sub_(clean[:n]).abs_().sum(dim=1) / 2
+                found[2] = logits.gather(1, top)[:, 0] < logits.amax(dim=1)
     shape = (3, tokens.shape[0], tokens.shape[1] - 1)
-    return {name: values.cpu().numpy().astype(np.float64).reshape(shape) for name, values in out.items()}
+    return {name: values.reshape(shape) for name, values in zip(flat, out.cpu().numpy().astype(np.float64), strict=True)}
 
 
 @torch.enable_grad()
@@ -47,9 +57,9 @@ def loss_gradient(
     """Gradient of each sequence's raw loss in bits per token by what the unembedding reads, a chunk of positions at a time."""
     targets = tokens[:, 1:].flatten()
     flat, parts = residual.detach()[:, :-1].flatten(0, 1), []
-    for part in _chunks(model, targets):
-        rows = flat[part].requires_grad_()
-        nats = torch.nn.functional.cross_entropy(logits_of(model, rows).float(), targets[part], reduction="sum")
+    for rows, target in zip(*(x.split(_n_rows(model, targets)) for x in (flat, targets)), strict=True):
+        rows.requires_grad_()
+        nats = torch.nn.functional.cross_entropy(logits_of(model, rows).float(), target, reduction="sum")
         parts.append(torch.autograd.grad(nats, rows)[0])
     bits = torch.cat(parts).div_(math.log(2) * (tokens.shape[1] - 1)).unflatten(0, (len(tokens), -1))
     return torch.cat([bits, torch.zeros_like(residual[:, -1:])], dim=1)  # the last position predicts nothing
@@ -60,14 +70,6 @@ def smoothed_bits(probability: Float[np.ndarray, "..."], alpha: float, n_vocab: 
     return -np.log2((1 - alpha) * probability + alpha / n_vocab)
 
 
-def _chunks(model: TransformerBridge, targets: Int[Tensor, "rows"]) -> Iterator[slice]:
+def _n_rows(model: TransformerBridge, targets: Int[Tensor, "rows"]) -> int:
     size = GPU_CHUNK_BYTES if targets.is_cuda else CHUNK_BYTES
-    rows = max(MIN_ROWS, size // (4 * model.original_model.get_output_embeddings().weight.shape[0]))
-    return (slice(start, start + rows) for start in range(0, len(targets), rows))
-
-
-def _softmax(model: TransformerBridge, residual: Float[Tensor, "rows d_model"]) -> tuple[Tensor, Tensor]:
-    logits = logits_of(model, residual).float()
-    peak, top = logits.max(dim=1, keepdim=True)
-    probs = logits.sub_(peak).exp_()
-    return probs.div_(probs.sum(dim=1, keepdim=True)), top[:, 0]
+    return max(MIN_ROWS, size // (4 * model.original_model.get_output_embeddings().weight.shape[0]))

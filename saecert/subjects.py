@@ -17,6 +17,7 @@ from transformer_lens.model_bridge import TransformerBridge
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
 from transformers.utils import logging
 
+from saecert.forward import clean_run, logits_of
 from saecert.registry import HUB, PAPER, fetch
 from saecert.saes import Source, check_finite, load_saes, n_weights, places
 
@@ -171,7 +172,7 @@ def load_subject(
     ValueError
         Unknown subject, release, repository or revision, hook point missing in the model or without SAE, SAE of another
         width or of a kind that has no latents of one activation, tokenizer larger than the model's vocabulary, weights
-        that are not finite (the message names the tensor).
+        that are not finite (the message names the tensor), logits made in an unknown way.
     FileNotFoundError
         A folder lacks a file that loading needs, or nothing is where `sae` points; the message names it.
     MemoryError
@@ -205,6 +206,7 @@ def load_subject(
     saes, listed = load_saes(found, hooks, str(device), dtype)
     processing = _center(bridge, saes.values(), center_writing_weights)
     bridge.original_model.eval().requires_grad_(False)
+    _check_logits(name, bridge)
     card = folder / "card.json"
     return Subject(
         name=name,
@@ -268,6 +270,18 @@ def _center(bridge: TransformerBridge, saes: Iterable[SAE], asked: bool | None) 
         return UNPROCESSED
     bridge.process_weights(fold_ln=False, center_writing_weights=True, center_unembed=False, fold_value_biases=False)
     return CENTERED
+
+
+@torch.no_grad()
+def _check_logits(name: str, model: TransformerBridge) -> None:
+    """Raise ValueError if the model makes its logits from the final residual in a way that `logits_of` does not know."""
+    tokens = torch.arange(min(8, model.cfg.d_vocab), device=next(model.parameters()).device)[None]
+    made, expected = logits_of(model, clean_run(model, tokens, [])[1][0]).float(), model.original_model(tokens).logits[0].float()
+    if (difference := (made - expected).abs().max()) > 0.02 * expected.abs().max():
+        raise ValueError(
+            f"the logits of '{name}' are not its unembedding of the final residual (they differ by up to {difference:.2g}): it scales or "
+            "shifts them in a way that saecert does not know, and cannot be measured yet"
+        )
 
 
 def _hash(state: Mapping[str, torch.Tensor], config: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ import torch
 from conftest import D_SAE, make_sae
 from sae_lens import JumpReLUSAE, JumpReLUSAEConfig
 
-from saecert import growth, load_subject
+from saecert import forward, load_subject
 from saecert.bounds import dirichlet_upper, lower
 from saecert.growth import absent, activity, missing, pool_growth, sequences_needed
 
@@ -43,8 +43,8 @@ def test_activity_is_that_of_the_encoder_at_any_batch_size(subject, corpora, tmp
 
 
 def test_all_hook_points_share_one_run_of_the_model_and_the_second_call_needs_none(subject, corpora, monkeypatch):
-    runs, run = [], growth.native_acts_at
-    monkeypatch.setattr(growth, "native_acts_at", lambda *args: runs.append(len(args[1])) or run(*args))
+    runs, run = [], forward.native_acts_at
+    monkeypatch.setattr(forward, "native_acts_at", lambda *args: runs.append(len(args[1])) or run(*args))
     corpus = corpora["certification"].take(40)
     first = activity(subject, corpus, batch_size=20, progress=False)
     second = activity(subject, corpus, batch_size=20, progress=False)

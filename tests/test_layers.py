@@ -7,7 +7,7 @@ import pytest
 import torch
 from conftest import identity_sae
 
-from saecert import layers
+from saecert import forward
 from saecert.layers import FIDELITY, fidelity, local_fidelity
 from saecert.losses import collect_layers
 from saecert.proxies import noise
@@ -51,7 +51,7 @@ def test_local_fidelity_is_that_of_the_reconstructions_at_any_batch_size(subject
     for hook, values in found.items():
         expected = fidelity(cache[hook][:, 1:], subject.sae_at(hook)(cache[hook])[:, 1:])
         np.testing.assert_allclose(list(values.values()), expected, atol=1e-6)
-    monkeypatch.setattr(layers, "native_acts_at", None)  # measured already: nothing is run
+    monkeypatch.setattr(forward, "native_acts_at", None)  # measured already: nothing is run
     again = local_fidelity(subject, corpus, HOOKS, progress=False)
     np.testing.assert_array_equal(again[HOOKS[1]]["cosine"], found[HOOKS[1]]["cosine"])
 

@@ -1,7 +1,6 @@
 """What `collect` measures is what a plain computation gives, whatever the batching, and nothing is lost when it stops."""
 
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import pytest
@@ -12,7 +11,7 @@ from sae_lens import BatchTopKTrainingSAE, BatchTopKTrainingSAEConfig
 from saecert import collect, collect_layers, load_corpus, load_subject, losses
 from saecert.assumptions import near_duplicates
 from saecert.forward import n_skippable
-from saecert.proxies import Proxy, noise, pool, random_decoder, shuffled_positions
+from saecert.proxies import Proxy, noise, pool
 from saecert.scoring import score, smoothed_bits
 
 HOOK = "blocks.1.hook_resid_post"
@@ -239,28 +238,6 @@ def test_losses_that_depend_on_the_batch_are_noticed(subject, corpora, record):
     unfixed = BatchTopKTrainingSAE(BatchTopKTrainingSAEConfig(d_in=D_MODEL, d_sae=D_SAE, k=4)).requires_grad_(False)
     measured = collect(replace(subject, saes={HOOK: unfixed}), sample, allow_bad_sae=True, progress=False)
     assert measured.provenance["batch_threshold"] is True and measured.provenance["batch_dependence"] > 1e-3
-
-
-def test_only_code_that_makes_numbers_identifies_a_measurement(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(tmp_path)
-
-    def code(name, text):
-        (tmp_path / f"{name}.py").write_text(text)
-        return losses._code(__import__(name))
-
-    plain = code("plain", "def f(x):\n    return x + 1\n")
-    assert plain == code("annotated", '"""About."""\n\ndef f(x):\n    """One more."""\n    return x + 1  # one\n')
-    assert plain != code("changed", "def f(x):\n    return x + 10\n")
-
-
-def test_a_proxy_is_identified_by_what_made_it():
-    def scaled(factor):
-        return Proxy("scaled", lambda site: site.recons * factor)
-
-    assert losses._code_of(scaled(1)) == losses._code_of(scaled(2)), "parameters are for the key to tell"
-    assert losses._code_of(noise(1)) == losses._code_of(noise(2)) != losses._code_of(shuffled_positions())
-    assert losses._code_of(random_decoder(4, 2)) != losses._code_of(shuffled_positions()), "both have a function called replace"
-    assert losses._code_of(Proxy("partial", partial(torch.mul, 2))) == "", "nothing to read"
 
 
 @pytest.fixture

@@ -1,10 +1,12 @@
 """Proxies keep what they must keep, destroy what they must destroy, and do so whatever the batch."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from conftest import D_MODEL, D_SAE, make_sae
-from sae_lens import StandardSAE, StandardSAEConfig
+from sae_lens import SAE, StandardSAE, StandardSAEConfig
 
 from saecert.losses import sweep
 from saecert.pools import survey
@@ -50,6 +52,34 @@ def test_pools_are_nested_and_end_in_the_full_sae(site):
     assert pool(order[:10], D_SAE).name == "pool_10" and pool(order[:10], D_SAE).key == pool(order[:10][::-1], D_SAE).key
     assert pool(order[:10], D_SAE).key != pool(order[1:11], D_SAE).key
     assert torch.equal(pool(order[:10], D_SAE).kept, kept) and full().kept is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        ("standard", {}),
+        ("standard", {"normalize_activations": "layer_norm"}),
+        ("gated", {}),
+        ("jumprelu", {"normalize_activations": "constant_norm_rescale"}),
+        ("topk", {"k": 5}),
+        ("topk", {"k": 5, "rescale_acts_by_decoder_norm": True}),
+        ("abstopk", {"k": 5}),
+        ("matching_pursuit", {"residual_threshold": 0.5}),
+    ],
+)
+def test_a_pool_of_any_sae_is_what_the_sae_decodes_from_its_latents(site, kind, settings):
+    sae = SAE.from_dict({"architecture": kind, "d_in": D_MODEL, "d_sae": D_SAE, **settings}).requires_grad_(False)
+    generator = torch.Generator().manual_seed(1)
+    for parameter in sae.parameters():
+        parameter.copy_(torch.randn(parameter.shape, generator=generator))
+    site = replace(site, sae=sae)
+    kept = torch.zeros(D_SAE).index_fill(0, torch.arange(0, D_SAE, 2), 1.0)
+    expected = site.decode(site.latents * kept)
+    assert (expected - site.recons).abs().max() > 0.1
+    torch.testing.assert_close(pool(np.arange(0, D_SAE, 2), D_SAE).replace(site), expected, atol=1e-4, rtol=1e-4)
+    silent = replace(site, sae=make_sae(HOOK))
+    silent.sae.threshold.data.fill_(1e6)
+    assert torch.equal(silent.decode_only(kept), silent.recons) and not len(silent.active[0])
 
 
 def test_dense_controls(site):

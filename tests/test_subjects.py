@@ -10,6 +10,7 @@ import torch
 from conftest import D_MODEL, identity_sae, make_model, make_sae, make_tokenizer
 from sae_lens import SAE, BatchTopKTrainingSAE, BatchTopKTrainingSAEConfig, TopKSAE, TopKSAEConfig, TrainingSAE
 from sae_lens.registry import SAE_CLASS_REGISTRY, SAE_TRAINING_CLASS_REGISTRY
+from transformers import AutoModelForCausalLM, GraniteConfig
 
 from saecert import load_subject, subjects
 from saecert.forward import final_residual, native_acts
@@ -41,6 +42,14 @@ def exact_sae(kind: str, **settings) -> SAE:
 @pytest.mark.parametrize("family", ["llama", "gpt2", "gemma"])
 def test_logits_equal_hugging_face(folders, family):
     torch.testing.assert_close(load_subject(folders[family]).model(TOKENS), make_model(family)(TOKENS).logits, atol=2e-5, rtol=1e-4)
+
+
+def test_logits_made_in_an_unknown_way_are_refused(folders, tmp_path):
+    granite = GraniteConfig.from_pretrained(folders["llama"], logits_scaling=4.0, num_hidden_layers=1)
+    AutoModelForCausalLM.from_config(granite).save_pretrained(tmp_path)
+    make_tokenizer().save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="scales or shifts them in a way that saecert does not know"):
+        load_subject(tmp_path, sae=make_sae("blocks.0.hook_resid_post"))
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "gemma"])
