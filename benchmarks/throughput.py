@@ -12,8 +12,8 @@ front of each block), sequences of 128 tokens. Compared with
   losses of two proxies;
 * the floor: the matrix products of `collect` and nothing else, in float32 with their results written to memory that is there:
   all blocks once and those behind a hook point once per proxy (projections, attention scores, mixing of values), one encoding and one
-  decoding per hook point (pools need none), one unembedding per predictor and position. Each shape is timed a few times a round and counted as often as
-  it occurs, so that its factors come from the CPU's cache more often than in the model.
+  decoding per hook point (pools need none), one unembedding per predictor and position. Each shape is timed a few times a round and
+  counted as often as it occurs, so that its factors come from the CPU's cache more often than in the model.
 
 All are timed in turn, round after round on new sequences, so that whatever else runs on the machine slows all of them (beside
 several other programs take `--busy`: one thread, and its processor time instead of the time that passes); the

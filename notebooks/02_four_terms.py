@@ -29,6 +29,7 @@ alpha = 0.5  # weight of the uniform distribution in every predictor
 inequality = "dirichlet"  # concentration inequality
 tolerance = 0.1  # pool rule: largest mean mismatch on discovery, bits per token
 device = "cpu"  # where the model runs
+allow_bad_sae = False  # True measures SAEs that fail the check at the start, and says so
 strict = True  # fail when a claim of this page does not hold; False reports it
 
 # %% tags=["hide-input"]
@@ -53,7 +54,7 @@ from saecert.storage import keep
 lm = load_subject(subject, hooks=[hook_name] if hook_name else None, device=device)
 sample = load_corpus(corpus, lm, split="certification", n_seq=n_seq)
 discovery = load_corpus(corpus, lm, split="discovery")
-losses = collect(lm, sample, hook_name or None, discovery=discovery, progress=False)
+losses = collect(lm, sample, hook_name or None, discovery=discovery, allow_bad_sae=allow_bad_sae, progress=False)
 facts = losses.provenance
 print(f"{facts['subject']} at {facts['hook_name']}: {len(losses)} sequences of {facts['n_ctx']} tokens")
 print(f"population: {facts['population']}")

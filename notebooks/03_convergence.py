@@ -28,6 +28,7 @@ delta = 0.05  # probability that a statement is wrong
 inequality = "dirichlet"  # concentration inequality
 tolerance = 0.1  # pool rule: largest mean mismatch on discovery, bits per token
 device = "cpu"  # where the model runs
+allow_bad_sae = False  # True measures SAEs that fail the check at the start, and says so
 strict = True  # fail when a claim of this page does not hold; False reports it
 
 # %% tags=["hide-input"]
@@ -81,7 +82,7 @@ lm = load_subject(subject, hooks=[hook_name] if hook_name else None, device=devi
 everything = load_corpus(corpus, lm, split="certification")
 everything = everything.take(n_seq) if n_seq else everything
 discovery = load_corpus(corpus, lm, split="discovery")
-losses = collect(lm, everything, hook_name or None, discovery=discovery, controls=False, progress=False)
+losses = collect(lm, everything, hook_name or None, discovery=discovery, controls=False, allow_bad_sae=allow_bad_sae, progress=False)
 print(f"{losses.provenance['subject']} at {losses.provenance['hook_name']}: {len(losses)} sequences, pools of {losses.pool_sizes} latents")
 
 # %%

@@ -33,6 +33,8 @@ values = 40_000_000  # most losses in a cell: where draws would need more, there
 n_alone = 500  # sequences in a sample where only one size is shown: wrong bounds, dependent sequences
 draws_wrong = 4_000  # simulated samples in a cell of a wrong bound: enough to reject it
 seed = 0  # of every simulation
+device = "cpu"  # where the model runs
+allow_bad_sae = False  # True measures SAEs that fail the check at the start, and says so
 strict = True  # fail when a claim of this page does not hold; False reports it
 
 # %% tags=["hide-input"]
@@ -133,10 +135,10 @@ printed(worst(wrong))
 # Bounded are $\mathbb{E} v_A$ for the fixed pool (T1) and for every nested pool at once (T2), and each term with a limit of its own.
 
 # %%
-lm = load_subject(subject, hooks=[hook_name] if hook_name else None)
+lm = load_subject(subject, hooks=[hook_name] if hook_name else None, device=device)
 everything, discovery = (load_corpus(corpus, lm, split=split) for split in ("certification", "discovery"))
 everything = everything.take(n_seq) if n_seq else everything
-losses = collect(lm, everything, hook_name or None, discovery=discovery, controls=False, progress=False)
+losses = collect(lm, everything, hook_name or None, discovery=discovery, controls=False, allow_bad_sae=allow_bad_sae, progress=False)
 (lo, hi), clean, full = smoothed_support(alpha, losses.n_vocab), losses.at("clean", alpha), losses.at("full", alpha)
 pooled, pools = spending.fixed_pool(losses, None, tolerance, alpha).losses, spending.nested_pools(losses, None, alpha).losses
 v, width = joint_loss(clean, full, pooled, hi), hi - lo

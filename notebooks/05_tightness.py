@@ -32,6 +32,8 @@ resamples = 50  # drawn with replacement from the measured sequences, for every 
 goal = 1.1  # largest tightness of the default, from 50 sequences on
 orders = 20  # orders of the sequences in which the ladder is climbed
 seed = 0  # of resamples and orders
+device = "cpu"  # where the model runs
+allow_bad_sae = False  # True measures SAEs that fail the check at the start, and says so
 strict = True  # fail when a claim of this page does not hold; False reports it
 
 # %% tags=["hide-input"]
@@ -92,10 +94,10 @@ print("Bernoulli(0.3):", ", ".join(f"{ratio:.3f} at n = {n}" for n, ratio in coi
 # pool that the discovery split chose, and each of its three terms on its own support.
 
 # %%
-lm = load_subject(subject, hooks=[hook_name] if hook_name else None)
+lm = load_subject(subject, hooks=[hook_name] if hook_name else None, device=device)
 everything, discovery = (load_corpus(corpus, lm, split=split) for split in ("certification", "discovery"))
 everything = everything.take(n_seq) if n_seq else everything
-losses = collect(lm, everything, hook_name or None, discovery=discovery, controls=False, progress=False)
+losses = collect(lm, everything, hook_name or None, discovery=discovery, controls=False, allow_bad_sae=allow_bad_sae, progress=False)
 chosen = certify(losses, delta=delta, alpha=alpha, tolerance=tolerance, eps=())
 (lo, hi), width = (chosen.lo, chosen.hi), chosen.hi - chosen.lo
 clean, full, pooled = (losses.at(name, alpha) for name in ("clean", "full", f"pool_{chosen.k}"))

@@ -32,6 +32,7 @@ shares = [0.0625, 0.125, 0.25, 0.375, 0.5, 0.75]  # pool sizes as shares of the 
 draws = 20_000  # simulated samples
 seed = 0  # of the simulation
 device = "cpu"  # where the model runs
+allow_bad_sae = False  # True measures SAEs that fail the check at the start, and says so
 strict = True  # fail when a claim of this page does not hold; False reports it
 
 # %% tags=["hide-input"]
@@ -131,8 +132,8 @@ sample = load_corpus(corpus, lm, split="certification", n_seq=n_seq)
 discovery = load_corpus(corpus, lm, split="discovery")
 where = hook_name or lm.middle_hook
 d_sae = lm.sae_at(where).cfg.d_sae
-common = {"discovery": discovery, "pools": sorted({max(1, round(share * d_sae)) for share in shares}), "controls": False}
-records = {rule: collect(lm, sample, where, rank=rule, **common, progress=False) for rule in RANKINGS}
+common = {"discovery": discovery, "pools": sorted({max(1, round(share * d_sae)) for share in shares}), "allow_bad_sae": allow_bad_sae}
+records = {rule: collect(lm, sample, where, rank=rule, **common, controls=False, progress=False) for rule in RANKINGS}
 tried = {rule: grid_gap(record.discovery.losses).mean() for rule, record in records.items()}
 chosen = min(tried, key=tried.get)
 others = [rule for rule in RANKINGS if rule != chosen]

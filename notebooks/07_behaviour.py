@@ -31,6 +31,7 @@ inequality = "dirichlet"  # concentration inequality
 draws = 2_000  # simulated samples
 seed = 0  # of the simulation
 device = "cpu"  # where the model runs
+allow_bad_sae = False  # True measures SAEs that fail the check at the start, and says so
 strict = True  # fail when a claim of this page does not hold; False reports it
 
 # %% tags=["hide-input"]
@@ -95,7 +96,7 @@ lm = load_subject(subject, hooks=[hook_a, hook_b] if hook_a and hook_b else None
 a, b = hook_a or lm.middle_hook, hook_b or lm.hook_names[-1]
 sample = load_corpus(corpus, lm, split="certification", n_seq=n_seq)
 discovery = load_corpus(corpus, lm, split="discovery")
-records = collect_layers(lm, sample, [a, b], discovery=discovery, progress=False)
+records = collect_layers(lm, sample, [a, b], discovery=discovery, allow_bad_sae=allow_bad_sae, progress=False)
 names = {"total_variation": "total variation", "top1_disagreement": "top-1 disagreement"}
 values = {}
 for hook, record in records.items():

@@ -27,6 +27,7 @@ corpus = "docstrings"  # text on which they were measured
 remeasure = ""  # hook points whose losses are measured again: "" the middle one, "all" every one that has a certificate
 n_seq = 1000  # certification sequences in the estimates
 rate = 1e11  # floating-point operations a second in the estimates; two cores of a processor reach about that
+device = "cpu"  # where the model runs
 strict = True  # fail when a claim of this page does not hold; False reports it
 
 # %% tags=["hide-input"]
@@ -76,7 +77,7 @@ tables.rounded(frame[shown]).reset_index(drop=True)
 
 # %%
 hooks = {c.provenance["hook_name"] for c in found.values() if c.provenance["subject"] == Path(subject).name}
-lm = load_subject(subject, hooks=sorted(hooks) or None)
+lm = load_subject(subject, hooks=sorted(hooks) or None, device=device)
 discovery = load_corpus(corpus, lm, split="discovery")
 mine = {name: c for name, c in found.items() if (c.provenance["subject"], c.provenance["corpus"]) == (lm.name, discovery.name)}
 wanted = {c.provenance["hook_name"]: c.n_seq for c in mine.values() if remeasure == "all" or c.provenance["hook_name"] == lm.middle_hook}

@@ -32,6 +32,8 @@ delta = 0.05  # probability that a table has a wrong limit in it
 alpha = 0.5  # weight of the uniform distribution in every predictor
 inequality = "dirichlet"  # concentration inequality
 seed = 0  # of the random errors and of the order of the sequences
+device = "cpu"  # where the model runs
+allow_bad_sae = False  # True measures SAEs that fail the check at the start, and says so
 strict = True  # fail when a claim of this page does not hold; False reports it
 
 # %% tags=["hide-input"]
@@ -98,13 +100,13 @@ assert np.allclose(ratios, 1, atol=0.03) and missed.mean() <= delta + 3 * np.sqr
 # the dictionary everywhere, ranked on discovery, so that layers differ in nothing else.
 
 # %%
-lm = load_subject(subject, hooks=[name.strip() for name in hooks.split(",")] if hooks else None)
+lm = load_subject(subject, hooks=[name.strip() for name in hooks.split(",")] if hooks else None, device=device)
 places = sorted(lm.hook_names, key=lambda name: (hook_layer(name), "post" in name))
 labels = pd.Index([name.removeprefix("blocks.").replace(".hook_resid_", " ").removesuffix(" post") for name in places], name="layer")
 sample, discovery = (load_corpus(corpus, lm, split=s, n_seq=n) for s, n in (("certification", n_seq), ("discovery", n_discovery)))
 k = round(pool_share * min(lm.sae_at(name).cfg.d_sae for name in places))
 measuring = {"discovery": discovery, "pools": [k], "controls": False, "extra": [noise(seed)], "alphas": (alpha,), "progress": False}
-losses = collect_layers(lm, sample, places, **measuring)
+losses = collect_layers(lm, sample, places, **measuring, allow_bad_sae=allow_bad_sae)
 local = local_fidelity(lm, sample, places, progress=False)
 print(f"{lm.name}, {len(sample)} sequences, pools of {k} latents, at {', '.join(places)}")
 

@@ -30,6 +30,8 @@ pool_share = 0.75  # size of the concept pool as a share of the dictionary, fixe
 delta = 0.05  # probability that a table has a wrong limit in it
 alpha = 0.5  # weight of the uniform distribution in every predictor
 inequality = "dirichlet"  # concentration inequality
+device = "cpu"  # where the model runs
+allow_bad_sae = False  # True measures SAEs that fail the check at the start, and says so
 strict = True  # fail when a claim of this page does not hold; False reports it
 
 # %% tags=["hide-input"]
@@ -94,7 +96,7 @@ assert missed.mean() <= delta + 3 * np.sqrt(delta / 400)
 # rule of {doc}`02_four_terms` finds there for the default subject. A shuffled SAE uses the same pool: it says which *atoms* may be written with.
 
 # %%
-lm = load_subject(subject, hooks=[hook_name] if hook_name else None)
+lm = load_subject(subject, hooks=[hook_name] if hook_name else None, device=device)
 hook, n_latents = hook_name or lm.middle_hook, lm.sae_at(hook_name or lm.middle_hook).cfg.d_sae
 sample = load_corpus(corpus, lm, split="certification", n_seq=n_seq)
 discovery = load_corpus(corpus, lm, split="discovery", n_seq=n_discovery)
@@ -107,7 +109,8 @@ shufflings = {
     "donors": proxies.donor_codes(lm, discovery.take(n_donors), hook),
 }
 extra = [*shufflings.values(), *(pooled(proxy, pool) for proxy in shufflings.values())]
-losses = collect(lm, sample, hook, discovery=discovery, pools=[k], controls=False, extra=extra, progress=False)
+settings = {"pools": [k], "controls": False, "extra": extra, "allow_bad_sae": allow_bad_sae}
+losses = collect(lm, sample, hook, discovery=discovery, **settings, progress=False)
 print(f"{lm.name} at {hook}: {len(losses)} sequences, pool of {k} of {n_latents} latents, L0 {losses.provenance['l0']:.1f}")
 
 # %%

@@ -28,6 +28,8 @@ n_discovery = 500  # discovery sequences on which components are fitted and coun
 delta = 0.05  # probability that a statement is wrong
 alpha = 0.5  # weight of the uniform distribution in every predictor
 inequality = "dirichlet"  # concentration inequality
+device = "cpu"  # where the model runs
+allow_bad_sae = False  # True measures SAEs that fail the check at the start, and says so
 strict = True  # fail when a claim of this page does not hold; False reports it
 
 # %% tags=["hide-input"]
@@ -84,7 +86,7 @@ assert 6 < bounds[20_000] < 6.1 < bounds[20]
 # * **mean**: one constant vector. **noise**: the native activation plus a random vector as long as the SAE's error at that token.
 
 # %%
-lm = load_subject(subject, hooks=[hook_name] if hook_name else None)
+lm = load_subject(subject, hooks=[hook_name] if hook_name else None, device=device)
 hook, sae = hook_name or lm.middle_hook, lm.sae_at(hook_name or lm.middle_hook)
 sample = load_corpus(corpus, lm, split="certification", n_seq=n_seq)
 discovery = load_corpus(corpus, lm, split="discovery", n_seq=n_discovery)
@@ -100,7 +102,8 @@ controls = {
     "noise of the error's norm": proxies.noise(),
 }
 extra = list({proxy.name: proxy for proxy in controls.values()}.values())  # both PCAs may be the same
-losses = collect(lm, sample, hook, discovery=discovery, pools=[], controls=False, extra=extra, progress=False)
+settings = {"pools": [], "controls": False, "extra": extra, "allow_bad_sae": allow_bad_sae}
+losses = collect(lm, sample, hook, discovery=discovery, **settings, progress=False)
 names = {"SAE": "full"} | {label: proxy.name for label, proxy in controls.items()}
 print(f"{lm.name} at {hook}, width {sae.cfg.d_in}: {len(losses)} sequences; SAE on discovery: L0 {found.l0:.1f}, FVU {found.fvu:.3f}")
 

@@ -27,6 +27,7 @@ hook_name = ""  # hook point of the SAE; "" takes the middle one
 n_seq = 200  # sequences of each kind, and for calibration
 level = 0.05  # rate of false alarms that must not be exceeded
 delta = 0.05  # probability that the limits of a table are wrong
+device = "cpu"  # where the model runs
 strict = True  # fail when a claim of this page does not hold; False reports it
 
 # %% tags=["hide-input"]
@@ -87,7 +88,7 @@ assert stats.binomtest(sum(raised), draws, np.floor((n + 1) * level + 1e-9) / (n
 # {cite}`hendrycks2017`, averaged, with its sign reversed. Each gets its threshold from the same calibration sequences in the same way.
 
 # %%
-lm = load_subject(subject, hooks=[hook_name] if hook_name else None)
+lm = load_subject(subject, hooks=[hook_name] if hook_name else None, device=device)
 hook, bare = hook_name or lm.middle_hook, {"bos": False}
 kinds = {"calibration": (corpus, {"split": "discovery"}), "usual text": (corpus, {}), "shifted text": (shifted, {})}
 kinds |= {"random tokens": ("random-tokens", {}), "random tokens, no BOS": ("random-tokens", bare)}

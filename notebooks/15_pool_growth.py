@@ -29,6 +29,7 @@ n_pool = 50  # sequences in the one pool that is looked at closely
 enough = 50  # sequences that the claim says suffice for 99 % of the active mass
 delta = 0.05  # probability that a table's statement is wrong
 seed = 0  # of the simulation
+device = "cpu"  # where the model runs
 strict = True  # fail when a claim of this page does not hold; False reports it
 
 # %% tags=["hide-input"]
@@ -131,7 +132,7 @@ assert max(limits) <= delta / 2 + 3 * np.sqrt(delta / 2 / 300) < naive
 
 # %%
 counts = {}
-for lm in map(load_subject, filter(None, (subject, second_subject))):
+for lm in (load_subject(name, device=device) for name in (subject, second_subject) if name):
     splits = [load_corpus(corpus, lm, split=s, n_seq=n) for s, n in (("discovery", n_calibration), ("certification", n_seq))]
     found = [activity(lm, split, progress=False) for split in splits]
     counts |= {(lm.name, hook.removeprefix("blocks.").replace("hook_", "")): [part[hook] for part in found] for hook in lm.hook_names}

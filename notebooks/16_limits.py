@@ -29,6 +29,8 @@ pool_share = 0.75  # size of the concept pool as a share of the dictionary, fixe
 delta = 0.05  # probability that a statement is wrong
 alpha = 0.5  # weight of the uniform distribution in every predictor
 inequality = "dirichlet"  # concentration inequality
+device = "cpu"  # where the model runs
+allow_bad_sae = False  # True measures SAEs that fail the check at the start, and says so
 strict = True  # fail when a claim of this page does not hold; False reports it
 
 # %% tags=["hide-input"]
@@ -83,7 +85,7 @@ print(f"same reconstruction; active latents: {(toy_codes != 0).float().mean():.0
 # latents respond to, nobody chose it. Three of them, with as many active latents as the SAE has on average, and with 4 and 16 times as many.
 
 # %%
-lm = load_subject(subject, hooks=[hook_name] if hook_name else None)
+lm = load_subject(subject, hooks=[hook_name] if hook_name else None, device=device)
 hook, sae = hook_name or lm.middle_hook, lm.sae_at(hook_name or lm.middle_hook)
 sample = load_corpus(corpus, lm, split="certification", n_seq=n_seq)
 discovery = load_corpus(corpus, lm, split="discovery", n_seq=n_discovery)
@@ -120,7 +122,7 @@ for b in blocks:
     extra += [proxy, pooled(proxy, pool(np.arange(k), sae.cfg.d_sae))]
 extra += [Proxy(f"random_{n}", lambda site, n=n: found.mean.to(acts) + encode(site.acts, n) @ atoms[n], identity) for n in n_active]
 settings = {"discovery": discovery, "pools": [k], "controls": False, "extra": extra, "alphas": (alpha, 1e-6), "progress": False}
-losses = collect(lm, sample, hook, **settings)
+losses = collect(lm, sample, hook, **settings, allow_bad_sae=allow_bad_sae)
 
 # %% [markdown]
 # ## Same bound, other latents

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import islice
@@ -19,6 +19,8 @@ import torch
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HTTPError
 from jaxtyping import Int, UInt64
+from torch import Tensor
+from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
 from saecert import assumptions
@@ -102,6 +104,12 @@ class Corpus:
         if not 0 <= start < stop <= len(self):
             raise ValueError(f"sequences {start} to {stop - 1} asked of the {self.split} split of '{self.name}', which has {len(self)}")
         return replace(self, tokens=self.tokens[start:stop], keys=self.keys[start:stop])
+
+    def batches(self, size: int, device: torch.device, title: str, progress: bool) -> Iterator[tuple[slice, Int[Tensor, "batch pos"]]]:
+        """Rows and tokens of `size` sequences at a time, under a bar called `title` if `progress`."""
+        for start in tqdm(range(0, len(self), size), desc=title, disable=not progress, leave=False):
+            rows = slice(start, start + size)
+            yield rows, torch.from_numpy(self.tokens[rows].astype(np.int64)).to(device)
 
     def without_similar(self) -> Corpus:
         """The first sequence of each group of near-duplicates, by `saecert.assumptions.near_duplicates`; the others are counted."""

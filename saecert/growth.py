@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, UInt
 from scipy.stats import hypergeom
-from tqdm import tqdm
 
 from saecert import forward
 from saecert.bounds import Scalar, dirichlet_upper, lower
@@ -40,9 +39,7 @@ def activity(
     @torch.no_grad()
     def build() -> dict[str, np.ndarray]:
         counts = {name: np.zeros((len(corpus), sae.cfg.d_sae), np.min_scalar_type(corpus.n_ctx)) for name, sae in saes.items()}
-        for start in tqdm(range(0, len(corpus), batch_size), desc=f"activity {corpus.split}", disable=not progress, leave=False):
-            rows = slice(start, start + batch_size)
-            tokens = torch.from_numpy(corpus.tokens[rows].astype(np.int64)).to(subject.device)
+        for rows, tokens in corpus.batches(batch_size, subject.device, f"activity {corpus.split}", progress):
             for name, acts in forward.native_acts_at(subject.model, tokens, list(saes)).items():
                 counts[name][rows] = (saes[name].encode(acts)[:, int(corpus.bos) :] != 0).sum(dim=1).cpu().numpy()
         return counts

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from tqdm import tqdm
 
 from saecert import forward
 from saecert.corpora import Corpus
@@ -48,12 +47,10 @@ def local_fidelity(
 
     @torch.no_grad()
     def build() -> dict[str, np.ndarray]:
-        found, first = {name: np.empty((len(FIDELITY), len(corpus))) for name in saes}, int(corpus.bos)
-        for start in tqdm(range(0, len(corpus), batch_size), desc=f"fidelity {corpus.split}", disable=not progress, leave=False):
-            rows = slice(start, start + batch_size)
-            tokens = torch.from_numpy(corpus.tokens[rows].astype(np.int64)).to(subject.device)
+        found, ids, first = {name: np.empty((len(FIDELITY), len(corpus))) for name in saes}, corpus.ids, int(corpus.bos)
+        for rows, tokens in corpus.batches(batch_size, subject.device, f"fidelity {corpus.split}", progress):
             for name, acts in forward.native_acts_at(subject.model, tokens, list(saes)).items():
-                recons = Site(acts, saes[name], corpus.ids[rows]).recons
+                recons = Site(acts, saes[name], ids[rows]).recons
                 found[name][:, rows] = fidelity(acts[:, first:], recons[:, first:]).cpu().numpy()
         return found
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache, partial
 from importlib import metadata
@@ -243,8 +243,12 @@ def sweep(
         while done < n_seq:
             rows = slice(done, min(done + batch_size, n_seq))
             todo = {hook_name: some for hook_name, some in chosen.items() if files[hook_name][1]["done"] < rows.stop}
-            found = _if_it_fits(_measure, subject, corpus, todo, alphas, ids, rows)
-            if found is None:
+            try:
+                found = _measure(subject, corpus, todo, alphas, ids, rows)
+            except torch.OutOfMemoryError:
+                found = None
+            if found is None:  # outside of the handler, where nothing holds on to that memory any more
+                torch.cuda.empty_cache()
                 batch_size = _halved(batch_size)
                 continue
             for hook_name, measured in found.items():
@@ -263,16 +267,6 @@ def sweep(
         _save_progress(files, touched)
         bar.close()
     return {hook_name: _record(subject, corpus, hook_name, some, alphas, files[hook_name][1]) for hook_name, some in chosen.items()}
-
-
-def _if_it_fits(measure: Callable[..., Any], *arguments: Any) -> Any:
-    """What `measure` returns; None where the device's memory is too small, and by then nothing holds on to it any more."""
-    try:
-        return measure(*arguments)
-    except torch.OutOfMemoryError:
-        pass
-    torch.cuda.empty_cache()
-    return None
 
 
 def _halved(batch_size: int) -> int:

@@ -162,7 +162,7 @@ def rivals(subject: Subject, corpus: Corpus, hook_name: str) -> dict[str, Float[
 
     def build() -> dict[str, np.ndarray]:
         error, top = [], []
-        for tokens in torch.from_numpy(corpus.tokens.astype(np.int64)).to(subject.device).split(16):
+        for _, tokens in corpus.batches(16, subject.device, "rivals", False):
             acts = forward.native_acts(subject.model, tokens, hook_name)
             with torch.no_grad():
                 lost = (acts - sae.decode(sae.encode(acts))).square().sum(-1) / acts.square().sum(-1)

@@ -10,7 +10,6 @@ import torch
 from jaxtyping import Float, Int
 from sae_lens import SAE
 from torch import Tensor
-from tqdm import tqdm
 
 from saecert.corpora import Corpus
 from saecert.forward import final_residual, native_acts, native_acts_at
@@ -102,7 +101,7 @@ def survey_layers(
 ) -> dict[str, Survey]:
     """`survey` of several hook points in one pass over the blocks up to the last of them."""
     tallies = {hook_name: _Tally(subject.sae_at(hook_name)) for hook_name in hook_names}
-    for tokens, _ in _batches(subject, corpus, batch_size, f"survey {' '.join(hook_names)}", progress):
+    for _, tokens in corpus.batches(batch_size, subject.device, f"survey {' '.join(hook_names)}", progress):
         for hook_name, acts in native_acts_at(subject.model, tokens, hook_names).items():
             tallies[hook_name].add(acts[:, int(corpus.bos) :])
     return {hook_name: tally.survey() for hook_name, tally in tallies.items()}
@@ -117,9 +116,9 @@ def attribution(
     reconstruction spliced in) has gradient g by the reconstruction, removing the latent changes the loss by ``-a d_j . g`` to
     first order, d_j being its decoder row (attribution patching, Syed et al. 2023). Costs a suffix run and its gradient.
     """
-    sae, total = subject.sae_at(hook_name), 0.0
-    for tokens, ids in _batches(subject, corpus, batch_size, f"attribution {hook_name}", progress):
-        site = Site(native_acts(subject.model, tokens, hook_name), sae, ids, int(corpus.bos))
+    sae, ids, total = subject.sae_at(hook_name), corpus.ids, 0.0
+    for rows, tokens in corpus.batches(batch_size, subject.device, f"attribution {hook_name}", progress):
+        site = Site(native_acts(subject.model, tokens, hook_name), sae, ids[rows], int(corpus.bos))
         with torch.no_grad():
             codes = site.latents
         codes.requires_grad_()
@@ -164,10 +163,3 @@ class _Tally:
             directions.T.flip(0).float().cpu().numpy(),
             self.sq_error,
         )
-
-
-def _batches(subject: Subject, corpus: Corpus, batch_size: int, title: str, progress: bool):
-    ids = corpus.ids
-    for start in tqdm(range(0, len(corpus), batch_size), desc=title, disable=not progress, leave=False):
-        part = slice(start, start + batch_size)
-        yield torch.from_numpy(corpus.tokens[part].astype(np.int64)).to(subject.device), ids[part]

@@ -28,17 +28,6 @@ def terms_table(certificates: Certificates) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def certificates_table(certificates: Certificates) -> pd.DataFrame:
-    """One row per certificate: the four terms, the bound, direct bound, price of explanation, uniform line, verdict, tightness."""
-    rows = []
-    for label, c in _labelled(certificates):
-        terms = {"clipping": 0.0} | c.terms
-        limits = {"bound": c.bound, "direct bound": c.direct, "price of explanation": c.price, "uniform": c.uniform}
-        verdict = {"verdict": c.verdict or "vacuous", "tightness": c.tightness, "selection nats": c.selection_nats}
-        rows.append(identify(c, label) | terms | {"model risk": c.means["model risk"]} | limits | verdict)
-    return pd.DataFrame(rows)
-
-
 def ladder_table(certificates: Certificates) -> pd.DataFrame:
     """One row per certificate, rung and route ("proxy": through the pooled proxy; "direct": the model's own loss)."""
     rows = []
@@ -48,23 +37,24 @@ def ladder_table(certificates: Certificates) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def statements_table(certificates: Certificates) -> pd.DataFrame:
-    """One row per certificate and statement: what it is about, its limits, delta, nats, and the group that holds jointly."""
-    rows = []
-    for label, c in _labelled(certificates):
-        rows += [identify(c, label) | {"statement": name} | row for name, row in c.statements.items()]
-    return pd.DataFrame(rows)
-
-
-def curve_table(certificates: Certificates) -> pd.DataFrame:
-    """One row per certificate and pool size: the terms and the bound, jointly true over the sizes of one certificate."""
-    return pd.DataFrame([identify(c, label) | row for label, c in _labelled(certificates) for row in c.curve])
-
-
 def concepts_table(certificates: Certificates) -> pd.DataFrame:
     """One row per certificate and tolerance "eps": the certified concept count "k" (NA if none holds), each a statement at delta."""
     rows = [identify(c, label) | {"eps": row["eps"], "k": row["k"]} for label, c in _labelled(certificates) for row in c.concepts]
     return pd.DataFrame(rows).astype({"k": "Int64"} if rows else {})
+
+
+def models_table(certificates: Certificates) -> pd.DataFrame:
+    """One row per certificate: what was certified on which text, and the bound next to the uniform predictor's log2 V.
+
+    Bounds at different alpha or vocabulary are about different losses; "share of uniform" and "below uniform" (bits) at least
+    say how far each is from saying nothing.
+    """
+    rows = []
+    for label, c in _labelled(certificates):
+        source = {"subject": c.provenance.get("subject", ""), "text": c.provenance.get("corpus", "")}
+        limits = {"bound": c.bound, "uniform": c.uniform, "share of uniform": c.bound / c.uniform, "below uniform": c.uniform - c.bound}
+        rows.append(source | identify(c, label) | {"delta": c.delta} | limits | {"verdict": c.verdict or "vacuous"})
+    return pd.DataFrame(rows)
 
 
 def identify(certificate: Certificate, label: str = "") -> dict[str, Any]:
@@ -103,17 +93,3 @@ def _labelled(certificates: Certificates) -> list[tuple[str, Certificate]]:
     if isinstance(certificates, Certificate):
         return [("", certificates)]
     return list(certificates.items()) if isinstance(certificates, Mapping) else [("", certificate) for certificate in certificates]
-
-
-def models_table(certificates: Certificates) -> pd.DataFrame:
-    """One row per certificate: what was certified on which text, and the bound next to the uniform predictor's log2 V.
-
-    Bounds at different alpha or vocabulary are about different losses; "share of uniform" and "below uniform" (bits) at least
-    say how far each is from saying nothing.
-    """
-    rows = []
-    for label, c in _labelled(certificates):
-        source = {"subject": c.provenance.get("subject", ""), "text": c.provenance.get("corpus", "")}
-        limits = {"bound": c.bound, "uniform": c.uniform, "share of uniform": c.bound / c.uniform, "below uniform": c.uniform - c.bound}
-        rows.append(source | identify(c, label) | {"delta": c.delta} | limits | {"verdict": c.verdict or "vacuous"})
-    return pd.DataFrame(rows)
