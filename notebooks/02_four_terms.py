@@ -21,6 +21,7 @@
 
 # %% tags=["parameters"]
 subject = "docstring-6l"  # shipped subject, or a local model folder with its SAEs under saes/
+sae = ""  # where its SAEs are, if elsewhere: a folder, a template with {layer}, or "release/id" of sae_lens
 corpus = "docstrings"  # "docstrings", or a .txt or .jsonl file
 hook_name = ""  # hook point of the SAE; "" takes the middle one
 n_seq = 1000  # certification sequences
@@ -51,7 +52,7 @@ from saecert.storage import keep
 # run once up to the hook point, and from there on once for every proxy.
 
 # %%
-lm = load_subject(subject, hooks=[hook_name] if hook_name else None, device=device)
+lm = load_subject(subject, sae=sae or None, hooks=[hook_name] if hook_name else None, device=device)
 sample = load_corpus(corpus, lm, split="certification", n_seq=n_seq)
 discovery = load_corpus(corpus, lm, split="discovery")
 losses = collect(lm, sample, hook_name or None, discovery=discovery, allow_bad_sae=allow_bad_sae, progress=False)

@@ -21,6 +21,7 @@
 
 # %% tags=["parameters"]
 subject = "docstring-6l"  # shipped subject, or a local model folder with its SAEs under saes/
+sae = ""  # where its SAEs are, if elsewhere: a folder, a template with {layer}, or "release/id" of sae_lens
 corpus = "docstrings"  # "docstrings", or a .txt or .jsonl file
 hook_name = ""  # hook point of the SAE; "" takes the middle one
 n_seq = 0  # certification sequences; 0 takes all
@@ -39,7 +40,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from saecert import certify, certify_stream, collect, figures, load_corpus, load_subject
+from saecert import certify, certify_stream, collect, figures, load_corpus, load_subject, tables
 from saecert.bounds import misses
 from saecert.comparison import values_of
 from saecert.ladder import rungs
@@ -78,7 +79,7 @@ print(f"sum of the uniform prior over all 64 subsets: {total:.6f}")
 assert np.isclose(total, 1.0)
 
 # %%
-lm = load_subject(subject, hooks=[hook_name] if hook_name else None, device=device)
+lm = load_subject(subject, sae=sae or None, hooks=[hook_name] if hook_name else None, device=device)
 everything = load_corpus(corpus, lm, split="certification")
 everything = everything.take(n_seq) if n_seq else everything
 discovery = load_corpus(corpus, lm, split="discovery")
@@ -118,7 +119,7 @@ for c in (c for (_, _, way), c in zip(cells, certificates, strict=True) if way.s
     printed = published_bound(full_risk, c.means["reconstruction gap"], **shape, alpha=c.alpha, delta=delta)
     rows.append({"alpha": c.alpha, "n_seq": c.n_seq, "label": "as printed (not valid)", "bound": printed.bound, "valid": False})
 frame = pd.DataFrame(rows)
-frame.pivot(index=["alpha", "n_seq"], columns="label", values="bound").round(2)
+tables.rounded(frame.pivot(index=["alpha", "n_seq"], columns="label", values=["bound"]))
 
 # %% [markdown]
 # ## A certificate that stops when it knows

@@ -21,6 +21,7 @@
 
 # %% tags=["parameters"]
 subject = "docstring-6l"  # shipped subject, or a local model folder with its SAEs under saes/
+sae = ""  # where its SAEs are, if elsewhere: a folder, a template with {layer}, or "release/id" of sae_lens
 corpus = "docstrings"  # "docstrings", or a .txt or .jsonl file
 hook_name = ""  # hook point of the SAE; "" takes the middle one
 n_seq = 0  # certification sequences that make up the real population; 0 takes all
@@ -135,7 +136,7 @@ printed(worst(wrong))
 # Bounded are $\mathbb{E} v_A$ for the fixed pool (T1) and for every nested pool at once (T2), and each term with a limit of its own.
 
 # %%
-lm = load_subject(subject, hooks=[hook_name] if hook_name else None, device=device)
+lm = load_subject(subject, sae=sae or None, hooks=[hook_name] if hook_name else None, device=device)
 everything, discovery = (load_corpus(corpus, lm, split=split) for split in ("certification", "discovery"))
 everything = everything.take(n_seq) if n_seq else everything
 losses = collect(lm, everything, hook_name or None, discovery=discovery, controls=False, allow_bad_sae=allow_bad_sae, progress=False)

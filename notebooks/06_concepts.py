@@ -21,6 +21,7 @@
 
 # %% tags=["parameters"]
 subject = "docstring-6l"  # shipped subject, or a local model folder with its SAEs under saes/
+sae = ""  # where its SAEs are, if elsewhere: a folder, a template with {layer}, or "release/id" of sae_lens
 corpus = "docstrings"  # "docstrings", or a .txt or .jsonl file
 hook_name = ""  # hook point of the SAE; "" takes the middle one
 n_seq = 500  # certification sequences
@@ -127,7 +128,7 @@ def grid_gap(record):
     return np.mean([np.abs(record.at(f"pool_{k}", alpha) - record.at("clean", alpha)) for k in record.pool_sizes], axis=0)
 
 
-lm = load_subject(subject, hooks=[hook_name] if hook_name else None, device=device)
+lm = load_subject(subject, sae=sae or None, hooks=[hook_name] if hook_name else None, device=device)
 sample = load_corpus(corpus, lm, split="certification", n_seq=n_seq)
 discovery = load_corpus(corpus, lm, split="discovery")
 where = hook_name or lm.middle_hook

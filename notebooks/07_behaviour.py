@@ -21,6 +21,7 @@
 
 # %% tags=["parameters"]
 subject = "docstring-6l"  # shipped subject, or a local model folder with its SAEs under saes/
+sae = ""  # where its SAEs are, if elsewhere: a folder, a template with {layer}, or "release/id" of sae_lens
 corpus = "docstrings"  # "docstrings", or a .txt or .jsonl file
 hook_a = ""  # hook point of the first SAE; "" takes the middle one
 hook_b = ""  # hook point of the second SAE; "" takes the last one
@@ -92,7 +93,7 @@ assert flipped.any() and not flipped[ahead > 2 * variation].any()
 # nothing of the context at their hook point.
 
 # %%
-lm = load_subject(subject, hooks=[hook_a, hook_b] if hook_a and hook_b else None, device=device)
+lm = load_subject(subject, sae=sae or None, hooks=[hook_a, hook_b] if hook_a and hook_b else None, device=device)
 a, b = hook_a or lm.middle_hook, hook_b or lm.hook_names[-1]
 sample = load_corpus(corpus, lm, split="certification", n_seq=n_seq)
 discovery = load_corpus(corpus, lm, split="discovery")

@@ -23,6 +23,7 @@
 # %% tags=["parameters"]
 certificates = ""  # folder with certificates; "" takes the one of this clone
 subject = "docstring-6l"  # whose certificates are recomputed: shipped subject, or a local model folder
+sae = ""  # where its SAEs are, if elsewhere: a folder, a template with {layer}, or "release/id" of sae_lens
 corpus = "docstrings"  # text on which they were measured
 remeasure = ""  # hook points whose losses are measured again: "" the middle one, "all" every one that has a certificate
 n_seq = 1000  # certification sequences in the estimates
@@ -77,7 +78,7 @@ tables.rounded(frame[shown]).reset_index(drop=True)
 
 # %%
 hooks = {c.provenance["hook_name"] for c in found.values() if c.provenance["subject"] == Path(subject).name}
-lm = load_subject(subject, hooks=sorted(hooks) or None, device=device)
+lm = load_subject(subject, sae=sae or None, hooks=sorted(hooks) or None, device=device)
 discovery = load_corpus(corpus, lm, split="discovery")
 mine = {name: c for name, c in found.items() if (c.provenance["subject"], c.provenance["corpus"]) == (lm.name, discovery.name)}
 wanted = {c.provenance["hook_name"]: c.n_seq for c in mine.values() if remeasure == "all" or c.provenance["hook_name"] == lm.middle_hook}

@@ -22,6 +22,7 @@
 
 # %% tags=["parameters"]
 subject = "docstring-6l"  # shipped subject, or a local model folder with its SAEs under saes/
+sae = ""  # where its SAEs are, if elsewhere: a folder, a template with {layer}, or "release/id" of sae_lens
 corpus = "docstrings"  # "docstrings", or a .txt or .jsonl file
 hooks = ""  # hook points, separated by commas; "" takes all that have an SAE
 n_seq = 500  # certification sequences
@@ -41,7 +42,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from saecert import certify, collect_layers, compare, figures, load_corpus, load_subject
+from saecert import certify, collect_layers, compare, figures, load_corpus, load_subject, tables
 from saecert.comparison import difference_limits
 from saecert.forward import hook_layer
 from saecert.layers import FIDELITY, local_fidelity
@@ -100,7 +101,7 @@ assert np.allclose(ratios, 1, atol=0.03) and missed.mean() <= delta + 3 * np.sqr
 # the dictionary everywhere, ranked on discovery, so that layers differ in nothing else.
 
 # %%
-lm = load_subject(subject, hooks=[name.strip() for name in hooks.split(",")] if hooks else None, device=device)
+lm = load_subject(subject, sae=sae or None, hooks=[name.strip() for name in hooks.split(",")] if hooks else None, device=device)
 places = sorted(lm.hook_names, key=lambda name: (hook_layer(name), "post" in name))
 labels = pd.Index([name.removeprefix("blocks.").replace(".hook_resid_", " ").removesuffix(" post") for name in places], name="layer")
 sample, discovery = (load_corpus(corpus, lm, split=s, n_seq=n) for s, n in (("certification", n_seq), ("discovery", n_discovery)))
@@ -125,7 +126,7 @@ for certificate, name in zip(certificates, places, strict=True):
     keep(certificate, losses[name])  # under runs/<subject> in a run of `python -m saecert run`, else nowhere
 certified = {term: pd.DataFrame([c.statements[name] for c in certificates], labels)[["mean", "upper"]] for term, name in terms.items()}
 better_than = pd.Index([c.verdict or "vacuous" for c in certificates], name="better than")
-pd.concat(certified, axis=1).round(2).set_index(better_than, append=True)
+tables.rounded(pd.concat(certified, axis=1)).set_index(better_than, append=True)
 
 # %% [markdown]
 # ## Local fidelity and amplification by depth
@@ -147,7 +148,7 @@ for quantity, (x, y, ends) in pairs.items():
 error = found["relative error"].set_axis(["upper", "mean", "lower"], axis=1)  # a larger error is less amplification
 found |= {"amplification": found["loss change"] / error, "amplification of random error": found["of random error"] / error}
 print(f"largest loss change of a sequence: {abs(clean - np.stack([full, noisy])).max():.1f} bits, counted up to {cap:.1f}")
-pd.concat(found, axis=1).T.round(2) + 0.0
+tables.rounded(pd.concat(found, axis=1)).T
 
 # %% mystnb={"figure": {"caption": "The default subject layer by layer. Left, on a logarithmic scale: terms of the certificates and what they add up to, v_A, whose upper limit is the bound. Middle: local fidelity, drawn as what it lacks. Right: amplification of the SAE's error, and of a random error of the same size at the same place. Bars are limits, which hold together within a panel; in all three panels lower is better.", "name": "fig-layers"}, "image": {"alt": "Three line plots against layer. v_A and the reconstruction gap rise with depth; relative error, unexplained variance and one minus cosine rise with depth; amplification rises with depth, a little higher for the SAE's error than for a random one."}} tags=["hide-input"]
 figures.use_style()
@@ -184,9 +185,11 @@ trend["relative error"] = (first.mean(), last.mean(), *difference_limits(last, f
 for name in panels["downstream", "bits per unit of relative error"]:
     first, last = found[name].iloc[0], found[name].iloc[-1]
     trend[name] = (first["mean"], last["mean"], last["lower"] - first["upper"], last["upper"] - first["lower"])
-trend = pd.DataFrame(trend, ["first", "last", "difference at least", "at most"]).T
-verdicts = np.select([trend["difference at least"] > 0, trend["at most"] < 0], ["worse when later", "better when later"], "not told")
-trend.round(2).assign(verdict=verdicts)
+trend = pd.DataFrame(trend, ["first", "last", "difference, lower", "difference, upper"]).T
+verdicts = np.select(
+    [trend["difference, lower"] > 0, trend["difference, upper"] < 0], ["worse when later", "better when later"], "not told"
+)
+tables.rounded(trend).assign(verdict=verdicts)
 
 # %%
 paired, ratio = found["SAE less random"], found["loss change"]["mean"] / found["of random error"]["mean"]

@@ -21,6 +21,7 @@
 
 # %% tags=["parameters"]
 subject = "docstring-6l"  # shipped subject, or a local model folder with its SAEs under saes/
+sae = ""  # where its SAEs are, if elsewhere: a folder, a template with {layer}, or "release/id" of sae_lens
 corpus = "docstrings"  # "docstrings", or a .txt or .jsonl file
 hook_name = ""  # hook point of the SAE; "" takes the middle one
 n_seq = 500  # certification sequences
@@ -96,7 +97,7 @@ assert missed.mean() <= delta + 3 * np.sqrt(delta / 400)
 # rule of {doc}`02_four_terms` finds there for the default subject. A shuffled SAE uses the same pool: it says which *atoms* may be written with.
 
 # %%
-lm = load_subject(subject, hooks=[hook_name] if hook_name else None, device=device)
+lm = load_subject(subject, sae=sae or None, hooks=[hook_name] if hook_name else None, device=device)
 hook, n_latents = hook_name or lm.middle_hook, lm.sae_at(hook_name or lm.middle_hook).cfg.d_sae
 sample = load_corpus(corpus, lm, split="certification", n_seq=n_seq)
 discovery = load_corpus(corpus, lm, split="discovery", n_seq=n_discovery)
@@ -119,7 +120,7 @@ settings = {"pool": k, "delta": delta / len(records), "alpha": alpha, "inequalit
 certificates = {label: certify(record, **settings) for label, record in records.items()}
 frame = tables.terms_table(certificates)
 table = frame.pivot_table(index="label", columns="term", values="bits", sort=False).fillna(0.0)
-table.assign(bound=table.sum(axis=1), verdict=[c.verdict or "vacuous" for c in certificates.values()]).round(2)
+tables.rounded(table.assign(bound=table.sum(axis=1), verdict=[c.verdict or "vacuous" for c in certificates.values()]))
 
 # %% [markdown]
 # The bound of a row is the sum of its terms, and all bounds hold together with probability $1-\delta$. Complexity shrinks where losses are clipped:

@@ -21,6 +21,7 @@
 
 # %% tags=["parameters"]
 subject = "docstring-6l"  # shipped subject, or a local model folder with its SAEs under saes/
+sae = ""  # where its SAEs are, if elsewhere: a folder, a template with {layer}, or "release/id" of sae_lens
 corpus = "docstrings"  # "docstrings", or a .txt or .jsonl file
 hook_name = ""  # hook point of the SAE; "" takes the middle one
 n_seq = 500  # certification sequences
@@ -86,16 +87,16 @@ assert 6 < bounds[20_000] < 6.1 < bounds[20]
 # * **mean**: one constant vector. **noise**: the native activation plus a random vector as long as the SAE's error at that token.
 
 # %%
-lm = load_subject(subject, hooks=[hook_name] if hook_name else None, device=device)
-hook, sae = hook_name or lm.middle_hook, lm.sae_at(hook_name or lm.middle_hook)
+lm = load_subject(subject, sae=sae or None, hooks=[hook_name] if hook_name else None, device=device)
+hook, dictionary = hook_name or lm.middle_hook, lm.sae_at(hook_name or lm.middle_hook)
 sample = load_corpus(corpus, lm, split="certification", n_seq=n_seq)
 discovery = load_corpus(corpus, lm, split="discovery", n_seq=n_discovery)
 found = survey(lm, discovery, hook, progress=False)
-by_l0, by_fvu = min(round(found.l0), sae.cfg.d_in), found.n_components(found.fvu)
+by_l0, by_fvu = min(round(found.l0), dictionary.cfg.d_in), found.n_components(found.fvu)
 controls = {
-    "random decoder": proxies.random_decoder(*sae.W_dec.shape),
-    "random decoder, norm matched": proxies.random_decoder(*sae.W_dec.shape, match_norm=True),
-    "permuted dictionary": proxies.permuted_dictionary(sae.cfg.d_sae),
+    "random decoder": proxies.random_decoder(*dictionary.W_dec.shape),
+    "random decoder, norm matched": proxies.random_decoder(*dictionary.W_dec.shape, match_norm=True),
+    "permuted dictionary": proxies.permuted_dictionary(dictionary.cfg.d_sae),
     f"PCA, L0: {by_l0} components": proxies.pca(found.mean, found.components(by_l0)),
     f"PCA, FVU: {by_fvu} components": proxies.pca(found.mean, found.components(by_fvu)),
     "mean ablation": proxies.mean_ablation(found.mean),
@@ -105,7 +106,9 @@ extra = list({proxy.name: proxy for proxy in controls.values()}.values())  # bot
 settings = {"pools": [], "controls": False, "extra": extra, "allow_bad_sae": allow_bad_sae}
 losses = collect(lm, sample, hook, discovery=discovery, **settings, progress=False)
 names = {"SAE": "full"} | {label: proxy.name for label, proxy in controls.items()}
-print(f"{lm.name} at {hook}, width {sae.cfg.d_in}: {len(losses)} sequences; SAE on discovery: L0 {found.l0:.1f}, FVU {found.fvu:.3f}")
+print(
+    f"{lm.name} at {hook}, width {dictionary.cfg.d_in}: {len(losses)} sequences; SAE on discovery: L0 {found.l0:.1f}, FVU {found.fvu:.3f}"
+)
 
 # %%
 sizes = [n for n in (20, 50, 100, 200, 500, 1000, 2000) if n < len(losses)] + [len(losses)]
@@ -113,7 +116,7 @@ settings = {"pool": losses.d_sae, "delta": delta, "alpha": alpha, "inequality": 
 records = {label: as_sae(losses, name) for label, name in names.items()}
 certificates = {(label, n): certify(record, n_seq=n, **settings) for label, record in records.items() for n in sizes}
 frame = pd.DataFrame([{"label": label, "n_seq": n, "bound": c.bound, "valid": True} for (label, n), c in certificates.items()])
-frame.pivot(index="label", columns="n_seq", values="bound").reindex(list(names)).round(2)
+tables.rounded(frame.pivot(index="label", columns="n_seq", values=["bound"]).reindex(list(names)))
 
 # %% [markdown]
 # ## What remains

@@ -21,6 +21,7 @@
 
 # %% tags=["parameters"]
 subject = "docstring-6l"  # shipped subject, or a local model folder with its SAEs under saes/
+sae = ""  # where its SAEs are, if elsewhere: a folder, a template with {layer}, or "release/id" of sae_lens
 corpus = "docstrings"  # text on which an alarm is false: "docstrings", a file, or a dataset of the hub
 shifted = "python-source"  # text of another kind
 hook_name = ""  # hook point of the SAE; "" takes the middle one
@@ -38,7 +39,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from saecert import collect, figures, load_corpus, load_subject
+from saecert import collect, figures, load_corpus, load_subject, tables
 from saecert.bounds import INEQUALITIES
 from saecert.monitor import calibrate, conformal_threshold, rivals
 
@@ -88,7 +89,7 @@ assert stats.binomtest(sum(raised), draws, np.floor((n + 1) * level + 1e-9) / (n
 # {cite}`hendrycks2017`, averaged, with its sign reversed. Each gets its threshold from the same calibration sequences in the same way.
 
 # %%
-lm = load_subject(subject, hooks=[hook_name] if hook_name else None, device=device)
+lm = load_subject(subject, sae=sae or None, hooks=[hook_name] if hook_name else None, device=device)
 hook, bare = hook_name or lm.middle_hook, {"bos": False}
 kinds = {"calibration": (corpus, {"split": "discovery"}), "usual text": (corpus, {}), "shifted text": (shifted, {})}
 kinds |= {"random tokens": ("random-tokens", {}), "random tokens, no BOS": ("random-tokens", bare)}
@@ -144,7 +145,7 @@ frame = pd.DataFrame(rows)
 frame["count ahead by"] = frame.groupby("kind")["AUC"].transform("first") - frame["AUC"]
 shown = frame[["kind", "score"]].copy()
 for what in ("alarms", "AUC", "count ahead by"):
-    triples = frame[[what, f"{what}, lower", f"{what}, upper"]].round(2).to_numpy() + 0.0  # no -0.00
+    triples = tables.rounded(frame[[what, f"{what}, lower", f"{what}, upper"]]).to_numpy()
     shown[what] = [f"{x:.2f} [{low:.2f}, {high:.2f}]" for x, low, high in triples]
 shown.loc[frame["kind"] == "usual text", ["AUC", "count ahead by"]] = ""
 shown.loc[frame["score"] == names[0], "count ahead by"] = ""

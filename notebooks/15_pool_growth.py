@@ -21,6 +21,7 @@
 
 # %% tags=["parameters"]
 subject = "docstring-6l"  # shipped subject, or a local model folder with its SAEs under saes/
+sae = ""  # where its SAEs are, if elsewhere: a folder, a template with {layer}, or "release/id" of sae_lens
 second_subject = ""  # another one to stand beside it; "" for none
 corpus = "docstrings"  # "docstrings", or a .txt or .jsonl file
 n_calibration = 500  # discovery sequences from which pools are drawn
@@ -132,7 +133,8 @@ assert max(limits) <= delta / 2 + 3 * np.sqrt(delta / 2 / 300) < naive
 
 # %%
 counts = {}
-for lm in (load_subject(name, device=device) for name in (subject, second_subject) if name):
+for name, place in ((subject, sae), (second_subject, ""))[: 1 + bool(second_subject)]:
+    lm = load_subject(name, sae=place or None, device=device)
     splits = [load_corpus(corpus, lm, split=s, n_seq=n) for s, n in (("discovery", n_calibration), ("certification", n_seq))]
     found = [activity(lm, split, progress=False) for split in splits]
     counts |= {(lm.name, hook.removeprefix("blocks.").replace("hook_", "")): [part[hook] for part in found] for hook in lm.hook_names}

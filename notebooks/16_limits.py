@@ -21,6 +21,7 @@
 
 # %% tags=["parameters"]
 subject = "docstring-6l"  # shipped subject, or a local model folder with its SAEs under saes/
+sae = ""  # where its SAEs are, if elsewhere: a folder, a template with {layer}, or "release/id" of sae_lens
 corpus = "docstrings"  # "docstrings", or a .txt or .jsonl file
 hook_name = ""  # hook point of the SAE; "" takes the middle one
 n_seq = 500  # certification sequences
@@ -40,7 +41,7 @@ import pandas as pd
 import torch
 from scipy.linalg import hadamard
 
-from saecert import certify, collect, figures, load_corpus, load_subject
+from saecert import certify, collect, figures, load_corpus, load_subject, tables
 from saecert.controls import as_sae, best_atoms, pooled
 from saecert.forward import native_acts
 from saecert.pools import survey
@@ -85,15 +86,15 @@ print(f"same reconstruction; active latents: {(toy_codes != 0).float().mean():.0
 # latents respond to, nobody chose it. Three of them, with as many active latents as the SAE has on average, and with 4 and 16 times as many.
 
 # %%
-lm = load_subject(subject, hooks=[hook_name] if hook_name else None, device=device)
-hook, sae = hook_name or lm.middle_hook, lm.sae_at(hook_name or lm.middle_hook)
+lm = load_subject(subject, sae=sae or None, hooks=[hook_name] if hook_name else None, device=device)
+hook, dictionary = hook_name or lm.middle_hook, lm.sae_at(hook_name or lm.middle_hook)
 sample = load_corpus(corpus, lm, split="certification", n_seq=n_seq)
 discovery = load_corpus(corpus, lm, split="discovery", n_seq=n_discovery)
 found = survey(lm, discovery, hook, progress=False)
 tokens = torch.from_numpy(discovery.tokens[:200].astype(np.int64)).to(lm.device)
 acts = native_acts(lm.model, tokens, hook)[:, int(discovery.bos) :].flatten(0, 1)
-width = min(sae.cfg.d_sae, 4096)
-directions = torch.nn.functional.normalize(torch.randn(width, sae.cfg.d_in, generator=generator), dim=1).to(acts)
+width = min(dictionary.cfg.d_sae, 4096)
+directions = torch.nn.functional.normalize(torch.randn(width, dictionary.cfg.d_in, generator=generator), dim=1).to(acts)
 
 
 def encode(x, k):
@@ -106,20 +107,20 @@ n_active, atoms = [min(round(times * found.l0), width) for times in (1, 4, 16)],
 for k in n_active:
     build = lambda k=k: {"atoms": best_atoms(encode(acts, k), acts - found.mean.to(acts)).cpu().numpy()}  # noqa: E731
     atoms[k] = torch.from_numpy(cached_arrays("random-encoder", f"{identity} {k}", build)["atoms"]).to(acts)
-print(f"{lm.name} at {hook}: {sae.cfg.d_sae} latents, L0 {found.l0:.1f}; random encoders with {n_active} active of {width}")
+print(f"{lm.name} at {hook}: {dictionary.cfg.d_sae} latents, L0 {found.l0:.1f}; random encoders with {n_active} active of {width}")
 
 # %% [markdown]
 # One sweep measures them all. For the model as its own proxy nothing need be measured.
 
 # %%
-blocks = (2, 8, 64)
-order, cut = found.ranking().copy(), sae.cfg.d_sae // max(blocks) * max(blocks)
+blocks = [b for b in (2, 8, 64) if 4 * b <= dictionary.cfg.d_sae]
+order, cut = found.ranking().copy(), dictionary.cfg.d_sae // max(blocks) * max(blocks)
 k = round(pool_share * cut / max(blocks)) * max(blocks)
-atoms_by_rank = (torch.nn.functional.normalize(sae.W_dec, dim=1) * atom_norms(sae)[:, None]).detach()[order]
+atoms_by_rank = (torch.nn.functional.normalize(dictionary.W_dec, dim=1) * atom_norms(dictionary)[:, None]).detach()[order]
 bases, key, extra = {b: mixed(atoms_by_rank.T, b, cut).T for b in blocks}, order.tobytes().hex(), []
 for b in blocks:
     proxy = Proxy(f"mixed_{b}", lambda site, b=b: site.decode(mixed(site.latents[..., order], b, cut), bases[b]), key)
-    extra += [proxy, pooled(proxy, pool(np.arange(k), sae.cfg.d_sae))]
+    extra += [proxy, pooled(proxy, pool(np.arange(k), dictionary.cfg.d_sae))]
 extra += [Proxy(f"random_{n}", lambda site, n=n: found.mean.to(acts) + encode(site.acts, n) @ atoms[n], identity) for n in n_active]
 settings = {"discovery": discovery, "pools": [k], "controls": False, "extra": extra, "alphas": (alpha, 1e-6), "progress": False}
 losses = collect(lm, sample, hook, **settings, allow_bad_sae=allow_bad_sae)
@@ -132,7 +133,7 @@ losses = collect(lm, sample, hook, **settings, allow_bad_sae=allow_bad_sae)
 # compared with the SAE's whole dictionary. All bounds hold together with probability $1-\delta$.
 
 # %%
-codes, rows = sae.encode(acts[:4000]).detach()[:, order], {}
+codes, rows = dictionary.encode(acts[:4000]).detach()[:, order], {}
 for b in (1, *blocks):
     parts = (codes != 0)[:, :cut].unflatten(-1, (-1, b)).double()
     l0, purity = (mixed(codes, b, cut) != 0).double().sum(1).mean(), parts.sum(0).amax(-1) / parts.amax(-1).sum(0)
@@ -143,7 +144,7 @@ common = {"delta": delta / len(rows), "alpha": alpha, "inequality": inequality, 
 certificates = {label: certify(record, pool=size, **common) for label, (record, size, *_) in rows.items()}
 table = pd.DataFrame({label: {"L0": float(l0), "purity": float(p)} | certificates[label].terms for label, (*_, l0, p) in rows.items()}).T
 table["bound"] = [c.bound for c in certificates.values()]
-(table.round(2) + 0.0).assign(verdict=[c.verdict or "vacuous" for c in certificates.values()])
+tables.rounded(table).assign(verdict=[c.verdict or "vacuous" for c in certificates.values()])
 
 # %% [markdown]
 # ## A perfect proxy, and nothing certified
@@ -163,7 +164,7 @@ made = {
     (label, n): certify(as_sae(losses, "clean"), n_seq=n, **(common | {"delta": delta} | asked[label])) for label in asked for n in sizes
 }
 faithful = pd.DataFrame([{"label": label, "n_seq": n, "bound": c.bound, "valid": True} for (label, n), c in made.items()])
-faithful.pivot(index="label", columns="n_seq", values="bound").reindex(list(asked)).round(2)
+tables.rounded(faithful.pivot(index="label", columns="n_seq", values=["bound"]).reindex(list(asked)))
 
 # %% mystnb={"figure": {"caption": "Left: bound against number of active latents; the lower star is the SAE without a pool, as random encoders have none. Mixing latents makes the code many times denser and leaves the bound where it was; random encoders, with atoms fitted, are certified too, the better the more latents may be active. Right: the model as a proxy of itself, in four settings, each point a certificate of its own; alpha = 1e-6 is another loss, to be compared with the dashed line only. Dashed: the uniform predictor, above which a bound says nothing.", "name": "fig-limits"}, "image": {"alt": "Left, a flat line of the mixed codes from a few to hundreds of active latents, and a falling line of random encoders that starts above it and ends below. Right, four falling lines of bound against sequences, of which three start above the dashed line; the one for a pool read off the sample stays above it the longest."}} tags=["hide-input"]
 figures.use_style()

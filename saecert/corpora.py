@@ -193,15 +193,7 @@ def load_corpus(
 
 
 def tokenize(
-    documents: Mapping[str, str],
-    tokenizer: PreTrainedTokenizerBase,
-    *,
-    n_ctx: int,
-    bos: bool,
-    name: str,
-    split: str,
-    text_hash: str,
-    notes: tuple[str, ...] = (),
+    documents: Mapping[str, str], tokenizer: PreTrainedTokenizerBase, *, n_ctx: int, bos: bool, name: str, split: str, text_hash: str
 ) -> Corpus:
     """The beginning of each document that is long enough, in the order of the mapping. ValueError when none is."""
     body = n_ctx - bos
@@ -216,7 +208,7 @@ def tokenize(
     tokens = np.array([ids for _, ids in kept], dtype=np.int32)
     if bos:
         tokens = np.concatenate([np.full((len(tokens), 1), tokenizer.bos_token_id, dtype=np.int32), tokens], axis=1)
-    return Corpus(name, split, tokens, tuple(key for key, _ in kept), bos, len(encoded) - len(kept), text_hash, notes)
+    return Corpus(name, split, tokens, tuple(key for key, _ in kept), bos, len(encoded) - len(kept), text_hash)
 
 
 def windows(

@@ -162,8 +162,7 @@ def collect_layers(
     tried = sweep(subject, discovery.take(min(N_DISCOVERY, len(discovery))), pooled, alphas=alphas, **settings)
     for name, one in found.items():
         fixed = Discovery(rank, one.ranking(rank), one.sequence_count, one.n_seq, tried[name])
-        facts = {"l0": one.l0, "explained_variance": 1 - one.fvu, "silent": one.silent}
-        provenance = losses[name].provenance | facts
+        provenance = losses[name].provenance | {"l0": one.l0, "explained_variance": 1 - one.fvu, "silent": one.silent}
         losses[name] = replace(losses[name], discovery=fixed, overlap=_overlap(corpus, discovery), provenance=provenance)
     return _with_references(losses, subject, corpus, discovery)
 
@@ -171,13 +170,9 @@ def collect_layers(
 def _pools(found: Survey, rank: str, sizes: Sequence[int] | None) -> list[Proxy]:
     d_sae = len(found.token_count)
     sizes = [round(share * d_sae) for share in POOL_SHARES] if sizes is None else sizes
-    return [proxies.pool(found.ranking(rank)[: _size(k, d_sae)], d_sae) for k in sorted(set(sizes)) if k != d_sae]
-
-
-def _size(k: int, d_sae: int) -> int:
-    if not 0 < k <= d_sae:
-        raise ValueError(f"a pool of {k} latents does not fit a dictionary of {d_sae}: sizes go from 1 to {d_sae}")
-    return k
+    if outside := [k for k in sizes if not 0 < k <= d_sae]:
+        raise ValueError(f"a pool of {outside[0]} latents does not fit a dictionary of {d_sae}: sizes go from 1 to {d_sae}")
+    return [proxies.pool(found.ranking(rank)[:k], d_sae) for k in sorted(set(sizes)) if k != d_sae]
 
 
 def _surveys(subject: Subject, corpus: Corpus, hook_names: Sequence[str], rank: str, **settings: Any) -> dict[str, Survey]:
@@ -249,7 +244,9 @@ def sweep(
                 found = None
             if found is None:  # outside of the handler, where nothing holds on to that memory any more
                 torch.cuda.empty_cache()
-                batch_size = _halved(batch_size)
+                if batch_size == 1:
+                    raise MemoryError("not one sequence fits into memory: fewer proxies at once, shorter sequences or dtype=torch.bfloat16")
+                batch_size //= 2
                 continue
             for hook_name, measured in found.items():
                 arrays = files[hook_name][1]
@@ -267,12 +264,6 @@ def sweep(
         _save_progress(files, touched)
         bar.close()
     return {hook_name: _record(subject, corpus, hook_name, some, alphas, files[hook_name][1]) for hook_name, some in chosen.items()}
-
-
-def _halved(batch_size: int) -> int:
-    if batch_size == 1:
-        raise MemoryError("not one sequence fits into memory: fewer proxies at once, shorter sequences or dtype=torch.bfloat16")
-    return batch_size // 2
 
 
 _Files = dict[str, tuple[Path, dict[str, np.ndarray]]]  # by hook point, rows are sequences

@@ -125,7 +125,7 @@ def run_notebooks(
     settings = dict(settings)
     notebooks = {Path(name).stem: read_notebook(Path(name).stem, folder) for name in names or notebook_names(folder)}
     values = _check(notebooks, settings)
-    home = Path(out) if out else ROOT / "runs" / _slug(_subject(notebooks, settings))
+    home = Path(out) if out else ROOT / "runs" / _home(notebooks, settings)
     targets = {name: home / f"{name}.ipynb" for name in notebooks}
     jobs = {name: (notebooks[name], values[name], targets[name], folder) for name in notebooks}
     stamps = {name: "" if out else _stamp(notebooks[name], values[name]) for name in notebooks}
@@ -159,7 +159,7 @@ def _run_all(jobs: dict[str, tuple], stamps: dict[str, str], finished: set[str])
 def _stamp(notebook: NotebookNode, parameters: Mapping[str, Any]) -> str:
     """Hash of what decides the outputs: source, parameters, library, and the state of the files that parameters name."""
     cells = [(cell.cell_type, cell.source) for cell in notebook.cells]
-    given = [Path(value) for key, value in parameters.items() if key in _PATHS and value and Path(value).is_absolute()]
+    given = [_root(value) for key, value in parameters.items() if key in _PATHS and value and Path(value).is_absolute()]
     files = [path for root in given for path in sorted([root, *root.rglob("*")]) if path.is_file()]
     state = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
     return hashlib.sha256(repr([cells, sorted(parameters.items()), state, _library()]).encode()).hexdigest()
@@ -186,8 +186,8 @@ def _check(notebooks: dict[str, NotebookNode], settings: dict[str, str]) -> dict
 def _chosen(settings: dict[str, str], defaults: dict[str, Any]) -> dict[str, Any]:
     values = {key: parse_value(key, text, defaults[key]) for key, text in settings.items() if key in defaults}
     for key in set(_PATHS) & set(values):  # notebooks run in their own folder
-        if isinstance(values[key], str) and Path(values[key]).exists():
-            values[key] = str(Path(values[key]).resolve())
+        if isinstance(values[key], str) and _root(values[key]).exists():
+            values[key] = os.path.abspath(values[key])
     # the claim asserted by a page is about its defaults; anywhere else it is reported, not enforced
     if "strict" in defaults and any(value != defaults[key] for key, value in values.items()):
         values.setdefault("strict", False)
@@ -297,11 +297,13 @@ def _on_terminal() -> bool:
     return sys.stdout.isatty() and sys.stderr.isatty()
 
 
-def _subject(notebooks: dict[str, NotebookNode], settings: dict[str, str]) -> str:
+def _root(value: str) -> Path:
+    """The path itself; of a template in a folder, ``saes/{layer}`` or ``saes/*``, that folder."""
+    return Path(re.sub(r"/[^/]*[{*].*", "", value))
+
+
+def _home(notebooks: dict[str, NotebookNode], settings: dict[str, str]) -> str:
     defaults = (notebook_parameters(notebook).get("subject") for notebook in notebooks.values())
-    return settings.get("subject") or next(filter(None, defaults), "default")
-
-
-def _slug(subject: str) -> str:
-    name = Path(subject).resolve().name if Path(subject).exists() else subject
-    return re.sub(r"[^\w.-]+", "--", name)
+    named = settings.get("subject") or next(filter(None, defaults), "default"), settings.get("sae", "")
+    names = (Path(value).resolve().name if Path(value).exists() else value for value in named if value)
+    return "--".join(re.sub(r"[^\w.-]+", "--", name).strip("-") for name in names)
