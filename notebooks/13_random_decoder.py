@@ -20,9 +20,9 @@
 # of a minute after that.
 
 # %% tags=["parameters"]
-subject = "docstring-6l"  # shipped subject, or a local model folder with its SAEs under saes/
+subject = "docstring-6l"  # shipped subject, one of the paper such as "gpt2-small", or a model folder with its SAEs under saes/
 sae = ""  # where its SAEs are, if elsewhere: a folder, a template with {layer}, or "release/id" of sae_lens
-corpus = "docstrings"  # "docstrings", or a .txt or .jsonl file
+corpus = "docstrings"  # "docstrings", a file (.txt, .jsonl, .parquet), or a dataset of the hub ("hf:org/name")
 hook_name = ""  # hook point of the SAE; "" takes the middle one
 n_seq = 500  # certification sequences
 n_discovery = 500  # discovery sequences on which components are fitted and counted

@@ -20,7 +20,7 @@
 # By default on `docstring-6l`; runs for any subject. Takes some three minutes the first time, half a minute after that.
 
 # %% tags=["parameters"]
-subject = "docstring-6l"  # shipped subject, or a local model folder with its SAEs under saes/
+subject = "docstring-6l"  # shipped subject, one of the paper such as "gpt2-small", or a model folder with its SAEs under saes/
 sae = ""  # where its SAEs are, if elsewhere: a folder, a template with {layer}, or "release/id" of sae_lens
 corpus = "docstrings"  # text on which an alarm is false: "docstrings", a file, or a dataset of the hub
 shifted = "python-source"  # text of another kind

@@ -20,10 +20,10 @@
 # minute the first time, half of that afterwards.
 
 # %% tags=["parameters"]
-subject = "docstring-6l"  # shipped subject, or a local model folder with its SAEs under saes/
+subject = "docstring-6l"  # shipped subject, one of the paper such as "gpt2-small", or a model folder with its SAEs under saes/
 sae = ""  # where its SAEs are, if elsewhere: a folder, a template with {layer}, or "release/id" of sae_lens
 second_subject = ""  # another one to stand beside it; "" for none
-corpus = "docstrings"  # "docstrings", or a .txt or .jsonl file
+corpus = "docstrings"  # "docstrings", a file (.txt, .jsonl, .parquet), or a dataset of the hub ("hf:org/name")
 n_calibration = 500  # discovery sequences from which pools are drawn
 n_seq = 1000  # certification sequences: fresh text on which pools are judged
 n_pool = 50  # sequences in the one pool that is looked at closely

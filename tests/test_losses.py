@@ -57,6 +57,16 @@ def test_zero_ablation_equals_a_manual_computation(record, subject, corpora):
     np.testing.assert_allclose(record.loss["zero"][0, :4], smoothed_bits(probability, 0.5, 320).mean(axis=1), atol=1e-6)
 
 
+def test_bfloat16_weights_give_about_the_same_losses(folders, subject, corpora):
+    sample, half = corpora["certification"].take(20), load_subject(folders["llama"], dtype=torch.bfloat16)
+    settings = {"discovery": corpora["discovery"], "pools": [16], "progress": False}
+    measured, exact = (collect(one, sample, HOOK, **settings) for one in (half, subject))
+    assert measured.provenance["dtype"] == "bfloat16" and measured.provenance["batch_dependence"] < 0.1
+    for name, bits in measured.loss.items():
+        assert bits.dtype == np.float64 and np.abs(bits - exact.loss[name]).max() < 0.3, name
+    assert 0 < np.abs(measured.at("full", 0.5) - exact.at("full", 0.5)).mean() < 0.05, "other weights, not other losses"
+
+
 def test_losses_do_not_depend_on_batch_size(subject, corpora, tmp_path, monkeypatch):
     monkeypatch.setenv("SAECERT_CACHE", str(tmp_path / "other"))
     settings = {"discovery": corpora["discovery"].take(10), "pools": [8], "rank": "attribution", "progress": False}
