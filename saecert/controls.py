@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from saecert.identity import code_of, code_of_proxy
 from saecert.proxies import Proxy, Site
 from saecert.records import SequenceLosses
 
@@ -22,6 +23,9 @@ class _PooledSite(Site):
     def decode(self, codes: Tensor, atoms: Tensor | None = None) -> Tensor:
         return super().decode(codes * self.kept.to(codes), atoms)
 
+    def decode_only(self, kept: Tensor) -> Tensor:
+        return super().decode_only(kept * self.kept)
+
 
 def pooled(proxy: Proxy, pool: Proxy) -> Proxy:
     """`proxy` with the latents outside `pool` (of `saecert.proxies.pool`) set to zero in whatever codes it decodes.
@@ -32,7 +36,7 @@ def pooled(proxy: Proxy, pool: Proxy) -> Proxy:
     def replaced(site: Site) -> Tensor:
         return proxy.replace(_PooledSite(site.acts, site.sae, site.ids, site.first, pool.kept))
 
-    return Proxy(f"{proxy.name} {pool.name}", replaced, f"{proxy.key} {pool.key}")
+    return Proxy(f"{proxy.name} {pool.name}", replaced, f"{code_of_proxy(proxy)} {code_of(_PooledSite)} {pool.key}")
 
 
 def as_sae(losses: SequenceLosses, name: str) -> SequenceLosses:

@@ -74,7 +74,7 @@ def logits_of(
     head = model.original_model.get_output_embeddings()
     logits = torch.addmm(head.bias, residual, head.weight.T, out=out)
     cap = getattr(model.original_model.config, "final_logit_softcapping", None)
-    return logits.div_(cap).tanh_() * cap if cap else logits
+    return torch.mul(logits.div_(cap).tanh_(), cap, out=out) if cap else logits
 
 
 _Hooks = list[tuple[str, Callable[..., Tensor | None]]]
@@ -85,6 +85,7 @@ def _run(model: TransformerBridge, tokens: Int[Tensor, "batch pos"], hooks: _Hoo
     points, level = model.hook_dict, model.context_level + 1
     try:
         for name, hook in hooks:
+            model.check_hooks_to_add(name)
             points[name].add_hook(hook, level=level)
         model(tokens)
     finally:

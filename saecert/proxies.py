@@ -17,9 +17,6 @@ from saecert.corpora import Corpus
 from saecert.forward import native_acts
 from saecert.subjects import Subject
 
-LINEAR = (StandardSAE, JumpReLUSAE, GatedSAE, TopKSAE)
-"""SAEs that decode by ``codes @ W_dec + b_dec`` and undoing the scaling of the input; of other kinds only `decode` is known."""
-
 
 @dataclass(frozen=True)
 class Site:
@@ -33,6 +30,8 @@ class Site:
     """Hash of each sequence: keys the randomness of random proxies, so that losses do not depend on batching."""
     first: int = 0
     """First position that is spliced: 1 after a BOS token."""
+    linear = (StandardSAE, JumpReLUSAE, GatedSAE, TopKSAE)
+    """SAEs that decode by ``codes @ W_dec + b_dec`` and undoing the scaling of the input; of other kinds only `decode` is known."""
 
     @cached_property
     def latents(self) -> Float[Tensor, "batch pos d_sae"]:
@@ -53,7 +52,7 @@ class Site:
 
     def decode_only(self, kept: Float[Tensor, "d_sae"]) -> Float[Tensor, "batch pos d_in"]:
         """Reconstruction from the latents at which `kept` is 1, the others being zeroed; adds up the atoms of the active ones alone."""
-        if type(self.sae) not in LINEAR or getattr(self.sae.cfg, "rescale_acts_by_decoder_norm", False):
+        if type(self.sae) not in self.linear or getattr(self.sae.cfg, "rescale_acts_by_decoder_norm", False):
             return self.decode(self.latents * kept.to(self.latents))
         position, latent, activation = self.active
         n_active = torch.bincount(position, minlength=self.latents[..., 0].numel())

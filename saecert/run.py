@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import glob
 import hashlib
 import io
 import os
@@ -99,7 +100,7 @@ def _literal(text: str) -> Any:
 def run_notebooks(
     names: Sequence[str] = (), settings: Mapping[str, str] = _NONE, *, out: str | Path = "", folder: Path = NOTEBOOKS, force: bool = False
 ) -> list[Path]:
-    """Executed notebooks, one file each in `out` (``runs/<subject>``), after checking everything asked for.
+    """Executed notebooks, one file each in `out` (``runs/<subject>``, or ``runs/<subject>--<sae>``), after checking everything asked for.
 
     Only without `out`: a notebook that was finished before with the same parameters, files, source and library is not run again;
     the certificates and losses that pages `saecert.storage.keep` are saved beside it; and all notebooks become a book, ``html``.
@@ -159,7 +160,7 @@ def _run_all(jobs: dict[str, tuple], stamps: dict[str, str], finished: set[str])
 def _stamp(notebook: NotebookNode, parameters: Mapping[str, Any]) -> str:
     """Hash of what decides the outputs: source, parameters, library, and the state of the files that parameters name."""
     cells = [(cell.cell_type, cell.source) for cell in notebook.cells]
-    given = [_root(value) for key, value in parameters.items() if key in _PATHS and value and Path(value).is_absolute()]
+    given = [Path(path) for key, value in parameters.items() if key in _PATHS and Path(value).is_absolute() for path in _found(value)]
     files = [path for root in given for path in sorted([root, *root.rglob("*")]) if path.is_file()]
     state = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
     return hashlib.sha256(repr([cells, sorted(parameters.items()), state, _library()]).encode()).hexdigest()
@@ -186,7 +187,7 @@ def _check(notebooks: dict[str, NotebookNode], settings: dict[str, str]) -> dict
 def _chosen(settings: dict[str, str], defaults: dict[str, Any]) -> dict[str, Any]:
     values = {key: parse_value(key, text, defaults[key]) for key, text in settings.items() if key in defaults}
     for key in set(_PATHS) & set(values):  # notebooks run in their own folder
-        if isinstance(values[key], str) and _root(values[key]).exists():
+        if isinstance(values[key], str) and _found(values[key]):
             values[key] = os.path.abspath(values[key])
     # the claim asserted by a page is about its defaults; anywhere else it is reported, not enforced
     if "strict" in defaults and any(value != defaults[key] for key, value in values.items()):
@@ -297,13 +298,15 @@ def _on_terminal() -> bool:
     return sys.stdout.isatty() and sys.stderr.isatty()
 
 
-def _root(value: str) -> Path:
-    """The path itself; of a template in a folder, ``saes/{layer}`` or ``saes/*``, that folder."""
-    return Path(re.sub(r"/[^/]*[{*].*", "", value))
+def _found(value: str) -> list[str]:
+    """Files and folders that `value` names or, a template such as ``saes/{layer}``, stands for."""
+    return [value] if os.path.exists(value) else sorted(glob.glob(value.replace("{layer}", "*")))
 
 
 def _home(notebooks: dict[str, NotebookNode], settings: dict[str, str]) -> str:
     defaults = (notebook_parameters(notebook).get("subject") for notebook in notebooks.values())
-    named = settings.get("subject") or next(filter(None, defaults), "default"), settings.get("sae", "")
-    names = (Path(value).resolve().name if Path(value).exists() else value for value in named if value)
-    return "--".join(re.sub(r"[^\w.-]+", "--", name).strip("-") for name in names)
+    subject, sae = settings.get("subject") or next(filter(None, defaults), "default"), settings.get("sae", "")
+    names = [Path(subject).resolve().name if Path(subject).exists() else subject, sae]
+    if _found(sae):  # many folders are called saes
+        names[1] = f"{Path(sae).name}-{hashlib.sha256(os.path.abspath(sae).encode()).hexdigest()[:4]}"
+    return "--".join(re.sub(r"[^\w.-]+", "--", name).strip("-") for name in filter(None, names))

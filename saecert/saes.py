@@ -62,6 +62,7 @@ def load_saes(
             raise ValueError(f"{where} is a second SAE at '{hook}': name the one to load")
         if hooks is None or hook in hooks:
             check_finite(f"SAE at {hook}", sae.named_parameters())
+            sae.W_dec.data = sae.W_dec.data.contiguous()  # some loaders leave a transposed view, of which atoms are read slowly
             saes[hook], listed[hook] = sae.eval().requires_grad_(False), facts
     if missing := [hook for hook in hooks or () if hook not in saes]:
         raise ValueError(f"no SAE for hooks={missing}; found SAEs at {', '.join(saes) or 'none of those asked for'}")

@@ -24,8 +24,7 @@ def score(
     """Per position: probability of the next token, total variation to "clean", top-1 disagreement with "clean" (0 or 1).
 
     `residuals` maps predictor to what the unembedding reads; "clean" is required and computed once per chunk. All
-    sequences predict tokens 1, 2, ... from the positions before. A predictor disagrees where it gives some token a higher
-    logit than the one that "clean" puts first. Logits are never held for more than a chunk of rows.
+    sequences predict tokens 1, 2, ... from the positions before. Logits are never held for more than a chunk of rows.
     """
     targets = tokens[:, 1:].flatten()
     flat = {name: residual[:, :-1].flatten(0, 1) for name, residual in sorted(residuals.items(), key=lambda item: item[0] != "clean")}
@@ -42,12 +41,11 @@ def score(
             softmax = torch.softmax(logits, dim=1, dtype=torch.float32, out=(clean if name == "clean" else probs)[:n])
             found[0] = softmax.gather(1, target)[:, 0]
             if name == "clean":
-                top, found[1:] = logits.argmax(dim=1, keepdim=True), 0.0
+                top, found[1:] = logits.argmax(dim=1), 0.0
             else:
                 found[1] = softmax.sub_(clean[:n]).abs_().sum(dim=1) / 2
-                found[2] = logits.gather(1, top)[:, 0] < logits.amax(dim=1)
-    shape = (3, tokens.shape[0], tokens.shape[1] - 1)
-    return {name: values.reshape(shape) for name, values in zip(flat, out.cpu().numpy().astype(np.float64), strict=True)}
+                found[2] = logits.argmax(dim=1) != top
+    return dict(zip(flat, out.view(len(flat), 3, len(tokens), -1).cpu().numpy().astype(np.float64), strict=True))
 
 
 @torch.enable_grad()

@@ -275,7 +275,7 @@ def _center(bridge: TransformerBridge, saes: Iterable[SAE], asked: bool | None) 
 @torch.no_grad()
 def _check_logits(name: str, model: TransformerBridge) -> None:
     """Raise ValueError if the model makes its logits from the final residual in a way that `logits_of` does not know."""
-    tokens = torch.arange(min(8, model.cfg.d_vocab), device=next(model.parameters()).device)[None]
+    tokens = torch.arange(min(8, model.cfg.d_vocab, model.cfg.n_ctx), device=next(model.parameters()).device)[None]
     made, expected = logits_of(model, clean_run(model, tokens, [])[1][0]).float(), model.original_model(tokens).logits[0].float()
     if (difference := (made - expected).abs().max()) > 0.02 * expected.abs().max():
         raise ValueError(

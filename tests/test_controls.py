@@ -22,8 +22,14 @@ def site():
 def test_the_pool_of_the_reconstruction_is_the_pool(site):
     some = pool(np.arange(0, D_SAE, 2), D_SAE)
     again = pooled(Proxy("again", lambda site: site.decode(site.latents)), some)
-    torch.testing.assert_close(again.replace(site), some.replace(site), rtol=0, atol=0)
+    torch.testing.assert_close(again.replace(site), some.replace(site))
     assert again.name == f"again {some.name}" and some.key in again.key and again.kept is None
+
+
+def test_of_two_pools_what_both_have_is_left(site):
+    first, second = (np.arange(start, start + D_SAE // 2) for start in (0, D_SAE // 4))
+    both = pool(np.intersect1d(first, second), D_SAE)
+    torch.testing.assert_close(pooled(pool(first, D_SAE), pool(second, D_SAE)).replace(site), both.replace(site))
 
 
 @pytest.mark.parametrize("proxy", [shuffled_latents(), permuted_dictionary(D_SAE), random_decoder(D_SAE, D_MODEL)], ids=lambda p: p.name)

@@ -5,6 +5,7 @@ from functools import partial
 
 import torch
 
+from saecert import load_subject
 from saecert.identity import code_of, code_of_proxy, identity
 from saecert.proxies import Proxy, noise, random_decoder, shuffled_positions
 
@@ -32,7 +33,7 @@ def test_a_proxy_is_identified_by_what_made_it():
     assert code_of_proxy(Proxy("partial", partial(torch.mul, 2), "twice")) == "twice", "nothing to read"
 
 
-def test_model_saes_sequences_and_settings_identify_a_measurement(subject, corpora):
+def test_model_saes_sequences_and_settings_identify_a_measurement(folders, subject, corpora):
     sample, (first, second, *_) = corpora["certification"], subject.hook_names
     kept = identity(subject, sample, first, "code")
     assert kept == identity(subject, sample, [first], "code")
@@ -43,5 +44,6 @@ def test_model_saes_sequences_and_settings_identify_a_measurement(subject, corpo
         identity(subject, sample, [first, second], "code"),
         identity(subject, sample, first, "other code"),
         identity(replace(subject, saes={first: subject.sae_at(second)}), sample, first, "code"),
+        identity(replace(load_subject(folders["gpt2"]), saes=subject.saes), sample, first, "code"),
     ]
     assert len({kept, *others}) == 1 + len(others)

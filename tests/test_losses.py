@@ -88,6 +88,8 @@ def test_total_variation_and_top1_by_hand(subject):
     np.testing.assert_allclose(probability, q.gather(2, tokens[:, 1:, None])[..., 0].numpy(), rtol=1e-5)
     np.testing.assert_allclose(variation, ((p - q).abs().sum(-1) / 2).numpy(), atol=1e-6)
     np.testing.assert_array_equal(disagree, (p.argmax(-1) != q.argmax(-1)).numpy())
+    uniform = score(subject.model, {"clean": residual, "x": torch.zeros_like(residual)}, tokens)["x"]
+    assert (uniform[2] == 1).all(), "a predictor that prefers nothing does not agree"
 
 
 def test_scoring_in_chunks_changes_nothing(subject, monkeypatch):

@@ -112,20 +112,22 @@ def test_saes_from_elsewhere_are_found_from_everywhere_and_have_a_folder_of_thei
     monkeypatch.chdir(tmp_path)
     page = folder / "01_double.py"
     page.write_text(PAGE.replace("strict = True", 'sae = ""  # where\nstrict = True').replace("subject)", "sae)"), encoding="utf-8")
-    places = {
-        "mine/saes": tmp_path / "mine/saes",
-        "mine/saes/at_{layer}": tmp_path / "mine/saes/at_{layer}",
+    (tmp_path / "mine/saes/at_0").write_text("first weights", encoding="utf-8")
+    places = {given: tmp_path / given for given in ("mine/saes", "mine/saes/at_{layer}")} | {
+        "": "",
         "release/{layer}/x": "release/{layer}/x",
     }
     for given, reached in places.items():
         (path,) = run_notebooks(["01_double"], {"sae": given}, folder=folder)
         assert printed(path) == f"twice 4 {reached}\n"
-        assert path.parent.parent == home.parent and path.parent.name.startswith("shipped--")
-    assert len(list(home.parent.iterdir())) == 3, "one folder for each"
+        assert path.parent.parent == home.parent
+    (tmp_path / "other/saes").mkdir(parents=True)
+    run_notebooks(["01_double"], {"sae": "other/saes"}, folder=folder)
+    assert len(list(home.parent.glob("shipped--*"))) == len(places) and (home / "01_double.ipynb").exists(), "one folder for each"
     template, runs = {"sae": "mine/saes/at_{layer}"}, []
     monkeypatch.setattr(run.papermill, "execute_notebook", lambda source, *_, **__: runs.append(source))
     run_notebooks(["01_double"], template, folder=folder)
-    (tmp_path / "mine/saes/at_0").write_text("weights", encoding="utf-8")
+    (tmp_path / "mine/saes/at_0").write_text("other weights", encoding="utf-8")
     assert not runs
     run_notebooks(["01_double"], template, folder=folder)
     assert len(runs) == 1, "the SAEs behind a template have changed"
