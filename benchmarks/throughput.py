@@ -109,6 +109,12 @@ def swept(subject: Subject, corpus: Corpus, hook_names: Sequence[str], proxies: 
     return list(losses.sweep(subject, corpus, chosen, alphas=(ALPHA,), batch_size=batch_size, progress=False).values())
 
 
+class PlainSite(Site):
+    """Where a pool is decoded from the whole dictionary, as the published scripts do."""
+
+    linear = ()
+
+
 @torch.no_grad()
 def published(subject: Subject, corpus: Corpus, hook_name: str, proxies: Sequence[Proxy]) -> dict[str, np.ndarray]:
     """Smoothed losses by proxy: batch size 1, two full forwards a sequence and proxy, the SAE anew, whole softmax."""
@@ -118,7 +124,7 @@ def published(subject: Subject, corpus: Corpus, hook_name: str, proxies: Sequenc
         for proxy in proxies:
             acts = []
             subject.model.run_with_hooks(tokens, fwd_hooks=[(hook_name, lambda a, hook, seen=acts: seen.append(a))]).softmax(-1)
-            site = Site(acts[0], subject.sae_at(hook_name), np.array([ident]), int(corpus.bos))
+            site = PlainSite(acts[0], subject.sae_at(hook_name), np.array([ident]), int(corpus.bos))
             spliced = site.splice(proxy.replace(site))
             probs = subject.model.run_with_hooks(tokens, fwd_hooks=[(hook_name, lambda a, hook, new=spliced: new)]).softmax(-1)
             target = probs[0, :-1].gather(1, tokens[0, 1:, None])[:, 0].double().cpu().numpy()

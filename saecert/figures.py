@@ -23,17 +23,9 @@ MARKERS = "osD^vPX*<>"
 
 def use_style() -> None:
     """Set the look of every figure of the book: white ground, thin grid, readable at column width."""
-    sns.set_theme(context="notebook", style="whitegrid", palette="colorblind")
-    sns.mpl.rcParams.update(
-        {
-            "figure.dpi": 110,
-            "savefig.dpi": 110,
-            "figure.facecolor": "white",
-            "axes.titlesize": 12,
-            "axes.titleweight": "bold",
-            "legend.frameon": True,
-        }
-    )
+    text = {"axes.titlesize": 12, "axes.titleweight": "bold", "legend.frameon": True}
+    canvas = {"figure.dpi": 110, "savefig.dpi": 110, "figure.facecolor": "white"}
+    sns.set_theme(context="notebook", style="whitegrid", palette="colorblind", rc=text | canvas)
 
 
 def plot_miss_rates(frame: pd.DataFrame, ax: Axes) -> Axes:
