@@ -142,11 +142,11 @@ plt.show()
 #
 # A matrix product takes two floating-point operations a weight and token. Let $B$ be the weights of all blocks, $D = V d$ those of the
 # unembedding, $m$ the width of the SAE, and $\rho$ the share of blocks behind the hook point. `collect` runs the model once, what is behind the hook
-# point once for each of $p$ proxies, and the SAE's encoder once and its decoder once for each of $q$ pools, so a token costs
+# point once for each of $p$ proxies, and the SAE's encoder and decoder once (pools add up the atoms of their few active latents), so a token costs
 #
-# $$2\,\bigl[(1 + p\rho) B + (1 + p) D + (1 + q)\, d\, m\bigr] \quad\text{operations.}$$
+# $$2\,\bigl[(1 + p\rho) B + (1 + p) D + 2\, d\, m\bigr] \quad\text{operations.}$$
 #
-# The four terms take $p = 7$ and $q = 5$ on `n_seq` sequences, $p = q = 5$ on 500 discovery sequences, and $(1 - \rho) B + dm$ on each
+# The four terms take $p = 7$ on `n_seq` sequences, $p = 5$ on 500 discovery sequences, and $(1 - \rho) B + 2\,d\,m$ on each
 # discovery sequence (a quarter of the documents) to rank the latents. Memory is that of the weights of model and one SAE, and at most 3 GB more.
 # `my-texts.jsonl` stands for text that neither model nor SAE has seen, one `{"text": ...}` a line; {doc}`../book/certify_your_own` says what to
 # decide first. Then copy the file from `runs/<subject>/certificates` to `certificates`, and the table has the row. Gated models need a token
@@ -176,8 +176,8 @@ print(f"ESTIMATES for {n_seq} sequences of 128 tokens, at {rate:.0e} operations 
 for name in missing:
     hook, s = studied.get(name, list(PAPER[name].saes)[(len(PAPER[name].saes) - 1) // 2]), size[name.split("-")[0]]
     after = 1 - (hook_layer(hook) + hook.endswith("post")) / s["layers"]
-    cost = {p: (1 + p * after) * s["blocks"] + (1 + p) * s["head"] + 6 * s["d"] * PAPER[name].d_sae for p in (5, 7)}
-    survey = (1 - after) * s["blocks"] + s["d"] * PAPER[name].d_sae
+    cost = {p: (1 + p * after) * s["blocks"] + (1 + p) * s["head"] + 2 * s["d"] * PAPER[name].d_sae for p in (5, 7)}
+    survey = (1 - after) * s["blocks"] + 2 * s["d"] * PAPER[name].d_sae
     hours = 2 * 128 * (n_seq * cost[7] + 500 * cost[5] + n_seq / 3 * survey) / rate / 3600
     memory = (s["weights"] + 2 * s["d"] * PAPER[name].d_sae) * PAPER[name].dtype.itemsize / 1e9 + 3
     print(f"\n{name}: at most {memory:.3g} GB, {hours:.2g} hours\n  python -m saecert run 02_four_terms --subject {name} \\")
