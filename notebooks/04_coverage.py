@@ -110,9 +110,7 @@ rules = {"T1: fixed": populations.with_teeth, "T2: nested": populations.nested_w
 rules |= {f"T3: {prior} prior": partial(populations.in_sample_with_teeth, prior=prior) for prior in spending.PRIORS}
 known = pd.concat([simulate(rule, made) for rule, made in rules.items()], ignore_index=True)
 by_size = 100 * known.pivot_table(index=["label", "inequality"], columns="n", values="miss_rate", aggfunc="max", sort=False)
-print(
-    f"worst population of each sample size, misses in % of samples:\n{by_size.round(2).to_string()}\n\nworst cell of each row, with 99 % limits:"
-)
+print(f"misses in %, worst population of each size:\n{by_size.round(2).to_string()}\n\nworst cell of each row, with 99 % limits:")
 printed(worst(known), "inequality")
 
 # %% [markdown]
@@ -137,8 +135,7 @@ printed(worst(wrong))
 
 # %%
 lm = load_subject(subject, sae=sae or None, hooks=[hook_name] if hook_name else None, device=device)
-everything, discovery = (load_corpus(corpus, lm, split=split) for split in ("certification", "discovery"))
-everything = everything.take(n_seq) if n_seq else everything
+everything, discovery = (load_corpus(corpus, lm, split=s, n_seq=n or None) for s, n in (("certification", n_seq), ("discovery", 0)))
 losses = collect(lm, everything, hook_name or None, discovery=discovery, controls=False, allow_bad_sae=allow_bad_sae, progress=False)
 (lo, hi), clean, full = smoothed_support(alpha, losses.n_vocab), losses.at("clean", alpha), losses.at("full", alpha)
 pooled, pools = spending.fixed_pool(losses, None, tolerance, alpha).losses, spending.nested_pools(losses, None, alpha).losses

@@ -96,8 +96,7 @@ print("Bernoulli(0.3):", ", ".join(f"{ratio:.3f} at n = {n}" for n, ratio in coi
 
 # %%
 lm = load_subject(subject, sae=sae or None, hooks=[hook_name] if hook_name else None, device=device)
-everything, discovery = (load_corpus(corpus, lm, split=split) for split in ("certification", "discovery"))
-everything = everything.take(n_seq) if n_seq else everything
+everything, discovery = (load_corpus(corpus, lm, split=s, n_seq=n or None) for s, n in (("certification", n_seq), ("discovery", 0)))
 losses = collect(lm, everything, hook_name or None, discovery=discovery, controls=False, allow_bad_sae=allow_bad_sae, progress=False)
 chosen = certify(losses, delta=delta, alpha=alpha, tolerance=tolerance, eps=())
 (lo, hi), width = (chosen.lo, chosen.hi), chosen.hi - chosen.lo
@@ -174,8 +173,7 @@ for ax in axes:
 plt.show()
 
 # %%
-default = default[default["n"] >= 50]
-worst = default.loc[default["tightness"].idxmax()]
+worst = default[default["n"] >= 50].nlargest(1, "tightness").iloc[0]
 print(f"loosest from n = 50: {worst['tightness']:.3f}, standard error {worst['error']:.3f} ({worst['quantity']}, n = {worst['n']})")
 on_coins = max((ratio for n, ratio in coins.items() if n >= 500), default=np.nan)
 on_time = (first.iloc[0] <= list(goals.values())).all() and min(share.values()) >= 0.5

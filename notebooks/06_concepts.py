@@ -138,9 +138,7 @@ records = {rule: collect(lm, sample, where, rank=rule, **common, controls=False,
 tried = {rule: grid_gap(record.discovery.losses).mean() for rule, record in records.items()}
 chosen = min(tried, key=tried.get)
 others = [rule for rule in RANKINGS if rule != chosen]
-print(
-    f"{lm.name} at {where}: {n_seq} sequences, {d_sae} latents, {100 * records[chosen].provenance['silent']:.0f} % of them silent on discovery"
-)
+print(f"{lm.name} at {where}: {n_seq} sequences, {d_sae} latents, {100 * records[chosen].provenance['silent']:.0f} % silent on discovery")
 print("mean gap on discovery over the grid:", ", ".join(f"{rule} {bits:.2f} bits" for rule, bits in tried.items()), f"- chosen: {chosen}")
 own, widest, paired = grid_gap(records[chosen]), np.ptp(smoothed_support(alpha, records[chosen].n_vocab)), {}
 for rule in others:

@@ -98,8 +98,7 @@ a, b = hook_a or lm.middle_hook, hook_b or lm.hook_names[-1]
 sample = load_corpus(corpus, lm, split="certification", n_seq=n_seq)
 discovery = load_corpus(corpus, lm, split="discovery")
 records = collect_layers(lm, sample, [a, b], discovery=discovery, allow_bad_sae=allow_bad_sae, progress=False)
-names = {"total_variation": "total variation", "top1_disagreement": "top-1 disagreement"}
-values = {}
+names, values = {"total_variation": "total variation", "top1_disagreement": "top-1 disagreement"}, {}
 for hook, record in records.items():
     whole, *pools, mean, zero = record.total_variation  # in the order of measurement, pools from small to large
     labels = {whole: "full SAE"} | {pool: f"{int(pool[5:]) / record.d_sae:.3g} of latents" for pool in reversed(pools)}
@@ -139,14 +138,13 @@ against.map("{:.3g}".format)
 # fastest), how often is a name given, and how often a wrong one?
 
 # %%
-upper, half, u, v = empirical_bernstein_upper, np.log(2 / delta), *rng.random((2, draws, 500))
+upper, half, table, u, v = empirical_bernstein_upper, np.log(2 / delta), {}, *rng.random((2, draws, 500))
 coin = (u < 0.5).astype(float)
 worlds = {
     "equal, never alike": (coin, 1 - coin, 0),
     "b smaller, but spread out": (np.full_like(u, 0.3), (u < 0.28).astype(float), 1),
     "a smaller, much in common": (0.8 * u, 0.8 * u + 0.2 * v, -1),
 }
-table = {}
 for world, (x, y, truth) in worlds.items():
     low, high = difference_limits(x, y, (0, 1, 0, 1), half, "empirical_bernstein")
     x_low, y_low = (lower(upper, z, 0, 1, np.log(4 / delta)) for z in (x, y))

@@ -96,8 +96,7 @@ print(f"recomputed: {len(again)} of {len(found)} certificates, {'with the same p
 for name, c in found.items():
     exact, hook = name in again and c.fingerprint == again[name].fingerprint, c.provenance["hook_name"]
     other = "losses differ on this machine" if name in again else "losses not measured here"
-    state = f"verified, {c.verify(losses[hook])} values" if exact else other
-    print(f"{name:<60} {state}")
+    print(f"{name:<60}", f"verified, {c.verify(losses[hook])} values" if exact else other)
 
 # %% [markdown]
 # ## What the papers report
@@ -132,8 +131,9 @@ for name in shapes:
 for name in missing:
     ax.annotate("no certificate yet", (0.02, labels.index(name)), va="center", fontsize=9.5, color="0.35", backgroundcolor="white")
 ax.axvline(1, color="black", linestyle="--", linewidth=1)
-ax.set(xlim=(0, 1.2), ylim=(len(labels) - 0.4, -0.6), xlabel="bound / log2 V (lower is better)")
-ax.set_yticks(range(len(labels)), labels)
+ax.set(
+    xlim=(0, 1.2), ylim=(len(labels) - 0.4, -0.6), yticks=range(len(labels)), yticklabels=labels, xlabel="bound / log2 V, lower is better"
+)
 fig.legend(handles=ax.get_legend_handles_labels()[0][:-1], loc="outside lower center", ncols=3)  # one entry for what is as printed
 plt.show()
 

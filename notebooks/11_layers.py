@@ -42,12 +42,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from saecert import certify, collect_layers, compare, figures, load_corpus, load_subject, tables
+from saecert import certify, collect_layers, compare, figures, forward, load_corpus, load_subject, proxies, storage, tables
 from saecert.comparison import difference_limits
-from saecert.forward import hook_layer
 from saecert.layers import FIDELITY, local_fidelity
-from saecert.proxies import noise
-from saecert.storage import keep
 
 # %% [markdown]
 # ## A gap is an error times its amplification
@@ -102,11 +99,11 @@ assert np.allclose(ratios, 1, atol=0.03) and missed.mean() <= delta + 3 * np.sqr
 
 # %%
 lm = load_subject(subject, sae=sae or None, hooks=[name.strip() for name in hooks.split(",")] if hooks else None, device=device)
-places = sorted(lm.hook_names, key=lambda name: (hook_layer(name), "post" in name))
+places = sorted(lm.hook_names, key=lambda name: (forward.hook_layer(name), "post" in name))
 labels = pd.Index([name.removeprefix("blocks.").replace(".hook_resid_", " ").removesuffix(" post") for name in places], name="layer")
 sample, discovery = (load_corpus(corpus, lm, split=s, n_seq=n) for s, n in (("certification", n_seq), ("discovery", n_discovery)))
 k = round(pool_share * min(lm.sae_at(name).cfg.d_sae for name in places))
-measuring = {"discovery": discovery, "pools": [k], "controls": False, "extra": [noise(seed)], "alphas": (alpha,), "progress": False}
+measuring = {"discovery": discovery, "pools": [k], "controls": False, "extra": [proxies.noise(seed)], "alphas": (alpha,), "progress": False}
 losses = collect_layers(lm, sample, places, **measuring, allow_bad_sae=allow_bad_sae)
 local = local_fidelity(lm, sample, places, progress=False)
 print(f"{lm.name}, {len(sample)} sequences, pools of {k} latents, at {', '.join(places)}")
@@ -123,10 +120,10 @@ budget = {name: share / (2 if name == "bound" else 6) for name in terms.values()
 settings = {"pool": k, "delta": share, "budget": budget, "alpha": alpha, "inequality": inequality, "seed": seed, "eps": ()}
 certificates = [certify(losses[name], **settings) for name in places]
 for certificate, name in zip(certificates, places, strict=True):
-    keep(certificate, losses[name])  # under runs/<subject> in a run of `python -m saecert run`, else nowhere
+    storage.keep(certificate, losses[name])  # under runs/<subject> in a run of `python -m saecert run`, else nowhere
 certified = {term: pd.DataFrame([c.statements[name] for c in certificates], labels)[["mean", "upper"]] for term, name in terms.items()}
-better_than = pd.Index([c.verdict or "vacuous" for c in certificates], name="better than")
-tables.rounded(pd.concat(certified, axis=1)).set_index(better_than, append=True)
+better = pd.Index([c.verdict or "vacuous" for c in certificates], name="better than")
+tables.rounded(pd.concat(certified, axis=1)).set_index(better, append=True)
 
 # %% [markdown]
 # ## Local fidelity and amplification by depth
@@ -185,10 +182,8 @@ trend["relative error"] = (first.mean(), last.mean(), *difference_limits(last, f
 for name in panels["downstream", "bits per unit of relative error"]:
     first, last = found[name].iloc[0], found[name].iloc[-1]
     trend[name] = (first["mean"], last["mean"], last["lower"] - first["upper"], last["upper"] - first["lower"])
-trend = pd.DataFrame(trend, ["first", "last", "difference, lower", "difference, upper"]).T
-verdicts = np.select(
-    [trend["difference, lower"] > 0, trend["difference, upper"] < 0], ["worse when later", "better when later"], "not told"
-)
+trend = pd.DataFrame(trend, ["first", "last", "change, lower", "change, upper"]).T
+verdicts = np.select([trend["change, lower"] > 0, trend["change, upper"] < 0], ["worse when later", "better when later"], "not told")
 tables.rounded(trend).assign(verdict=verdicts)
 
 # %%

@@ -133,8 +133,7 @@ assert max(limits) <= delta / 2 + 3 * np.sqrt(delta / 2 / 300) < naive
 
 # %%
 counts = {}
-for name, place in ((subject, sae), (second_subject, ""))[: 1 + bool(second_subject)]:
-    lm = load_subject(name, sae=place or None, device=device)
+for lm in (load_subject(name, sae=place or None, device=device) for name, place in ((subject, sae), (second_subject, "")) if name):
     splits = [load_corpus(corpus, lm, split=s, n_seq=n) for s, n in (("discovery", n_calibration), ("certification", n_seq))]
     found = [activity(lm, split, progress=False) for split in splits]
     counts |= {(lm.name, hook.removeprefix("blocks.").replace("hook_", "")): [part[hook] for part in found] for hook in lm.hook_names}
@@ -184,8 +183,7 @@ shown.pivot(index=["subject", "layer"], columns="mass", values=["estimate", "lim
 # %% mystnb={"figure": {"caption": "Left: mean size of the pool from n calibration sequences, by hook point. Middle: latents that a further sequence adds to it, as the calibration sequences alone estimate (lines) and as fresh sequences show (dots, with limits that hold each on its own at delta). Right: calibration sequences that identify 90, 95 and 99 % of the active mass: fresh sequences with limits that hold jointly, and the estimate from calibration alone (rings).", "name": "fig-pool-growth"}, "image": {"alt": "Three panels. The pools of the last two layers grow more slowly and lack more latents after ten sequences and beyond; measured dots lie on the estimated lines. On the right the numbers of sequences are largest at the last two layers, above all for 99 percent."}} tags=["hide-input"]
 figures.use_style()
 fig, axes = plt.subplots(1, 3, figsize=(13.5, 5.4), layout="constrained")
-ticks = [" ".join(key) if second_subject else key[1] for key in counts]
-layers = len(counts) // needed["subject"].nunique()
+ticks, layers = [" ".join(key) if second_subject else key[1] for key in counts], len(counts) // needed["subject"].nunique()
 for i, ((name, _), part) in enumerate(curve.groupby(["subject", "layer"], sort=False)):
     style = {"color": plt.get_cmap("viridis")(0.9 * (i % layers) / layers), "linestyle": "-" if name == needed["subject"][0] else "--"}
     axes[0].plot(part["n"], part["pool"], label=ticks[i], **style)
@@ -206,8 +204,7 @@ plt.show()
 # %%
 most = needed[(needed["subject"] == needed["subject"][0]) & (needed["mass"] == 0.99)]
 last, others = most[-2:], most[:-2]
-print(f"99 % of the active mass, at every hook point: at most {most['high'].max()} sequences")
-print(f"last two hook points: at least {last['low'].min()}; all others: at most {others['high'].max()}")
+print(f"99 %: at most {most['high'].max()} sequences; last two at least {last['low'].min()}, all others at most {others['high'].max()}")
 agree = needed["estimate"].between(needed["low"], needed["high"])
 print(f"estimates from calibration alone that lie within the limits from fresh sequences: {agree.mean():.0%}")
 holds = bool(most["high"].max() <= enough and last["low"].min() > others["high"].max() and agree.all())

@@ -41,12 +41,9 @@ import pandas as pd
 import torch
 from scipy.linalg import hadamard
 
-from saecert import certify, collect, figures, load_corpus, load_subject, tables
+from saecert import certify, collect, figures, forward, load_corpus, load_subject, pools, storage, tables
 from saecert.controls import as_sae, best_atoms, pooled
-from saecert.forward import native_acts
-from saecert.pools import survey
 from saecert.proxies import Proxy, atom_norms, pool
-from saecert.storage import cached_arrays
 
 # %% [markdown]
 # ## The certificate sees losses, not latents
@@ -90,9 +87,9 @@ lm = load_subject(subject, sae=sae or None, hooks=[hook_name] if hook_name else 
 hook, dictionary = hook_name or lm.middle_hook, lm.sae_at(hook_name or lm.middle_hook)
 sample = load_corpus(corpus, lm, split="certification", n_seq=n_seq)
 discovery = load_corpus(corpus, lm, split="discovery", n_seq=n_discovery)
-found = survey(lm, discovery, hook, progress=False)
+found = pools.survey(lm, discovery, hook, progress=False)
 tokens = torch.from_numpy(discovery.tokens[:200].astype(np.int64)).to(lm.device)
-acts = native_acts(lm.model, tokens, hook)[:, int(discovery.bos) :].flatten(0, 1)
+acts = forward.native_acts(lm.model, tokens, hook)[:, int(discovery.bos) :].flatten(0, 1)
 width = min(dictionary.cfg.d_sae, 4096)
 directions = torch.nn.functional.normalize(torch.randn(width, dictionary.cfg.d_in, generator=generator), dim=1).to(acts)
 
@@ -106,7 +103,7 @@ identity = f"{lm.fingerprint} {hook} {discovery.ids[:200].tobytes().hex()} {widt
 n_active, atoms = [min(round(times * found.l0), width) for times in (1, 4, 16)], {}
 for k in n_active:
     build = lambda k=k: {"atoms": best_atoms(encode(acts, k), acts - found.mean.to(acts)).cpu().numpy()}  # noqa: E731
-    atoms[k] = torch.from_numpy(cached_arrays("random-encoder", f"{identity} {k}", build)["atoms"]).to(acts)
+    atoms[k] = torch.from_numpy(storage.cached_arrays("random-encoder", f"{identity} {k}", build)["atoms"]).to(acts)
 print(f"{lm.name} at {hook}: {dictionary.cfg.d_sae} latents, L0 {found.l0:.1f}; random encoders with {n_active} active of {width}")
 
 # %% [markdown]
