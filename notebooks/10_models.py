@@ -131,9 +131,7 @@ for name in shapes:
 for name in missing:
     ax.annotate("no certificate yet", (0.02, labels.index(name)), va="center", fontsize=9.5, color="0.35", backgroundcolor="white")
 ax.axvline(1, color="black", linestyle="--", linewidth=1)
-ax.set(
-    xlim=(0, 1.2), ylim=(len(labels) - 0.4, -0.6), yticks=range(len(labels)), yticklabels=labels, xlabel="bound / log2 V: less is better"
-)
+ax.set(xlim=(0, 1.2), ylim=(len(labels) - 0.4, -0.6), yticks=range(len(labels)), yticklabels=labels, xlabel="bound / log2 V, low is good")
 fig.legend(handles=ax.get_legend_handles_labels()[0][:-1], loc="outside lower center", ncols=3)  # one entry for what is as printed
 plt.show()
 
