@@ -216,7 +216,11 @@ class Speeds:
 def compare(
     subject: Subject, corpus: Corpus, *, rounds: int, batch_size: int, n_published: int, clock: Clock = time.perf_counter
 ) -> Speeds:
-    """Time every way in turn, `rounds` times, each time on new sequences; a first round on two sequences warms up."""
+    """Time every way in turn, `rounds` times, each time on new sequences of `corpus`; a first round on two sequences warms up.
+
+    The corpus is cut into one part for each round, one to warm up and one for all layers.
+    """
+    n_seq = len(corpus) // (rounds + 2)
     hook_name, proxies = subject.middle_hook, six_proxies(subject, corpus, subject.middle_hook)
     one, every = (products(subject, names, len(proxies), batch_size, corpus.n_ctx) for names in ([hook_name], subject.hook_names))
     seconds: dict[str, list[float]] = {}
@@ -229,7 +233,7 @@ def compare(
         return result
 
     for number in range(rounds + 1):
-        sample = corpus.part(number * batch_size, (number + 1) * batch_size)
+        sample = corpus.part(number * n_seq, (number + 1) * n_seq)
         sample, few = (sample, sample.take(n_published)) if number else (sample.take(2), sample.take(2))
         [found] = timed("collect", swept, sample, [hook_name], proxies, batch_size)
         slow = timed("published", published, few, hook_name, proxies)
@@ -241,7 +245,7 @@ def compare(
         spent = {shape: product_seconds(shape, clock) for shape in one | every}
         for way, counts in (("floor", one), ("layers_floor", every)):
             seconds.setdefault(way, []).append(sum(n * spent[shape] for shape, n in counts.items()) / batch_size)
-    fresh = corpus.part((rounds + 1) * batch_size, (rounds + 2) * batch_size)
+    fresh = corpus.part((rounds + 1) * n_seq, (rounds + 2) * n_seq)
     timed("layers", swept, fresh, subject.hook_names, proxies, batch_size)
     return Speeds(**{way: float(np.mean(values)) for way, values in seconds.items()}, difference=float(max(differences)))
 
@@ -323,14 +327,14 @@ def on_gpu(model: str | Path, n_seq: int, batch_size: int = 1024) -> str:
     return f"GPU, {subject.name}: {speed:,.0f} tokens/s, {N_PROXIES * speed:,.0f} proxy tokens/s in batches of {batch_size}"
 
 
-def report(subject: Subject, corpus: Corpus, n_published: int, rounds: int, clock: Clock) -> None:
-    """Measure one subject and print it. The corpus has as many sequences as the rounds need, one to warm up and one for all layers."""
-    batch_size, n_hooks, load = len(corpus) // (rounds + 2), len(subject.hook_names), os.getloadavg()[0]
+def report(subject: Subject, corpus: Corpus, n_published: int, rounds: int, batch_size: int, clock: Clock) -> None:
+    """Measure one subject by `compare` and print it."""
+    n_hooks, n_seq, load = len(subject.hook_names), len(corpus) // (rounds + 2), os.getloadavg()[0]
     speeds = compare(subject, corpus, rounds=rounds, batch_size=batch_size, n_published=n_published, clock=clock)
     timed = "processor time" if clock is time.process_time else "time"
     print(
         f"\n{subject.name}: {subject.n_layers} layers, d_model {subject.model.cfg.d_model}, vocabulary {subject.d_vocab:,}; one layer is "
-        f"{subject.middle_hook}\n{rounds} rounds of {batch_size} x {N_CTX} tokens, {n_published} sequences of each the published way; "
+        f"{subject.middle_hook}\n{rounds} rounds of {n_seq} x {N_CTX} tokens in batches of {batch_size}, {n_published} the published way; "
         f"{timed} of {torch.get_num_threads()} threads, load average {load:.1f} to {os.getloadavg()[0]:.1f}",
         *table(speeds, N_CTX, n_hooks),
         f"largest difference between the losses of collect and of the published way: {speeds.difference:.0e} bits",
@@ -352,12 +356,12 @@ def main() -> None:
     torch.set_num_threads(threads)
     rounds, batch_size, layers = (1, 4, (5, 6)) if options.quick else (options.rounds, options.batch_size, range(12))
     small = load_subject("docstring-6l")
-    docstrings = load_corpus("docstrings", small, n_seq=16 * (3 * rounds + 2))
+    docstrings = load_corpus("docstrings", small, n_seq=48 * (3 * rounds + 2))
     with tempfile.TemporaryDirectory() as name, unshared(Path(name, "cache")):
-        report(small, docstrings, 8, 3 * rounds, clock)  # small rounds are noisy, and cheap
+        report(small, docstrings, 8, 3 * rounds, 16, clock)  # small rounds are noisy, and cheap
         folder = save_random(Path(name, "gpt2-size"), GPT2_SMALL, [f"blocks.{layer}.hook_resid_pre" for layer in layers], 24_576)
         large = load_subject(folder, sae=f"{folder}/saes/blocks.{{layer}}.hook_resid_pre")  # from the first layer to the last
-        report(large, load_corpus("random-tokens", large, n_seq=batch_size * (rounds + 2), n_ctx=N_CTX), 2, rounds, clock)
+        report(large, load_corpus("random-tokens", large, n_seq=batch_size * (rounds + 2), n_ctx=N_CTX), 2, rounds, batch_size, clock)
         del large
         print("", *memory(Path(name), (32, 128) if options.quick else (64, 512), threads), sep="\n", flush=True)
         if torch.cuda.is_available():
