@@ -22,6 +22,7 @@ def site():
 def test_the_pool_of_the_reconstruction_is_the_pool(site):
     some = pool(np.arange(0, D_SAE, 2), D_SAE)
     again = pooled(Proxy("again", lambda site: site.decode(site.latents)), some)
+    torch.testing.assert_close(again.replace(site), site.decode(site.latents * some.kept), rtol=0, atol=0)
     torch.testing.assert_close(again.replace(site), some.replace(site))
     assert again.name == f"again {some.name}" and some.key in again.key and again.kept is None
 

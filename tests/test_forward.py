@@ -48,6 +48,25 @@ def test_one_clean_run_gives_the_activations_at_all_hook_points_and_the_end(pair
         assert torch.equal(found, acts[name]) and torch.equal(found, native_acts(subject.model, tokens, name))
 
 
+def test_soft_cap_on_the_logits(pair, monkeypatch):
+    model, rows = pair[0].model, torch.randn(5, 16, generator=torch.Generator().manual_seed(0))
+    expected = 2 * torch.tanh(logits_of(model, rows) / 2)
+    assert (expected - logits_of(model, rows)).abs().max() > 0.1
+    monkeypatch.setattr(model.original_model.config, "final_logit_softcapping", 2.0, raising=False)
+    room = torch.empty_like(expected)
+    assert logits_of(model, rows, out=room) is room
+    for logits in (room, logits_of(model, rows.requires_grad_())):
+        torch.testing.assert_close(logits, expected)
+    logits.sum().backward()
+    slopes = (1 - (expected / 2).square()) @ model.original_model.get_output_embeddings().weight
+    torch.testing.assert_close(rows.grad, slopes, rtol=1e-4, atol=1e-5)
+
+
+def test_a_hook_that_would_not_run_is_refused(pair, tokens):
+    with pytest.raises(ValueError, match="hook_mlp_in"):
+        final_residual(pair[0].model, tokens, "blocks.1.hook_mlp_in", torch.zeros(3, N_CTX, 16))
+
+
 def test_gradients_flow_through_the_suffix(pair, tokens):
     subject, _ = pair
     hook_name = "blocks.1.hook_resid_post"

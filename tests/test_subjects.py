@@ -10,7 +10,7 @@ import torch
 from conftest import D_MODEL, identity_sae, make_model, make_sae, make_tokenizer
 from sae_lens import SAE, BatchTopKTrainingSAE, BatchTopKTrainingSAEConfig, TopKSAE, TopKSAEConfig, TrainingSAE
 from sae_lens.registry import SAE_CLASS_REGISTRY, SAE_TRAINING_CLASS_REGISTRY
-from transformers import AutoModelForCausalLM, GraniteConfig
+from transformers import AutoModelForCausalLM, GPT2Config, GraniteConfig
 
 from saecert import load_subject, subjects
 from saecert.forward import final_residual, native_acts
@@ -50,6 +50,19 @@ def test_logits_made_in_an_unknown_way_are_refused(folders, tmp_path):
     make_tokenizer().save_pretrained(tmp_path)
     with pytest.raises(ValueError, match="scales or shifts them in a way that saecert does not know"):
         load_subject(tmp_path, sae=make_sae("blocks.0.hook_resid_post"))
+
+
+def test_a_context_of_a_few_tokens(tmp_path):
+    config = GPT2Config(n_embd=D_MODEL, n_layer=1, n_head=2, n_positions=4, vocab_size=320, bos_token_id=0, eos_token_id=0)
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
+    make_tokenizer().save_pretrained(tmp_path)
+    assert load_subject(tmp_path, sae=make_sae("blocks.0.hook_resid_post")).n_ctx == 4
+
+
+def test_atoms_lie_one_after_the_other_in_memory(folders):
+    sae = make_sae(HOOK)
+    sae.W_dec.data = sae.W_dec.data.T.contiguous().T
+    assert load_subject(folders["llama"], sae=sae).sae_at(HOOK).W_dec.is_contiguous()
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "gemma"])
