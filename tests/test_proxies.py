@@ -64,7 +64,7 @@ def test_pools_are_nested_and_end_in_the_full_sae(site):
         ("topk", {"k": 5}),
         ("topk", {"k": 5, "rescale_acts_by_decoder_norm": True}),
         ("abstopk", {"k": 5}),
-        ("matching_pursuit", {"residual_threshold": 0.5}),
+        ("matching_pursuit", {"residual_threshold": 0.5, "apply_b_dec_to_input": False}),
     ],
 )
 def test_a_pool_of_any_sae_is_what_the_sae_decodes_from_its_latents(site, kind, settings):

@@ -121,8 +121,10 @@ def test_saes_from_elsewhere_are_found_from_everywhere_and_have_a_folder_of_thei
         (path,) = run_notebooks(["01_double"], {"sae": given}, folder=folder)
         assert printed(path) == f"twice 4 {reached}\n"
         assert path.parent.parent == home.parent
-    (tmp_path / "other/saes").mkdir(parents=True)
-    run_notebooks(["01_double"], {"sae": "other/saes"}, folder=folder)
+    (tmp_path / "other/mine/saes").mkdir(parents=True)
+    with monkeypatch.context() as there:
+        there.chdir(tmp_path / "other")
+        run_notebooks(["01_double"], {"sae": "mine/saes"}, folder=folder)
     assert len(list(home.parent.glob("shipped--*"))) == len(places) and (home / "01_double.ipynb").exists(), "one folder for each"
     template, runs = {"sae": "mine/saes/at_{layer}"}, []
     monkeypatch.setattr(run.papermill, "execute_notebook", lambda source, *_, **__: runs.append(source))
