@@ -17,9 +17,10 @@ import time
 
 import numpy as np
 
-from saecert import certify, dirichlet
-from saecert.bounds import dirichlet_upper
+from saecert import certify
 from saecert.records import SequenceLosses, smoothed_support
+from saecert.statistics import dirichlet
+from saecert.statistics.inequalities import dirichlet_upper
 
 N_VOCAB, D_SAE, ALPHA, DELTA, N_POOLS = 50_257, 16_384, 0.5, 0.05, 17
 LO, HI = smoothed_support(ALPHA, N_VOCAB)
@@ -32,7 +33,10 @@ def record(n_seq: int) -> SequenceLosses:
     loss = {"clean": clean, "full": np.clip(clean + rng.normal(0.05, 0.1, n_seq), LO, HI)}
     for k in np.geomspace(16, D_SAE / 2, N_POOLS - 1).astype(int).tolist():
         loss[f"pool_{k}"] = np.clip(loss["full"] + rng.gamma(2, 8 / k**0.5, n_seq), LO, HI)
-    references = {"unigram": np.clip(rng.normal(10, 0.6, n_seq), 2, HI), "bigram": np.clip(rng.normal(7, 0.8, n_seq), 2, HI)}
+    references = {
+        "unigram": np.clip(rng.normal(10, 0.6, n_seq), 2, HI),
+        "bigram": np.clip(rng.normal(7, 0.8, n_seq), 2, HI),
+    }
     return SequenceLosses(
         alphas=(ALPHA,),
         n_vocab=N_VOCAB,
@@ -63,18 +67,24 @@ def measure(n_seq: int) -> tuple[float, float, float, float]:
     certify(losses, method="nested", alpha=ALPHA, delta=DELTA)
     middle = time.perf_counter()
     nats = np.log(3 * N_POOLS / DELTA)
-    found = [dirichlet_upper(terms(losses, k), 0, HI - LO, nats) for k in losses.pool_sizes]  # one pool at a time, to save memory
+    found = [
+        dirichlet_upper(terms(losses, k), 0, HI - LO, nats) for k in losses.pool_sizes
+    ]  # one pool at a time, to save memory
     end = time.perf_counter()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     dirichlet.LONG = n_seq + 2  # no series
-    error = np.abs(dirichlet_upper(terms(losses, losses.pool_sizes[0]), 0, HI - LO, nats) - found[0]).max()
+    error = np.abs(
+        dirichlet_upper(terms(losses, losses.pool_sizes[0]), 0, HI - LO, nats) - found[0]
+    ).max()
     return middle - start, end - middle, peak, float(error)
 
 
 def main() -> None:
     """Measure every size and print a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--sizes", type=int, nargs="+", default=[1_000, 3_000, 10_000, 30_000, 100_000])
+    parser.add_argument(
+        "--sizes", type=int, nargs="+", default=[1_000, 3_000, 10_000, 30_000, 100_000]
+    )
     options = parser.parse_args()
     print(f"{N_POOLS} pool sizes x 3 terms, and the certificate over all of them")
     print("sequences   certificate      limits         both   peak memory    difference")

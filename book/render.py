@@ -46,23 +46,46 @@ def render(executed: Path, html: Path, subject: str = "") -> None:
 
 def _build(source: Path, options: list[str]) -> None:
     code = "from jupyter_book.cli.main import main; main()"
-    command = [sys.executable, "-c", code, "build", str(source), "--path-output", str(source), "-q" if options else "-qq", *options]
+    command = [
+        sys.executable,
+        "-c",
+        code,
+        "build",
+        str(source),
+        "--path-output",
+        str(source),
+        "-q" if options else "-qq",
+        *options,
+    ]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
-        missing = "" if find_spec("jupyter_book") else ": jupyter-book is missing, pip install -c constraints.txt -e '.[book]'"
+        missing = (
+            ""
+            if find_spec("jupyter_book")
+            else ": jupyter-book is missing, pip install -c constraints.txt -e '.[book]'"
+        )
         raise SystemExit(f"{done.stdout}the book could not be made{missing}")
 
 
 def pages() -> list[str]:
     """The notebooks of the book, in its order (``notebooks/01_bound``, ...)."""
     parts = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))["parts"]
-    return [name for part in parts for chapter in part["chapters"] if (name := chapter["file"]).startswith("notebooks/")]
+    return [
+        name
+        for part in parts
+        for chapter in part["chapters"]
+        if (name := chapter["file"]).startswith("notebooks/")
+    ]
 
 
 def page(executed: Path, name: str, subject: str) -> NotebookNode:
     """The executed notebook, or what its last failed run left, with a note on how it was run below the title."""
     stem = Path(name).name
-    found = [path for path in (executed / f"{stem}.failed.ipynb", executed / f"{stem}.ipynb") if path.exists()]
+    found = [
+        path
+        for path in (executed / f"{stem}.failed.ipynb", executed / f"{stem}.ipynb")
+        if path.exists()
+    ]
     if not found:
         raise SystemExit(f"no executed {stem} in {executed}")
     notebook = nbformat.read(found[0], as_version=4)
@@ -74,9 +97,17 @@ def page(executed: Path, name: str, subject: str) -> NotebookNode:
 def _note(facts: dict, subject: str) -> str:
     if "error" in facts:
         return f"```{{warning}}\nThis page could not run for `{subject}`, and stops where it failed:\n\n    {facts['error']}\n```"
-    changed = [f"`{key} = {value!r}`" for key, value in facts.get("parameters", {}).items() if key != "strict"]
+    changed = [
+        f"`{key} = {value!r}`"
+        for key, value in facts.get("parameters", {}).items()
+        if key != "strict"
+    ]
     claims = "Title and text state what was found at the defaults; whether it holds here, the page prints."
-    return f"```{{note}}\nThis page was run with {', '.join(changed)}. {claims}\n```" if changed else ""
+    return (
+        f"```{{note}}\nThis page was run with {', '.join(changed)}. {claims}\n```"
+        if changed
+        else ""
+    )
 
 
 if __name__ == "__main__":

@@ -31,11 +31,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from saecert import figures
-from saecert.bounds import INEQUALITIES
-from saecert.certificate import joint_loss
-from saecert.populations import coverage_table, mutants
+from saecert.certificates.certificate import joint_loss
 from saecert.records import smoothed_support
+from saecert.reporting import figures
+from saecert.statistics.coverage import coverage_table, mutants
+from saecert.statistics.inequalities import INEQUALITIES
 
 # %% [markdown]
 # ## Losses with a known support
@@ -51,7 +51,9 @@ from saecert.records import smoothed_support
 
 # %%
 lo, hi = smoothed_support(alpha=0.5, n_vocab=50257)
-print(f"GPT-2's vocabulary at alpha = 0.5: losses lie in [{lo:.3f}, {hi:.3f}], a range of {hi - lo:.3f} bits")
+print(
+    f"GPT-2's vocabulary at alpha = 0.5: losses lie in [{lo:.3f}, {hi:.3f}], a range of {hi - lo:.3f} bits"
+)
 
 # %% [markdown]
 # ## Three risks, one number
@@ -89,7 +91,9 @@ rng = np.random.default_rng(seed)
 clean, full, pooled = rng.uniform(lo, hi, size=(3, 100_000))
 v = joint_loss(clean, full, pooled, hi)
 slack = v - np.maximum.reduce([clean, full, pooled])
-print(f"{(v == hi).mean():.0%} of the draws are clipped; smallest slack {abs(slack.min()):.3f} bits")
+print(
+    f"{(v == hi).mean():.0%} of the draws are clipped; smallest slack {abs(slack.min()):.3f} bits"
+)
 assert slack.min() > -1e-12
 assert v.max() <= hi
 
@@ -109,7 +113,9 @@ assert v.max() <= hi
 settings = {"sizes": (n_seq,), "draws": draws, "delta": delta, "seed": seed, "progress": False}
 frame = pd.DataFrame(coverage_table(INEQUALITIES, **settings))
 wrong = pd.DataFrame(coverage_table(mutants(), **settings))
-pd.concat([frame, wrong]).pivot(index="inequality", columns="population", values="miss_rate").mul(100).round(2)
+pd.concat([frame, wrong]).pivot(index="inequality", columns="population", values="miss_rate").mul(
+    100
+).round(2)
 
 # %% mystnb={"figure": {"caption": "Misses in percent of simulated samples, with 99 % limits, for populations with known mean. Left: no inequality misses more often than the nominal rate (dashed) beyond the error of the simulation. Right: bounds that are wrong on purpose, by the same test.", "name": "fig-coverage"}, "image": {"alt": "Two dot plots of miss rates by population. On the left the limits of all five inequalities reach down to or below the dashed nominal line. On the right each mutant lies far above it for some population."}} tags=["hide-input"]
 figures.use_style()
@@ -124,7 +130,12 @@ plt.show()
 # %%
 worst = frame.groupby("inequality")["miss_rate"].max()
 caught = (wrong["verdict"] == "rejected").groupby(wrong["inequality"]).any()
-summary = pd.DataFrame({"worst miss rate (%)": (100 * worst).round(2), "verdict": frame.groupby("inequality")["verdict"].max()})
+summary = pd.DataFrame(
+    {
+        "worst miss rate (%)": (100 * worst).round(2),
+        "verdict": frame.groupby("inequality")["verdict"].max(),
+    }
+)
 print(summary.to_string(), f"\n\nmutants rejected: {caught.sum()} of {len(caught)}")
 holds = (frame["verdict"] == "valid").all() and caught.all()
 print("claim holds:", holds)

@@ -38,10 +38,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from saecert import certify, collect, figures, load_corpus, load_subject, tables
-from saecert.bounds import INEQUALITIES
-from saecert.certificate import joint_loss, rounded_up
-from saecert.storage import keep
+from saecert import certify, collect, load_corpus, load_subject
+from saecert.certificates.certificate import joint_loss, rounded_up
+from saecert.reporting import figures, tables
+from saecert.reporting.kept import keep
+from saecert.statistics.inequalities import INEQUALITIES
 
 # %% [markdown]
 # ## What is fixed beforehand, and what is measured
@@ -55,9 +56,13 @@ from saecert.storage import keep
 lm = load_subject(subject, sae=sae or None, hooks=[hook_name] if hook_name else None, device=device)
 sample = load_corpus(corpus, lm, split="certification", n_seq=n_seq)
 discovery = load_corpus(corpus, lm, split="discovery")
-losses = collect(lm, sample, hook_name or None, discovery=discovery, allow_bad_sae=allow_bad_sae, progress=False)
+losses = collect(
+    lm, sample, hook_name or None, discovery=discovery, allow_bad_sae=allow_bad_sae, progress=False
+)
 facts = losses.provenance
-print(f"{facts['subject']} at {facts['hook_name']}: {len(losses)} sequences of {facts['n_ctx']} tokens")
+print(
+    f"{facts['subject']} at {facts['hook_name']}: {len(losses)} sequences of {facts['n_ctx']} tokens"
+)
 print(f"population: {facts['population']}")
 print(
     f"SAE on discovery: L0 {facts['l0']:.1f}, explained variance {facts['explained_variance']:.2f}, {100 * facts['silent']:.0f} % of latents silent"
@@ -100,17 +105,28 @@ print(certificate)
 # %% tags=["hide-input"]
 upper, nats, hi, lo = INEQUALITIES[inequality], np.log(1 / delta), certificate.hi, certificate.lo
 clean = losses.at("clean", alpha)
-rows = [tables.terms_table({f"pool of {certificate.k} latents": certificate})[["label", "term", "bits"]]]
+rows = [
+    tables.terms_table({f"pool of {certificate.k} latents": certificate})[["label", "term", "bits"]]
+]
 for name in ("mean", "zero"):
     control = losses.at(name, alpha)
     v = joint_loss(clean, control, control, hi)
     bits = {"proxy risk": control.mean(), "reconstruction gap": np.abs(clean - control).mean()}
-    bits |= {"clipping": min(0.0, v.mean() - sum(bits.values())), "complexity: sampling": upper(v, lo, hi, nats) - v.mean()}
-    rows.append(pd.DataFrame({"label": f"{name} ablation", "term": bits.keys(), "bits": bits.values()}))
+    bits |= {
+        "clipping": min(0.0, v.mean() - sum(bits.values())),
+        "complexity: sampling": upper(v, lo, hi, nats) - v.mean(),
+    }
+    rows.append(
+        pd.DataFrame({"label": f"{name} ablation", "term": bits.keys(), "bits": bits.values()})
+    )
 direct = {"model risk": clean.mean(), "complexity: sampling": certificate.direct - clean.mean()}
-rows.insert(1, pd.DataFrame({"label": "model alone", "term": direct.keys(), "bits": direct.values()}))
+rows.insert(
+    1, pd.DataFrame({"label": "model alone", "term": direct.keys(), "bits": direct.values()})
+)
 frame = pd.concat(rows, ignore_index=True)
-frame.pivot_table(index="term", columns="label", values="bits", sort=False).map(lambda bits: "" if np.isnan(bits) else f"{bits + 0:.2f}")
+frame.pivot_table(index="term", columns="label", values="bits", sort=False).map(
+    lambda bits: "" if np.isnan(bits) else f"{bits + 0:.2f}"
+)
 
 # %% mystnb={"figure": {"caption": "The certificate of the default subject: terms stacked up to the bound (bold), in bits per token. Below it the bound on the model alone, without any proxy, and two dense controls in place of the SAE. Dotted: risk of the reference predictors on the same sequences.", "name": "fig-four-terms"}, "image": {"alt": "Stacked horizontal bars. The bar of the concept pool ends well below the dotted lines of the bigram, unigram and uniform predictors and a little above the bound on the model alone; both ablations end far to the right."}} tags=["hide-input"]
 figures.use_style()
@@ -128,7 +144,9 @@ plt.show()
 # holds on its own.
 
 # %%
-tables.rounded(tables.ladder_table(certificate)[["through", "rung", "risk", "mean", "upper", "claimed"]])
+tables.rounded(
+    tables.ladder_table(certificate)[["through", "rung", "risk", "mean", "upper", "claimed"]]
+)
 
 # %%
 beaten = [row["rung"] for row in certificate.ladder if row["claimed"]]
@@ -138,7 +156,11 @@ print(
     f"signed gap R(g_A) - R(f): between {-rounded_up(-signed['lower']):.2f} and {rounded_up(signed['upper']):.2f} bits; price of explanation at most {rounded_up(certificate.price):.2f}"
 )
 controls = frame[frame["label"].str.contains("ablation")].groupby("label")["bits"].sum()
-holds = "bigram" in beaten and certificate.direct <= certificate.bound and (controls > references["bigram"]).all()
+holds = (
+    "bigram" in beaten
+    and certificate.direct <= certificate.bound
+    and (controls > references["bigram"]).all()
+)
 print("claim holds:", holds)
 assert holds or not strict
 

@@ -31,7 +31,9 @@ tolerance = 0.1  # pool rule: largest mean mismatch on discovery, bits per token
 sizes = [20, 100, 500, 2000]  # sequences in a simulated sample
 draws = 20_000  # simulated samples in a cell
 values = 40_000_000  # most losses in a cell: where draws would need more, there are fewer of them
-n_alone = 500  # sequences in a sample where only one size is shown: wrong bounds, dependent sequences
+n_alone = (
+    500  # sequences in a sample where only one size is shown: wrong bounds, dependent sequences
+)
 draws_wrong = 4_000  # simulated samples in a cell of a wrong bound: enough to reject it
 seed = 0  # of every simulation
 device = "cpu"  # where the model runs
@@ -47,11 +49,21 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binom
 
-from saecert import collect, figures, load_corpus, load_subject, populations, spending
-from saecert.bounds import INEQUALITIES, clopper_pearson_upper, dirichlet_upper
-from saecert.certificate import joint_loss
-from saecert.populations import bernoulli, coverage_table, rare_event, repeated, resampled, unpaid
+from saecert import collect, load_corpus, load_subject
+from saecert.certificates import pool_rules as spending
+from saecert.certificates.certificate import joint_loss
 from saecert.records import smoothed_support
+from saecert.reporting import figures
+from saecert.statistics import coverage as populations
+from saecert.statistics.coverage import (
+    bernoulli,
+    coverage_table,
+    rare_event,
+    repeated,
+    resampled,
+    unpaid,
+)
+from saecert.statistics.inequalities import INEQUALITIES, clopper_pearson_upper, dirichlet_upper
 
 # %% [markdown]
 # ## What counts as a miss
@@ -77,7 +89,9 @@ from saecert.records import smoothed_support
 default, coin, heads = {"dirichlet": dirichlet_upper}, bernoulli(0.5), np.arange(101)
 (row,) = coverage_table(default, populations=[coin], delta=delta, seed=seed, progress=False)
 exact = binom.pmf(heads, 100, 0.5)[clopper_pearson_upper(heads, 100, -np.log(delta)) < 0.5].sum()
-print(f"Bernoulli(0.5), n = 100: {100 * row['miss_rate']:.2f} % of {row['draws']} samples missed, by arithmetic {100 * exact:.2f} %")
+print(
+    f"Bernoulli(0.5), n = 100: {100 * row['miss_rate']:.2f} % of {row['draws']} samples missed, by arithmetic {100 * exact:.2f} %"
+)
 assert row["ci_low"] <= exact <= row["ci_high"] and exact <= delta
 
 # %% [markdown]
@@ -93,24 +107,37 @@ rates = {"miss_rate": "misses (%)", "ci_low": "from", "ci_high": "to"}
 
 
 def simulate(label, made, tested=INEQUALITIES, sizes=sizes, draws=draws, cache=""):
-    rows = coverage_table(tested, sizes, populations=made, draws=draws, cache=f"{label} {cache}", **settings)
+    rows = coverage_table(
+        tested, sizes, populations=made, draws=draws, cache=f"{label} {cache}", **settings
+    )
     return pd.DataFrame(rows).assign(label=label)
 
 
 def worst(frame):
-    return frame.loc[frame.groupby(["label", "inequality"], sort=False)["miss_rate"].idxmax()].reset_index(drop=True)
+    return frame.loc[
+        frame.groupby(["label", "inequality"], sort=False)["miss_rate"].idxmax()
+    ].reset_index(drop=True)
 
 
 def printed(frame, *names):
     percent = {shown: (100 * frame[name]).round(2) for name, shown in rates.items()}
-    return frame[["label", *names, "population", "n", "draws"]].assign(**percent, verdict=frame["verdict"])
+    return frame[["label", *names, "population", "n", "draws"]].assign(
+        **percent, verdict=frame["verdict"]
+    )
 
 
 rules = {"T1: fixed": populations.with_teeth, "T2: nested": populations.nested_with_teeth}
-rules |= {f"T3: {prior} prior": partial(populations.in_sample_with_teeth, prior=prior) for prior in spending.PRIORS}
+rules |= {
+    f"T3: {prior} prior": partial(populations.in_sample_with_teeth, prior=prior)
+    for prior in spending.PRIORS
+}
 known = pd.concat([simulate(rule, made) for rule, made in rules.items()], ignore_index=True)
-by_size = 100 * known.pivot_table(index=["label", "inequality"], columns="n", values="miss_rate", aggfunc="max", sort=False)
-print(f"misses in %, worst population of each size:\n{by_size.round(2).to_string()}\n\nworst cell of each row, with 99 % limits:")
+by_size = 100 * known.pivot_table(
+    index=["label", "inequality"], columns="n", values="miss_rate", aggfunc="max", sort=False
+)
+print(
+    f"misses in %, worst population of each size:\n{by_size.round(2).to_string()}\n\nworst cell of each row, with 99 % limits:"
+)
 printed(worst(known), "inequality")
 
 # %% [markdown]
@@ -121,9 +148,19 @@ printed(worst(known), "inequality")
 
 # %%
 few = {"sizes": [n_alone], "draws": draws_wrong}
-wrong = [simulate(name, populations.with_teeth, {name: upper}, **few) for name, upper in populations.mutants().items()]
+wrong = [
+    simulate(name, populations.with_teeth, {name: upper}, **few)
+    for name, upper in populations.mutants().items()
+]
 for rule, made in [*rules.items()][1:]:
-    wrong.append(simulate(f"{rule}, at no cost", lambda n, delta, made=made: [*map(unpaid, made(n, delta))], default, **few))
+    wrong.append(
+        simulate(
+            f"{rule}, at no cost",
+            lambda n, delta, made=made: [*map(unpaid, made(n, delta))],
+            default,
+            **few,
+        )
+    )
 wrong = pd.concat(wrong, ignore_index=True)
 printed(worst(wrong))
 
@@ -135,10 +172,28 @@ printed(worst(wrong))
 
 # %%
 lm = load_subject(subject, sae=sae or None, hooks=[hook_name] if hook_name else None, device=device)
-everything, discovery = (load_corpus(corpus, lm, split=s, n_seq=n or None) for s, n in (("certification", n_seq), ("discovery", 0)))
-losses = collect(lm, everything, hook_name or None, discovery=discovery, controls=False, allow_bad_sae=allow_bad_sae, progress=False)
-(lo, hi), clean, full = smoothed_support(alpha, losses.n_vocab), losses.at("clean", alpha), losses.at("full", alpha)
-pooled, pools = spending.fixed_pool(losses, None, tolerance, alpha).losses, spending.nested_pools(losses, None, alpha).losses
+everything, discovery = (
+    load_corpus(corpus, lm, split=s, n_seq=n or None)
+    for s, n in (("certification", n_seq), ("discovery", 0))
+)
+losses = collect(
+    lm,
+    everything,
+    hook_name or None,
+    discovery=discovery,
+    controls=False,
+    allow_bad_sae=allow_bad_sae,
+    progress=False,
+)
+(lo, hi), clean, full = (
+    smoothed_support(alpha, losses.n_vocab),
+    losses.at("clean", alpha),
+    losses.at("full", alpha),
+)
+pooled, pools = (
+    spending.fixed_pool(losses, None, tolerance, alpha).losses,
+    spending.nested_pools(losses, None, alpha).losses,
+)
 v, width = joint_loss(clean, full, pooled, hi), hi - lo
 stated = {
     "E v_A (T1)": (v, lo, hi),
@@ -153,8 +208,13 @@ stated = {
 source = f"{losses.fingerprint()} {alpha} {tolerance}"
 real = [simulate(name, [resampled(name, *case)], cache=source) for name, case in stated.items()]
 real = pd.concat(real, ignore_index=True)
-print(f"{len(losses)} sequences of {losses.provenance['subject']}: E v_A = {v.mean():.2f} bits, R(f) = {clean.mean():.2f} bits")
-(100 * real.pivot_table(index=["label", "inequality"], columns="n", values="miss_rate", sort=False)).round(2)
+print(
+    f"{len(losses)} sequences of {losses.provenance['subject']}: E v_A = {v.mean():.2f} bits, R(f) = {clean.mean():.2f} bits"
+)
+(
+    100
+    * real.pivot_table(index=["label", "inequality"], columns="n", values="miss_rate", sort=False)
+).round(2)
 
 # %% [markdown]
 # ## Dependence is fatal
@@ -166,7 +226,11 @@ print(f"{len(losses)} sequences of {losses.provenance['subject']}: E v_A = {v.me
 # repeated documents.
 
 # %%
-ones = {"coins": coin, "rare event": rare_event("rare event", 0.0, 0.98 * delta, n_alone), "measured E v_A": resampled("E v_A", v, lo, hi)}
+ones = {
+    "coins": coin,
+    "rare event": rare_event("rare event", 0.0, 0.98 * delta, n_alone),
+    "measured E v_A": resampled("E v_A", v, lo, hi),
+}
 grouped = [
     simulate(f"{name}, {g} of each", [repeated(one, g)], default, sizes=[n_alone], cache=source)
     for (name, one), g in product(ones.items(), (1, 2, 4))
@@ -177,7 +241,11 @@ printed(grouped)
 # %% mystnb={"figure": {"caption": "Misses in percent of samples, with 99 % limits; the nominal rate is dashed. Left: the worst cell of every inequality under every pool rule, on populations with known mean. Middle: the worst sample size on the measured losses, whose mean over the whole split is the truth; its last row, how often the bound on E v_A lies below R(f), is slack. Right: the Dirichlet bound on samples in which every document comes once, twice or four times.", "name": "fig-coverage-measured"}, "image": {"alt": "Three dot plots. In the first two the limits of every inequality reach down to or below the dashed nominal line, for every pool rule and every measured quantity. In the third the miss rates lie far above it when documents are repeated twice or four times."}} tags=["hide-input"]
 figures.use_style()
 fig, axes = plt.subplots(1, 3, figsize=(15.5, 5.6), layout="constrained")
-panels = {"known populations": worst(known), "measured losses": worst(real), "repeated documents": grouped}
+panels = {
+    "known populations": worst(known),
+    "measured losses": worst(real),
+    "repeated documents": grouped,
+}
 for ax, (title, part) in zip(axes, panels.items(), strict=True):
     figures.plot_miss_rates(part.assign(population=part["label"]), ax).set_title(title)
 for ax in axes[:2]:
@@ -189,9 +257,15 @@ plt.show()
 valid = pd.concat([known, real])["verdict"] == "valid"
 caught = (wrong["verdict"] == "rejected").groupby(wrong["label"], sort=False).any()
 broken = grouped.loc[grouped["verdict"] == "rejected", "label"].tolist()
-print(f"valid methods: {valid.sum()} of {len(valid)} cells pass; wrong ones: {caught.sum()} of {len(caught)} rejected")
+print(
+    f"valid methods: {valid.sum()} of {len(valid)} cells pass; wrong ones: {caught.sum()} of {len(caught)} rejected"
+)
 print(f"dependence, rejected: {'; '.join(broken)}")
-holds = bool(valid.all() and caught.all() and {f"{name}, {g} of each" for name in ("coins", "rare event") for g in (2, 4)} <= {*broken})
+holds = bool(
+    valid.all()
+    and caught.all()
+    and {f"{name}, {g} of each" for name in ("coins", "rare event") for g in (2, 4)} <= {*broken}
+)
 print("claim holds:", holds)
 assert holds or not strict
 

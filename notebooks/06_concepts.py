@@ -29,7 +29,14 @@ delta = 0.05  # probability that a statement is wrong
 alpha = 0.5  # weight of the uniform distribution in every predictor
 inequality = "dirichlet"  # concentration inequality
 eps = [0.1, 0.25, 0.5, 1.0]  # tolerances at which concepts are counted, bits per token
-shares = [0.0625, 0.125, 0.25, 0.375, 0.5, 0.75]  # pool sizes as shares of the dictionary; the whole of it is always measured
+shares = [
+    0.0625,
+    0.125,
+    0.25,
+    0.375,
+    0.5,
+    0.75,
+]  # pool sizes as shares of the dictionary; the whole of it is always measured
 draws = 20_000  # simulated samples
 seed = 0  # of the simulation
 device = "cpu"  # where the model runs
@@ -42,12 +49,13 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binom
 
-from saecert import certify, collect, figures, load_corpus, load_subject, tables
-from saecert.bounds import clopper_pearson_upper
-from saecert.comparison import difference_limits
-from saecert.concepts import frontier
-from saecert.pools import RANKINGS
+from saecert import certify, collect, load_corpus, load_subject
+from saecert.certificates.concepts import frontier
+from saecert.measurement.survey import RANKINGS
 from saecert.records import smoothed_support
+from saecert.reporting import figures, tables
+from saecert.statistics.inequalities import clopper_pearson_upper
+from saecert.statistics.paired import difference_limits
 
 # %% [markdown]
 # ## How many latents keep the loss within a tolerance
@@ -95,21 +103,36 @@ from saecert.records import smoothed_support
 # %%
 n, n_pools = 500, len(shares)
 curves = {
-    name: clopper_pearson_upper(np.arange(n + 1), n, nats) for name, nats in (("one", -np.log(delta)), ("K", np.log(n_pools / delta)))
+    name: clopper_pearson_upper(np.arange(n + 1), n, nats)
+    for name, nats in (("one", -np.log(delta)), ("K", np.log(n_pools / delta)))
 }
-tolerance = curves["one"][5]  # of samples from a population with this mean, a share delta has at most five gaps
+tolerance = curves["one"][
+    5
+]  # of samples from a population with this mean, a share delta has at most five gaps
 apart = np.random.default_rng(seed).binomial(n, tolerance * (1 + 1e-9), size=(draws, n_pools))
 misses = {}
-for name, gaps in {"pools apart": apart, "pools alike": np.repeat(apart[:, :1], n_pools, axis=1)}.items():  # columns from large to small
+for name, gaps in {
+    "pools apart": apart,
+    "pools alike": np.repeat(apart[:, :1], n_pools, axis=1),
+}.items():  # columns from large to small
     passes, certain = curves["one"][gaps] <= tolerance, curves["K"][gaps] <= tolerance
     walk = np.logical_and.accumulate(passes, axis=1)
-    wrong = {"testing downwards": walk, "whole curve (T2)": certain, "smallest that passes (mutant)": passes}
+    wrong = {
+        "testing downwards": walk,
+        "whole curve (T2)": certain,
+        "smallest that passes (mutant)": passes,
+    }
     misses[name] = {method: table.any(axis=1).sum() for method, table in wrong.items()}
 misses = pd.DataFrame(misses)
 rejected = misses > binom.ppf(1 - 1e-4, draws, delta)
 print(f"wrong counts in percent of {draws} samples, nominal {100 * delta:g}")
-print((100 * misses / draws).map("{:.2f}".format) + rejected.replace({True: " rejected", False: ""}))
-assert not rejected.iloc[:2].any(axis=None) and rejected.loc["smallest that passes (mutant)", "pools apart"]
+print(
+    (100 * misses / draws).map("{:.2f}".format) + rejected.replace({True: " rejected", False: ""})
+)
+assert (
+    not rejected.iloc[:2].any(axis=None)
+    and rejected.loc["smallest that passes (mutant)", "pools apart"]
+)
 
 # %% [markdown]
 # Where the gaps of all pools are the same numbers the mutant goes unnoticed: it takes a population in which the pools err apart to catch it.
@@ -125,7 +148,13 @@ assert not rejected.iloc[:2].any(axis=None) and rejected.loc["smallest that pass
 
 # %%
 def grid_gap(record):
-    return np.mean([np.abs(record.at(f"pool_{k}", alpha) - record.at("clean", alpha)) for k in record.pool_sizes], axis=0)
+    return np.mean(
+        [
+            np.abs(record.at(f"pool_{k}", alpha) - record.at("clean", alpha))
+            for k in record.pool_sizes
+        ],
+        axis=0,
+    )
 
 
 lm = load_subject(subject, sae=sae or None, hooks=[hook_name] if hook_name else None, device=device)
@@ -133,18 +162,39 @@ sample = load_corpus(corpus, lm, split="certification", n_seq=n_seq)
 discovery = load_corpus(corpus, lm, split="discovery")
 where = hook_name or lm.middle_hook
 d_sae = lm.sae_at(where).cfg.d_sae
-common = {"discovery": discovery, "pools": sorted({max(1, round(share * d_sae)) for share in shares}), "allow_bad_sae": allow_bad_sae}
-records = {rule: collect(lm, sample, where, rank=rule, **common, controls=False, progress=False) for rule in RANKINGS}
+common = {
+    "discovery": discovery,
+    "pools": sorted({max(1, round(share * d_sae)) for share in shares}),
+    "allow_bad_sae": allow_bad_sae,
+}
+records = {
+    rule: collect(lm, sample, where, rank=rule, **common, controls=False, progress=False)
+    for rule in RANKINGS
+}
 tried = {rule: grid_gap(record.discovery.losses).mean() for rule, record in records.items()}
 chosen = min(tried, key=tried.get)
 others = [rule for rule in RANKINGS if rule != chosen]
-print(f"{lm.name} at {where}: {n_seq} sequences, {d_sae} latents, {100 * records[chosen].provenance['silent']:.0f} % silent on discovery")
-print("mean gap on discovery over the grid:", ", ".join(f"{rule} {bits:.2f} bits" for rule, bits in tried.items()), f"- chosen: {chosen}")
-own, widest, paired = grid_gap(records[chosen]), np.ptp(smoothed_support(alpha, records[chosen].n_vocab)), {}
+print(
+    f"{lm.name} at {where}: {n_seq} sequences, {d_sae} latents, {100 * records[chosen].provenance['silent']:.0f} % silent on discovery"
+)
+print(
+    "mean gap on discovery over the grid:",
+    ", ".join(f"{rule} {bits:.2f} bits" for rule, bits in tried.items()),
+    f"- chosen: {chosen}",
+)
+own, widest, paired = (
+    grid_gap(records[chosen]),
+    np.ptp(smoothed_support(alpha, records[chosen].n_vocab)),
+    {},
+)
 for rule in others:
     other = grid_gap(records[rule])
-    paired[rule] = difference_limits(own, other, (0, widest, 0, widest), np.log(2 * len(others) / delta), inequality)
-    print(f"{chosen} minus {rule}: {(own - other).mean():+.2f} bits, between {paired[rule][0]:+.2f} and {paired[rule][1]:+.2f}")
+    paired[rule] = difference_limits(
+        own, other, (0, widest, 0, widest), np.log(2 * len(others) / delta), inequality
+    )
+    print(
+        f"{chosen} minus {rule}: {(own - other).mean():+.2f} bits, between {paired[rule][0]:+.2f} and {paired[rule][1]:+.2f}"
+    )
 
 # %% [markdown]
 # ## The frontier
@@ -154,10 +204,21 @@ for rule in others:
 
 # %%
 settings = {"alpha": alpha, "inequality": inequality}
-rows = [{"ranking": r} | row for r, record in records.items() for row in frontier(record, delta=delta / len(records), **settings)]
+rows = [
+    {"ranking": r} | row
+    for r, record in records.items()
+    for row in frontier(record, delta=delta / len(records), **settings)
+]
 frame = pd.DataFrame(rows)
 best = frame[frame["ranking"] == chosen]
-columns = ["pool_gap", "pool_gap_upper", "price", "price_upper", "outside_firings_upper", "outside_energy_upper"]
+columns = [
+    "pool_gap",
+    "pool_gap_upper",
+    "price",
+    "price_upper",
+    "outside_firings_upper",
+    "outside_energy_upper",
+]
 tables.rounded(best.set_index("k")[columns], significant=columns[4:])
 
 # %% [markdown]
@@ -167,23 +228,44 @@ tables.rounded(best.set_index("k")[columns], significant=columns[4:])
 # Beside them, the smallest size below the tolerance on the chosen ranking's curve, jointly true at all tolerances.
 
 # %%
-certificates = {rule: certify(record, delta=delta, pool=d_sae, eps=eps, **settings) for rule, record in records.items()}
-counts = tables.concepts_table(certificates).pivot(index="eps", columns="label", values="k")[[chosen, *others]]
-counts["off the curve"] = pd.Series({e: best.loc[best["pool_gap_upper"] <= e, "k"].min() for e in eps}).astype("Int64")
+certificates = {
+    rule: certify(record, delta=delta, pool=d_sae, eps=eps, **settings)
+    for rule, record in records.items()
+}
+counts = tables.concepts_table(certificates).pivot(index="eps", columns="label", values="k")[
+    [chosen, *others]
+]
+counts["off the curve"] = pd.Series(
+    {e: best.loc[best["pool_gap_upper"] <= e, "k"].min() for e in eps}
+).astype("Int64")
 counts.astype(object).fillna("none")
 
 # %% mystnb={"figure": {"caption": "Left: certified distance of the model's loss from that of its pooled proxy against the size of the pool, for three rankings of the latents; the limits (lines) hold jointly, sample means are faint. Dotted: the tolerances. Middle: price of explanation along the frontier of the ranking chosen on discovery, limit and mean. Right: share of firings and of activation energy outside its pool, limits and means (faint).", "name": "fig-frontier"}, "image": {"alt": "Three line plots against pool size. Left: three falling curves on a logarithmic axis; those of energy and attribution run close together, below that of frequency, and all meet at the full dictionary. Middle and right: price and shares outside the pool fall steeply at first and then slowly, limits just above the means."}} tags=["hide-input"]
 figures.use_style()
 fig, axes = plt.subplots(1, 3, figsize=(15, 5), layout="constrained")
-for rule, colour, marker in zip(RANKINGS, (figures.BLUE, figures.ORANGE, figures.GREEN), "osD", strict=True):
+for rule, colour, marker in zip(
+    RANKINGS, (figures.BLUE, figures.ORANGE, figures.GREEN), "osD", strict=True
+):
     part, label = frame[frame["ranking"] == rule], rule + (" (chosen)" if rule == chosen else "")
     axes[0].plot(part["k"], part["pool_gap_upper"], color=colour, marker=marker, label=label)
     axes[0].plot(part["k"], part["pool_gap"], color=colour, linestyle="--", alpha=0.5)
 axes[0].hlines(eps, 0, d_sae, color="black", linestyle=":", linewidth=1)
-panels = {"price": (1, figures.PURPLE, 1, "o"), "outside_firings": (2, figures.RED, 100, "s"), "outside_energy": (2, figures.SKY, 100, "D")}
+panels = {
+    "price": (1, figures.PURPLE, 1, "o"),
+    "outside_firings": (2, figures.RED, 100, "s"),
+    "outside_energy": (2, figures.SKY, 100, "D"),
+}
 for name, (place, colour, unit, marker) in panels.items():
-    axes[place].plot(best["k"], unit * best[f"{name}_upper"], color=colour, marker=marker, label=name.replace("outside_", "") + ": at most")
-    axes[place].plot(best["k"], unit * best[name], color=colour, linestyle="--", alpha=0.5, label="mean")
+    axes[place].plot(
+        best["k"],
+        unit * best[f"{name}_upper"],
+        color=colour,
+        marker=marker,
+        label=name.replace("outside_", "") + ": at most",
+    )
+    axes[place].plot(
+        best["k"], unit * best[name], color=colour, linestyle="--", alpha=0.5, label="mean"
+    )
 axes[0].set(title="distance in loss", ylabel="bits per token", yscale="log")
 axes[0].set_yticks([*eps, 2, 4], [f"{e:g}" for e in [*eps, 2, 4]])
 axes[1].set(title="price of explanation", ylabel="bits per token")
@@ -198,8 +280,12 @@ plt.show()
 ordered = counts.fillna(d_sae + 1).apply(lambda column: column.is_monotonic_decreasing).all()
 closer, further = [r for r in others if paired[r][1] < 0], [r for r in others if paired[r][0] > 0]
 print("a larger tolerance never asks for more latents:", bool(ordered))
-print(f"ranked by {chosen}, certifiably closer to the model than by: {', '.join(closer) or 'no other ranking'}")
-print(f"ranked by {chosen}, certifiably further from the model than by: {', '.join(further) or 'no other ranking'}")
+print(
+    f"ranked by {chosen}, certifiably closer to the model than by: {', '.join(closer) or 'no other ranking'}"
+)
+print(
+    f"ranked by {chosen}, certifiably further from the model than by: {', '.join(further) or 'no other ranking'}"
+)
 holds = bool(ordered and closer and not further and counts[chosen].fillna(d_sae).iloc[-1] < d_sae)
 print("claim holds:", holds)
 assert holds or not strict

@@ -41,11 +41,11 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binom
 
-from saecert import certify, collect_layers, compare, figures, load_corpus, load_subject
-from saecert.bounds import INEQUALITIES, empirical_bernstein_upper, lower
-from saecert.certificate import rounded_up
-from saecert.comparison import difference_limits
-from saecert.ladder import uppers
+from saecert import certify, collect_layers, compare, load_corpus, load_subject
+from saecert.certificates.certificate import rounded_up
+from saecert.reporting import figures
+from saecert.statistics.inequalities import INEQUALITIES, empirical_bernstein_upper, lower, uppers
+from saecert.statistics.paired import difference_limits
 
 # %% [markdown]
 # ## What a limit on total variation says
@@ -80,9 +80,15 @@ q = q + rng.random((10_000, 1)) * (p - q)  # some close to p, some far
 variation, h = np.abs(p - q).sum(axis=1) / 2, rng.random((10_000, 20))
 worst = ((p > q) * (p - q)).sum(axis=1)
 ahead, flipped = np.diff(np.sort(p, axis=1)[:, -2:])[:, 0], p.argmax(axis=1) != q.argmax(axis=1)
-print(f"largest share of the total variation that a random h finds: {(np.abs((h * (p - q)).sum(axis=1)) / variation).max():.2f}")
-print(f"most likely token differs: {flipped.mean():.0%} of pairs, {flipped[ahead > 2 * variation].mean():.0%} of those with a clear lead")
-assert (np.abs((h * (p - q)).sum(axis=1)) <= variation + 1e-12).all() and np.allclose(worst, variation)
+print(
+    f"largest share of the total variation that a random h finds: {(np.abs((h * (p - q)).sum(axis=1)) / variation).max():.2f}"
+)
+print(
+    f"most likely token differs: {flipped.mean():.0%} of pairs, {flipped[ahead > 2 * variation].mean():.0%} of those with a clear lead"
+)
+assert (np.abs((h * (p - q)).sum(axis=1)) <= variation + 1e-12).all() and np.allclose(
+    worst, variation
+)
 assert flipped.any() and not flipped[ahead > 2 * variation].any()
 
 # %% [markdown]
@@ -93,18 +99,35 @@ assert flipped.any() and not flipped[ahead > 2 * variation].any()
 # nothing of the context at their hook point.
 
 # %%
-lm = load_subject(subject, sae=sae or None, hooks=[hook_a, hook_b] if hook_a and hook_b else None, device=device)
+lm = load_subject(
+    subject, sae=sae or None, hooks=[hook_a, hook_b] if hook_a and hook_b else None, device=device
+)
 a, b = hook_a or lm.middle_hook, hook_b or lm.hook_names[-1]
 sample = load_corpus(corpus, lm, split="certification", n_seq=n_seq)
 discovery = load_corpus(corpus, lm, split="discovery")
-records = collect_layers(lm, sample, [a, b], discovery=discovery, allow_bad_sae=allow_bad_sae, progress=False)
-names, values = {"total_variation": "total variation", "top1_disagreement": "top-1 disagreement"}, {}
+records = collect_layers(
+    lm, sample, [a, b], discovery=discovery, allow_bad_sae=allow_bad_sae, progress=False
+)
+names, values = (
+    {"total_variation": "total variation", "top1_disagreement": "top-1 disagreement"},
+    {},
+)
 for hook, record in records.items():
-    whole, *pools, mean, zero = record.total_variation  # in the order of measurement, pools from small to large
-    labels = {whole: "full SAE"} | {pool: f"{int(pool[5:]) / record.d_sae:.3g} of latents" for pool in reversed(pools)}
+    whole, *pools, mean, zero = (
+        record.total_variation
+    )  # in the order of measurement, pools from small to large
+    labels = {whole: "full SAE"} | {
+        pool: f"{int(pool[5:]) / record.d_sae:.3g} of latents" for pool in reversed(pools)
+    }
     labels |= {mean: "mean ablation", zero: "zero ablation"}
-    values |= {(hook, names[name], labels[proxy]): getattr(record, name)[proxy] for name in names for proxy in labels}
-limits = uppers([(x, 0.0, 1.0, np.log(len(values) / delta)) for x in values.values()], INEQUALITIES[inequality])
+    values |= {
+        (hook, names[name], labels[proxy]): getattr(record, name)[proxy]
+        for name in names
+        for proxy in labels
+    }
+limits = uppers(
+    [(x, 0.0, 1.0, np.log(len(values) / delta)) for x in values.values()], INEQUALITIES[inequality]
+)
 frame = pd.DataFrame(values.keys(), columns=["hook", "quantity", "proxy"])
 frame = frame.assign(mean=[x.mean() for x in values.values()], upper=limits)
 frame.pivot_table(["mean", "upper"], "proxy", ["hook", "quantity"], sort=False).map("{:.3g}".format)
@@ -113,8 +136,15 @@ frame.pivot_table(["mean", "upper"], "proxy", ["hook", "quantity"], sort=False).
 # The whole SAE against each control, paired sequence by sequence: upper limits on the expected difference that hold jointly at $\delta$.
 
 # %%
-less = {key: values[*key[:2], "full SAE"] - x for key, x in values.items() if key[2].endswith("ablation")}
-against = {key: [x.mean(), INEQUALITIES[inequality](x, -1, 1, np.log(len(less) / delta))] for key, x in less.items()}
+less = {
+    key: values[*key[:2], "full SAE"] - x
+    for key, x in values.items()
+    if key[2].endswith("ablation")
+}
+against = {
+    key: [x.mean(), INEQUALITIES[inequality](x, -1, 1, np.log(len(less) / delta))]
+    for key, x in less.items()
+}
 against = pd.DataFrame(against, index=["SAE minus control", "at most"]).T
 against.map("{:.3g}".format)
 
@@ -138,7 +168,12 @@ against.map("{:.3g}".format)
 # fastest), how often is a name given, and how often a wrong one?
 
 # %%
-upper, half, table, u, v = empirical_bernstein_upper, np.log(2 / delta), {}, *rng.random((2, draws, 500))
+upper, half, table, u, v = (
+    empirical_bernstein_upper,
+    np.log(2 / delta),
+    {},
+    *rng.random((2, draws, 500)),
+)
 coin = (u < 0.5).astype(float)
 worlds = {
     "equal, never alike": (coin, 1 - coin, 0),
@@ -150,10 +185,17 @@ for world, (x, y, truth) in worlds.items():
     x_low, y_low = (lower(upper, z, 0, 1, np.log(4 / delta)) for z in (x, y))
     x_high, y_high = (upper(z, 0, 1, np.log(4 / delta)) for z in (x, y))
     named = {"smaller bound": np.sign(upper(x, 0, 1, half) - upper(y, 0, 1, half))}
-    named |= {"apart": 1 * (x_low > y_high) - (x_high < y_low), "compare": 1 * (low > 0) - (high < 0)}  # 1 says b is smaller, -1 says a is
+    named |= {
+        "apart": 1 * (x_low > y_high) - (x_high < y_low),
+        "compare": 1 * (low > 0) - (high < 0),
+    }  # 1 says b is smaller, -1 says a is
     for rule, found in named.items():
         wrong = np.mean((found != 0) & (found != truth))
-        table[world, rule] = [100 * np.mean(found != 0), 100 * wrong, wrong * draws > binom.ppf(1 - 1e-4, draws, delta)]
+        table[world, rule] = [
+            100 * np.mean(found != 0),
+            100 * wrong,
+            wrong * draws > binom.ppf(1 - 1e-4, draws, delta),
+        ]
 table = pd.DataFrame(table, index=["names (%)", "wrong (%)", "rejected"]).T.unstack()
 rejected = table["rejected"].any()
 assert rejected["smaller bound"] and not rejected[["apart", "compare"]].any()
@@ -170,8 +212,15 @@ table[["names (%)", "wrong (%)"]].map("{:.1f}".format)
 # %%
 settings = {"delta": delta, "alpha": alpha, "inequality": inequality, "eps": ()}
 certificates = [certify(records[hook], pool=records[hook].d_sae, **settings) for hook in (a, b)]
-quantities = {"gap": "gap (bits)", "total_variation": "total variation", "disagreement": "top-1 disagreement"}
-found = {q: compare(*certificates, (records[a], records[b]), quantity=q, delta=delta / len(quantities)) for q in quantities}
+quantities = {
+    "gap": "gap (bits)",
+    "total_variation": "total variation",
+    "disagreement": "top-1 disagreement",
+}
+found = {
+    q: compare(*certificates, (records[a], records[b]), quantity=q, delta=delta / len(quantities))
+    for q in quantities
+}
 print("\n".join(map(str, found.values())))
 gaps = " and ".join(f"{rounded_up(c.statements['gap']['upper']):.2f}" for c in certificates)
 print(f"limits on the two gaps, which do not compare: {gaps} bits")
@@ -180,23 +229,41 @@ print(f"limits on the two gaps, which do not compare: {gaps} bits")
 figures.use_style()
 fig, axes = plt.subplots(1, 3, figsize=(15, 4.6), layout="constrained", width_ratios=[1, 1, 0.9])
 for ax, name in zip(axes, names.values(), strict=False):
-    for hook, colour, marker, shift in zip(records, (figures.BLUE, figures.ORANGE), "os", (-0.15, 0.15), strict=False):
+    for hook, colour, marker, shift in zip(
+        records, (figures.BLUE, figures.ORANGE), "os", (-0.15, 0.15), strict=False
+    ):
         part = frame[(frame["hook"] == hook) & (frame["quantity"] == name)]
         y = np.arange(len(part)) + shift
         ax.plot(part["upper"], y, marker, markersize=7, color=colour, label=hook)
         ax.plot(part["mean"], y, "|", markersize=13, markeredgewidth=1.5, color=colour)
-    ax.set(title=name, xlabel="certified limit (bar: mean)", xlim=(0, 1.02), yticks=range(len(part)), ylim=(len(part) - 0.5, -0.5))
+    ax.set(
+        title=name,
+        xlabel="certified limit (bar: mean)",
+        xlim=(0, 1.02),
+        yticks=range(len(part)),
+        ylim=(len(part) - 0.5, -0.5),
+    )
     ax.set_yticklabels(part["proxy"] if ax is axes[0] else [])
 for label, one in zip(quantities.values(), found.values(), strict=True):
-    axes[2].errorbar(one.difference, label, xerr=[[one.difference - one.lower], [one.upper - one.difference]], fmt="D", capsize=4)
+    axes[2].errorbar(
+        one.difference,
+        label,
+        xerr=[[one.difference - one.lower], [one.upper - one.difference]],
+        fmt="D",
+        capsize=4,
+    )
 axes[2].axvline(0, color="black", linewidth=1)
-axes[2].set(title="first minus second, full SAEs", xlabel="difference", ylim=(len(found) - 0.5, -0.5))
+axes[2].set(
+    title="first minus second, full SAEs", xlabel="difference", ylim=(len(found) - 0.5, -0.5)
+)
 fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
 plt.show()
 
 # %%
 closer, smaller = (against["at most"] < 0).all(), {one.smaller for one in found.values()}
-print(f"SAE certifiably closer than every control: {closer}; smaller by all three quantities: {' or '.join(map(str, smaller))}")
+print(
+    f"SAE certifiably closer than every control: {closer}; smaller by all three quantities: {' or '.join(map(str, smaller))}"
+)
 holds = bool(closer and len(smaller) == 1 and None not in smaller)
 print("claim holds:", holds)
 assert holds or not strict

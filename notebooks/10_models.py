@@ -22,7 +22,9 @@
 
 # %% tags=["parameters"]
 certificates = ""  # folder with certificates; "" takes the one of this clone
-subject = "docstring-6l"  # whose certificates are recomputed: shipped subject, or a local model folder
+subject = (
+    "docstring-6l"  # whose certificates are recomputed: shipped subject, or a local model folder
+)
 sae = ""  # where its SAEs are, if elsewhere: a folder, a template with {layer}, or "release/id" of sae_lens
 corpus = "docstrings"  # text on which they were measured
 remeasure = ""  # hook points whose losses are measured again: "" the middle one, "all" every one that has a certificate
@@ -43,10 +45,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForCausalLM, GemmaConfig, GPT2Config, LlamaConfig
 
 import saecert
-from saecert import Certificate, certify, collect, figures, load_corpus, load_subject, tables
-from saecert.forward import hook_layer
-from saecert.published import published_bound
-from saecert.registry import PAPER
+from saecert import Certificate, certify, collect, load_corpus, load_subject
+from saecert.certificates.published import published_bound
+from saecert.reporting import figures, tables
+from saecert.subjects.forward import hook_layer
+from saecert.subjects.registry import PAPER
 
 # %% [markdown]
 # ## What has been certified
@@ -60,10 +63,30 @@ from saecert.registry import PAPER
 # %%
 folders = [Path(certificates or Path(saecert.__file__).parents[1] / "certificates")]
 folders += [Path(kept, "certificates")] if (kept := os.environ.get("SAECERT_RUN")) else []
-files = {path.name: path for folder in folders for path in sorted(folder.glob("*.json")) if path.name != "schema.json"}
-found = {name: Certificate.load(path) for name, path in files.items()}  # refuses a file that is damaged or of another schema
-frame = tables.models_table(found).sort_values(["subject", "alpha", "hook_name"], ascending=[True, False, True])
-shown = ["subject", "hook_name", "alpha", "n_seq", "k", "bound", "uniform", "share of uniform", "below uniform", "verdict"]
+files = {
+    path.name: path
+    for folder in folders
+    for path in sorted(folder.glob("*.json"))
+    if path.name != "schema.json"
+}
+found = {
+    name: Certificate.load(path) for name, path in files.items()
+}  # refuses a file that is damaged or of another schema
+frame = tables.models_table(found).sort_values(
+    ["subject", "alpha", "hook_name"], ascending=[True, False, True]
+)
+shown = [
+    "subject",
+    "hook_name",
+    "alpha",
+    "n_seq",
+    "k",
+    "bound",
+    "uniform",
+    "share of uniform",
+    "below uniform",
+    "verdict",
+]
 tables.rounded(frame[shown]).reset_index(drop=True)
 
 # %% [markdown]
@@ -77,24 +100,59 @@ tables.rounded(frame[shown]).reset_index(drop=True)
 # the two, without torch.
 
 # %%
-hooks = {c.provenance["hook_name"] for c in found.values() if c.provenance["subject"] == Path(subject).name}
+hooks = {
+    c.provenance["hook_name"]
+    for c in found.values()
+    if c.provenance["subject"] == Path(subject).name
+}
 lm = load_subject(subject, sae=sae or None, hooks=sorted(hooks) or None, device=device)
 discovery = load_corpus(corpus, lm, split="discovery")
-mine = {name: c for name, c in found.items() if (c.provenance["subject"], c.provenance["corpus"]) == (lm.name, discovery.name)}
-wanted = {c.provenance["hook_name"]: c.n_seq for c in mine.values() if remeasure == "all" or c.provenance["hook_name"] == lm.middle_hook}
+mine = {
+    name: c
+    for name, c in found.items()
+    if (c.provenance["subject"], c.provenance["corpus"]) == (lm.name, discovery.name)
+}
+wanted = {
+    c.provenance["hook_name"]: c.n_seq
+    for c in mine.values()
+    if remeasure == "all" or c.provenance["hook_name"] == lm.middle_hook
+}
 samples = {n: load_corpus(corpus, lm, split="certification", n_seq=n) for n in set(wanted.values())}
-losses = {hook: collect(lm, samples[n], hook, discovery=discovery, progress=False) for hook, n in wanted.items()}
-settings = ["method", "pool", "delta", "alpha", "inequality", "budget", "n_seq", "seed", "allow", "eps", "prior", "tolerance"]
+losses = {
+    hook: collect(lm, samples[n], hook, discovery=discovery, progress=False)
+    for hook, n in wanted.items()
+}
+settings = [
+    "method",
+    "pool",
+    "delta",
+    "alpha",
+    "inequality",
+    "budget",
+    "n_seq",
+    "seed",
+    "allow",
+    "eps",
+    "prior",
+    "tolerance",
+]
 again = {}
 for name, c in ((name, c) for name, c in mine.items() if c.provenance["hook_name"] in losses):
     chosen = {key: value for key in settings if (value := getattr(c, key)) is not None}
     again[name] = certify(losses[c.provenance["hook_name"]], **chosen)
-same = all(c.k == mine[name].k and abs(c.bound - mine[name].bound) < 0.005 for name, c in again.items())
-print(f"recomputed: {len(again)} of {len(found)} certificates, {'with the same pools and bounds' if same else 'and they DIFFER'}")
+same = all(
+    c.k == mine[name].k and abs(c.bound - mine[name].bound) < 0.005 for name, c in again.items()
+)
+print(
+    f"recomputed: {len(again)} of {len(found)} certificates, {'with the same pools and bounds' if same else 'and they DIFFER'}"
+)
 
 # %% tags=["nbval-ignore-output"]
 for name, c in found.items():
-    exact, hook = name in again and c.fingerprint == again[name].fingerprint, c.provenance["hook_name"]
+    exact, hook = (
+        name in again and c.fingerprint == again[name].fingerprint,
+        c.provenance["hook_name"],
+    )
     other = "losses differ on this machine" if name in again else "losses not measured here"
     print(f"{name:<60}", f"verified, {c.verify(losses[hook])} values" if exact else other)
 
@@ -108,10 +166,19 @@ for name, c in found.items():
 
 # %%
 tokens = [20_000, 30_000, 50_000, 100_000, 500_000]
-reported = pd.DataFrame({"gpt2-small": [16.6, 14.8, 13.05, 11.2, 8.75], "gemma-2b": [18.9, 16.9, 15.0, 13.05, 10.4]}, index=tokens)
-shapes = {"gpt2-small": (59.77, 24_576, 50_257), "gemma-2b": (58.19, 16_384, 256_000)}  # active latents, dictionary, vocabulary
+reported = pd.DataFrame(
+    {"gpt2-small": [16.6, 14.8, 13.05, 11.2, 8.75], "gemma-2b": [18.9, 16.9, 15.0, 13.05, 10.4]},
+    index=tokens,
+)
+shapes = {
+    "gpt2-small": (59.77, 24_576, 50_257),
+    "gemma-2b": (58.19, 16_384, 256_000),
+}  # active latents, dictionary, vocabulary
 for name, (k, d_sae, n_vocab) in shapes.items():
-    penalty = [published_bound(0.0, 0.0, k=k, d_sae=d_sae, n_tokens=n, n_vocab=n_vocab).bound for n in tokens]
+    penalty = [
+        published_bound(0.0, 0.0, k=k, d_sae=d_sae, n_tokens=n, n_vocab=n_vocab).bound
+        for n in tokens
+    ]
     reported[f"{name}: without penalties"] = reported[name] - penalty
     reported[f"{name}: share of uniform"] = reported[name] / log2(n_vocab)
 print("as printed in arXiv 2602.11388, read off its figure; alpha 0.5, delta 0.05")
@@ -120,19 +187,54 @@ reported.rename_axis("tokens").T.round(2)
 # %% mystnb={"figure": {"caption": "Bounds as a share of what the uniform predictor loses; right of the dashed line a bound says nothing. Filled: certificates, each a statement of its own at delta, by hook point and smoothing weight. Hollow: bounds as printed in the predecessor, at 20,000 to 500,000 tokens from right to left, not certificates. A row without a mark is a model that nobody has measured here.", "name": "fig-models"}, "image": {"alt": "Dot plot. The certificates of docstring-6l, one row a hook point, lie well left of the dashed line at one, further left at the smaller alpha. The hollow marks of GPT-2 small and Gemma-2B as printed run from right of the line to the left of it. The rows of the models without certificate are empty."}} tags=["hide-input"]
 figures.use_style()
 missing = [name for name in PAPER if name not in set(frame["subject"])]
-labels = [*dict.fromkeys(frame["subject"] + " " + frame["hook_name"]), *(f"{name}, as printed" for name in shapes), *missing]
+labels = [
+    *dict.fromkeys(frame["subject"] + " " + frame["hook_name"]),
+    *(f"{name}, as printed" for name in shapes),
+    *missing,
+]
 fig, ax = plt.subplots(figsize=(10, 0.42 * len(labels) + 1.4), layout="constrained")
-for (alpha, part), colour in zip(frame.groupby("alpha", sort=False), (figures.BLUE, figures.ORANGE, figures.GREEN), strict=False):
+for (alpha, part), colour in zip(
+    frame.groupby("alpha", sort=False), (figures.BLUE, figures.ORANGE, figures.GREEN), strict=False
+):
     rows = [labels.index(label) for label in part["subject"] + " " + part["hook_name"]]
-    ax.plot(part["share of uniform"], rows, "o", color=colour, markersize=8, label=f"certificate, alpha = {alpha:g}")
+    ax.plot(
+        part["share of uniform"],
+        rows,
+        "o",
+        color=colour,
+        markersize=8,
+        label=f"certificate, alpha = {alpha:g}",
+    )
 for name in shapes:
     rows = [labels.index(f"{name}, as printed")] * len(tokens)
-    ax.plot(reported[f"{name}: share of uniform"], rows, "D-", color="0.4", markerfacecolor="white", label="as printed, not a certificate")
+    ax.plot(
+        reported[f"{name}: share of uniform"],
+        rows,
+        "D-",
+        color="0.4",
+        markerfacecolor="white",
+        label="as printed, not a certificate",
+    )
 for name in missing:
-    ax.annotate("no certificate yet", (0.02, labels.index(name)), va="center", fontsize=9.5, color="0.35", backgroundcolor="white")
+    ax.annotate(
+        "no certificate yet",
+        (0.02, labels.index(name)),
+        va="center",
+        fontsize=9.5,
+        color="0.35",
+        backgroundcolor="white",
+    )
 ax.axvline(1, color="black", linestyle="--", linewidth=1)
-ax.set(xlim=(0, 1.2), ylim=(len(labels) - 0.4, -0.6), yticks=range(len(labels)), yticklabels=labels, xlabel="bound / log2 V, low is good")
-fig.legend(handles=ax.get_legend_handles_labels()[0][:-1], loc="outside lower center", ncols=3)  # one entry for what is as printed
+ax.set(
+    xlim=(0, 1.2),
+    ylim=(len(labels) - 0.4, -0.6),
+    yticks=range(len(labels)),
+    yticklabels=labels,
+    xlabel="bound / log2 V, low is good",
+)
+fig.legend(
+    handles=ax.get_legend_handles_labels()[0][:-1], loc="outside lower center", ncols=3
+)  # one entry for what is as printed
 plt.show()
 
 # %% [markdown]
@@ -153,7 +255,14 @@ plt.show()
 # First the premise, counted by torch on models of the real dimensions (those of their `config.json`) that have shapes but no numbers:
 
 # %%
-keys = ["hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "vocab_size"]
+keys = [
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "vocab_size",
+]
 gemma = GemmaConfig(**dict(zip(keys, (2048, 16384, 18, 8, 1, 256_000), strict=True)), head_dim=256)
 llama = LlamaConfig(**dict(zip(keys, (4096, 14336, 32, 32, 8, 128_256), strict=True)))
 size = {}
@@ -161,24 +270,46 @@ for name, config in {"gpt2": GPT2Config(), "gemma": gemma, "llama": llama}.items
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
         model = AutoModelForCausalLM.from_config(config)
         model(torch.zeros(1, 128, dtype=torch.long))
-    weights, head = sum(p.numel() for p in model.parameters()), config.vocab_size * config.hidden_size
-    used = weights - (0 if config.tie_word_embeddings else head)  # looking up an embedding multiplies nothing
-    size[name] = {"weights": weights, "blocks": used - head, "head": head, "d": config.hidden_size, "layers": config.num_hidden_layers}
+    weights, head = (
+        sum(p.numel() for p in model.parameters()),
+        config.vocab_size * config.hidden_size,
+    )
+    used = weights - (
+        0 if config.tie_word_embeddings else head
+    )  # looking up an embedding multiplies nothing
+    size[name] = {
+        "weights": weights,
+        "blocks": used - head,
+        "head": head,
+        "d": config.hidden_size,
+        "layers": config.num_hidden_layers,
+    }
     size[name]["operations / (2 weights)"] = counter.get_total_flops() / 128 / (2 * used)
     assert abs(size[name]["operations / (2 weights)"] - 1) < 0.02
 pd.DataFrame(size).T.map("{:.4g}".format)
 
 # %%
-studied = {"gpt2-small": "blocks.6.hook_resid_pre", "gemma-2b": "blocks.12.hook_resid_post"}  # by the predecessor; else the middle one
+studied = {
+    "gpt2-small": "blocks.6.hook_resid_pre",
+    "gemma-2b": "blocks.12.hook_resid_post",
+}  # by the predecessor; else the middle one
 print(f"ESTIMATES for {n_seq} sequences of 128 tokens, at {rate:.0e} operations a second")
 for name in missing:
-    hook, s = studied.get(name, list(PAPER[name].saes)[(len(PAPER[name].saes) - 1) // 2]), size[name.split("-")[0]]
+    hook, s = (
+        studied.get(name, list(PAPER[name].saes)[(len(PAPER[name].saes) - 1) // 2]),
+        size[name.split("-")[0]],
+    )
     after = 1 - (hook_layer(hook) + hook.endswith("post")) / s["layers"]
-    cost = {p: (1 + p * after) * s["blocks"] + (1 + p) * s["head"] + 2 * s["d"] * PAPER[name].d_sae for p in (5, 7)}
+    cost = {
+        p: (1 + p * after) * s["blocks"] + (1 + p) * s["head"] + 2 * s["d"] * PAPER[name].d_sae
+        for p in (5, 7)
+    }
     survey = (1 - after) * s["blocks"] + 2 * s["d"] * PAPER[name].d_sae
     hours = 2 * 128 * (n_seq * cost[7] + 500 * cost[5] + n_seq / 3 * survey) / rate / 3600
     memory = (s["weights"] + 2 * s["d"] * PAPER[name].d_sae) * PAPER[name].dtype.itemsize / 1e9 + 3
-    print(f"\n{name}: at most {memory:.3g} GB, {hours:.2g} hours\n  python -m saecert run 02_four_terms --subject {name} \\")
+    print(
+        f"\n{name}: at most {memory:.3g} GB, {hours:.2g} hours\n  python -m saecert run 02_four_terms --subject {name} \\"
+    )
     print(f"      -p hook_name={hook} -p corpus=my-texts.jsonl -p n_seq={n_seq}")
 
 # %%

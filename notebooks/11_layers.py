@@ -42,9 +42,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from saecert import certify, collect_layers, compare, figures, forward, load_corpus, load_subject, proxies, storage, tables
-from saecert.comparison import difference_limits
-from saecert.layers import FIDELITY, local_fidelity
+from saecert import certify, collect_layers, compare, load_corpus, load_subject
+from saecert.dictionaries.fidelity import FIDELITY, local_fidelity
+from saecert.measurement import proxies
+from saecert.reporting import figures, kept, tables
+from saecert.statistics.paired import difference_limits
+from saecert.subjects import forward
 
 # %% [markdown]
 # ## A gap is an error times its amplification
@@ -78,17 +81,26 @@ from saecert.layers import FIDELITY, local_fidelity
 
 # %%
 rng, width, depth = np.random.default_rng(0), 16, 4
-sizes, directions = rng.beta(2, 8, size=(200, 100)), rng.choice([-1, 1], size=(200, 100, width)) / np.sqrt(width)
+sizes, directions = (
+    rng.beta(2, 8, size=(200, 100)),
+    rng.choice([-1, 1], size=(200, 100, width)) / np.sqrt(width),
+)
 nats, missed, ratios, rest = np.log(2 * 2 * depth / delta), False, [], np.eye(width)
 error_low, error_high = difference_limits(sizes, 0 * sizes, (0, 1, 0, 0), nats, inequality)
 for _ in range(depth):  # from the last layer to the first
     rest = rest @ rng.normal(size=(width, width)) / np.sqrt(width)
     changes = sizes**2 * np.square(directions @ rest.T).sum(axis=-1)
-    truth = np.square(rest).sum() / width * (2 * 3) / (10 * 11) / 0.2  # E size^2 and E size of a Beta(2, 8)
-    low, high = difference_limits(changes, 0 * changes, (0, np.linalg.norm(rest, 2) ** 2, 0, 0), nats, inequality)
+    truth = (
+        np.square(rest).sum() / width * (2 * 3) / (10 * 11) / 0.2
+    )  # E size^2 and E size of a Beta(2, 8)
+    low, high = difference_limits(
+        changes, 0 * changes, (0, np.linalg.norm(rest, 2) ** 2, 0, 0), nats, inequality
+    )
     missed |= (low / error_high > truth) | (high / error_low < truth)
     ratios.append(changes.mean() / sizes.mean() / truth)
-print(f"measured over true amplification: {min(ratios):.2f} to {max(ratios):.2f}; samples with a wrong limit: {missed.mean():.1%}")
+print(
+    f"measured over true amplification: {min(ratios):.2f} to {max(ratios):.2f}; samples with a wrong limit: {missed.mean():.1%}"
+)
 assert np.allclose(ratios, 1, atol=0.03) and missed.mean() <= delta + 3 * np.sqrt(delta / 200)
 
 # %% [markdown]
@@ -98,12 +110,33 @@ assert np.allclose(ratios, 1, atol=0.03) and missed.mean() <= delta + 3 * np.sqr
 # the dictionary everywhere, ranked on discovery, so that layers differ in nothing else.
 
 # %%
-lm = load_subject(subject, sae=sae or None, hooks=[name.strip() for name in hooks.split(",")] if hooks else None, device=device)
+lm = load_subject(
+    subject,
+    sae=sae or None,
+    hooks=[name.strip() for name in hooks.split(",")] if hooks else None,
+    device=device,
+)
 places = sorted(lm.hook_names, key=lambda name: (forward.hook_layer(name), "post" in name))
-labels = pd.Index([name.removeprefix("blocks.").replace(".hook_resid_", " ").removesuffix(" post") for name in places], name="layer")
-sample, discovery = (load_corpus(corpus, lm, split=s, n_seq=n) for s, n in (("certification", n_seq), ("discovery", n_discovery)))
+labels = pd.Index(
+    [
+        name.removeprefix("blocks.").replace(".hook_resid_", " ").removesuffix(" post")
+        for name in places
+    ],
+    name="layer",
+)
+sample, discovery = (
+    load_corpus(corpus, lm, split=s, n_seq=n)
+    for s, n in (("certification", n_seq), ("discovery", n_discovery))
+)
 k = round(pool_share * min(lm.sae_at(name).cfg.d_sae for name in places))
-measuring = {"discovery": discovery, "pools": [k], "controls": False, "extra": [proxies.noise(seed)], "alphas": (alpha,), "progress": False}
+measuring = {
+    "discovery": discovery,
+    "pools": [k],
+    "controls": False,
+    "extra": [proxies.noise(seed)],
+    "alphas": (alpha,),
+    "progress": False,
+}
 losses = collect_layers(lm, sample, places, **measuring, allow_bad_sae=allow_bad_sae)
 local = local_fidelity(lm, sample, places, progress=False)
 print(f"{lm.name}, {len(sample)} sequences, pools of {k} latents, at {', '.join(places)}")
@@ -115,13 +148,34 @@ print(f"{lm.name}, {len(sample)} sequences, pools of {k} latents, at {', '.join(
 # for each term, so that *all* limits of the table hold together with probability $1-\delta$.
 
 # %%
-share, terms = delta / len(places), {"proxy risk": "proxy", "reconstruction gap": "gap", "pool mismatch": "mismatch", "v_A": "bound"}
+share, terms = (
+    delta / len(places),
+    {
+        "proxy risk": "proxy",
+        "reconstruction gap": "gap",
+        "pool mismatch": "mismatch",
+        "v_A": "bound",
+    },
+)
 budget = {name: share / (2 if name == "bound" else 6) for name in terms.values()}
-settings = {"pool": k, "delta": share, "budget": budget, "alpha": alpha, "inequality": inequality, "seed": seed, "eps": ()}
+settings = {
+    "pool": k,
+    "delta": share,
+    "budget": budget,
+    "alpha": alpha,
+    "inequality": inequality,
+    "seed": seed,
+    "eps": (),
+}
 certificates = [certify(losses[name], **settings) for name in places]
 for certificate, name in zip(certificates, places, strict=True):
-    storage.keep(certificate, losses[name])  # under runs/<subject> in a run of `python -m saecert run`, else nowhere
-certified = {term: pd.DataFrame([c.statements[name] for c in certificates], labels)[["mean", "upper"]] for term, name in terms.items()}
+    kept.keep(
+        certificate, losses[name]
+    )  # under runs/<subject> in a run of `python -m saecert run`, else nowhere
+certified = {
+    term: pd.DataFrame([c.statements[name] for c in certificates], labels)[["mean", "upper"]]
+    for term, name in terms.items()
+}
 better = pd.Index([c.verdict or "vacuous" for c in certificates], name="better than")
 tables.rounded(pd.concat(certified, axis=1)).set_index(better, append=True)
 
@@ -133,33 +187,73 @@ tables.rounded(pd.concat(certified, axis=1)).set_index(better, append=True)
 # together with probability $1-\delta$.
 
 # %% tags=["hide-input"]
-clean, full, noisy = (np.stack([losses[name].at(proxy, alpha) for name in places]) for proxy in ("clean", "full", "noise"))
-change, random_change, zero = np.minimum(abs(clean - full), cap), np.minimum(abs(clean - noisy), cap), np.zeros_like(clean)
-pairs = {quantity: (np.stack([local[name][quantity] for name in places]), zero, (*ends, 0, 0)) for quantity, ends in FIDELITY.items()}
-pairs |= {"loss change": (change, zero, (0, cap, 0, 0)), "of random error": (random_change, zero, (0, cap, 0, 0))}
+clean, full, noisy = (
+    np.stack([losses[name].at(proxy, alpha) for name in places])
+    for proxy in ("clean", "full", "noise")
+)
+change, random_change, zero = (
+    np.minimum(abs(clean - full), cap),
+    np.minimum(abs(clean - noisy), cap),
+    np.zeros_like(clean),
+)
+pairs = {
+    quantity: (np.stack([local[name][quantity] for name in places]), zero, (*ends, 0, 0))
+    for quantity, ends in FIDELITY.items()
+}
+pairs |= {
+    "loss change": (change, zero, (0, cap, 0, 0)),
+    "of random error": (random_change, zero, (0, cap, 0, 0)),
+}
 pairs["SAE less random"] = (change, random_change, (0, cap, 0, cap))
 nats, found = np.log(2 * len(pairs) * len(places) / delta), {}
 for quantity, (x, y, ends) in pairs.items():
     low, high = difference_limits(x, y, ends, nats, inequality)
-    found[quantity] = pd.DataFrame({"lower": low, "mean": (x - y).mean(axis=1), "upper": high}, labels)
-error = found["relative error"].set_axis(["upper", "mean", "lower"], axis=1)  # a larger error is less amplification
-found |= {"amplification": found["loss change"] / error, "amplification of random error": found["of random error"] / error}
-print(f"largest loss change of a sequence: {abs(clean - np.stack([full, noisy])).max():.1f} bits, counted up to {cap:.1f}")
+    found[quantity] = pd.DataFrame(
+        {"lower": low, "mean": (x - y).mean(axis=1), "upper": high}, labels
+    )
+error = found["relative error"].set_axis(
+    ["upper", "mean", "lower"], axis=1
+)  # a larger error is less amplification
+found |= {
+    "amplification": found["loss change"] / error,
+    "amplification of random error": found["of random error"] / error,
+}
+print(
+    f"largest loss change of a sequence: {abs(clean - np.stack([full, noisy])).max():.1f} bits, counted up to {cap:.1f}"
+)
 tables.rounded(pd.concat(found, axis=1)).T
 
 # %% mystnb={"figure": {"caption": "The default subject layer by layer. Left, on a logarithmic scale: terms of the certificates and what they add up to, v_A, whose upper limit is the bound. Middle: local fidelity, drawn as what it lacks. Right: amplification of the SAE's error, and of a random error of the same size at the same place. Bars are limits, which hold together within a panel; in all three panels lower is better.", "name": "fig-layers"}, "image": {"alt": "Three line plots against layer. v_A and the reconstruction gap rise with depth; relative error, unexplained variance and one minus cosine rise with depth; amplification rises with depth, a little higher for the SAE's error than for a random one."}} tags=["hide-input"]
 figures.use_style()
 fig, axes = plt.subplots(1, 3, figsize=(14, 4.6), layout="constrained")
-lacking = {f"1 - {name}": (1 - found[name]).set_axis(["upper", "mean", "lower"], axis=1) for name in ("explained variance", "cosine")}
+lacking = {
+    f"1 - {name}": (1 - found[name]).set_axis(["upper", "mean", "lower"], axis=1)
+    for name in ("explained variance", "cosine")
+}
 panels = {
-    ("certificate", "bits per token"): {term: part.assign(lower=part["mean"]) for term, part in certified.items()},
+    ("certificate", "bits per token"): {
+        term: part.assign(lower=part["mean"]) for term, part in certified.items()
+    },
     ("local fidelity", "what is lacking"): {"relative error": found["relative error"], **lacking},
-    ("downstream", "bits per unit of relative error"): {name: found[name] for name in found if name.startswith("amplification")},
+    ("downstream", "bits per unit of relative error"): {
+        name: found[name] for name in found if name.startswith("amplification")
+    },
 }
 for ax, ((title, unit), lines) in zip(axes, panels.items(), strict=True):
     for i, (label, part) in enumerate(lines.items()):
-        spread, x = abs(part[["lower", "upper"]].sub(part["mean"], axis=0)).T, np.arange(len(places)) + 0.06 * (i - (len(lines) - 1) / 2)
-        ax.errorbar(x, part["mean"], yerr=spread, fmt=f"-{figures.MARKERS[i]}", markersize=5, capsize=3, label=label)
+        spread, x = (
+            abs(part[["lower", "upper"]].sub(part["mean"], axis=0)).T,
+            np.arange(len(places)) + 0.06 * (i - (len(lines) - 1) / 2),
+        )
+        ax.errorbar(
+            x,
+            part["mean"],
+            yerr=spread,
+            fmt=f"-{figures.MARKERS[i]}",
+            markersize=5,
+            capsize=3,
+            label=label,
+        )
     ax.set(title=title, ylabel=unit, xlabel="layer")
     ax.set_xticks(range(0, len(places), 1 + len(places) // 16), labels[:: 1 + len(places) // 16])
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, fontsize=9.5)
@@ -175,21 +269,44 @@ plt.show()
 
 # %%
 ends, behind = (places[-1], places[0]), (losses[places[-1]], losses[places[0]])
-compared = {name: compare(certificates[-1], certificates[0], behind, quantity=name, delta=delta / 3) for name in ("bound", "gap")}
+compared = {
+    name: compare(certificates[-1], certificates[0], behind, quantity=name, delta=delta / 3)
+    for name in ("bound", "gap")
+}
 trend = {name: (*c.means[::-1], c.lower, c.upper) for name, c in compared.items()}
 last, first = (local[name]["relative error"] for name in ends)
-trend["relative error"] = (first.mean(), last.mean(), *difference_limits(last, first, (0, 1, 0, 1), np.log(2 * 3 / delta), inequality))
+trend["relative error"] = (
+    first.mean(),
+    last.mean(),
+    *difference_limits(last, first, (0, 1, 0, 1), np.log(2 * 3 / delta), inequality),
+)
 for name in panels["downstream", "bits per unit of relative error"]:
     first, last = found[name].iloc[0], found[name].iloc[-1]
-    trend[name] = (first["mean"], last["mean"], last["lower"] - first["upper"], last["upper"] - first["lower"])
+    trend[name] = (
+        first["mean"],
+        last["mean"],
+        last["lower"] - first["upper"],
+        last["upper"] - first["lower"],
+    )
 trend = pd.DataFrame(trend, ["first", "last", "change, lower", "change, upper"]).T
-verdicts = np.select([trend["change, lower"] > 0, trend["change, upper"] < 0], ["worse when later", "better when later"], "not told")
+verdicts = np.select(
+    [trend["change, lower"] > 0, trend["change, upper"] < 0],
+    ["worse when later", "better when later"],
+    "not told",
+)
 tables.rounded(trend).assign(verdict=verdicts)
 
 # %%
-paired, ratio = found["SAE less random"], found["loss change"]["mean"] / found["of random error"]["mean"]
-more, less = (", ".join(labels[where]) or "none" for where in (paired["lower"] > 0, paired["upper"] < 0))
-print(f"SAE error certifiably costlier than random at layers: {more}; cheaper: {less}; ratio about {ratio.min():.1f} to {ratio.max():.1f}")
+paired, ratio = (
+    found["SAE less random"],
+    found["loss change"]["mean"] / found["of random error"]["mean"],
+)
+more, less = (
+    ", ".join(labels[where]) or "none" for where in (paired["lower"] > 0, paired["upper"] < 0)
+)
+print(
+    f"SAE error certifiably costlier than random at layers: {more}; cheaper: {less}; ratio about {ratio.min():.1f} to {ratio.max():.1f}"
+)
 holds = bool((verdicts == "worse when later").all())
 print("claim holds:", holds if len(places) > 1 else "not tested at a single hook point")
 assert holds or not strict or len(places) == 1

@@ -43,11 +43,13 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 
-from saecert import certify, collect, figures, load_corpus, load_subject, proxies, tables
-from saecert.certificate import joint_loss
-from saecert.comparison import difference_limits
-from saecert.controls import as_sae, pooled
-from saecert.pools import survey
+from saecert import certify, collect, load_corpus, load_subject
+from saecert.certificates.certificate import joint_loss
+from saecert.measurement import proxies
+from saecert.measurement.controls import as_sae, pooled
+from saecert.measurement.survey import survey
+from saecert.reporting import figures, tables
+from saecert.statistics.paired import difference_limits
 
 # %% [markdown]
 # ## Four ways to shuffle, and what each one keeps
@@ -112,15 +114,29 @@ shufflings = {
 extra = [*shufflings.values(), *(pooled(proxy, pool) for proxy in shufflings.values())]
 settings = {"pools": [k], "controls": False, "extra": extra, "allow_bad_sae": allow_bad_sae}
 losses = collect(lm, sample, hook, discovery=discovery, **settings, progress=False)
-print(f"{lm.name} at {hook}: {len(losses)} sequences, pool of {k} of {n_latents} latents, L0 {losses.provenance['l0']:.1f}")
+print(
+    f"{lm.name} at {hook}: {len(losses)} sequences, pool of {k} of {n_latents} latents, L0 {losses.provenance['l0']:.1f}"
+)
 
 # %%
-records = {"real SAE": losses} | {label: as_sae(losses, proxy.name) for label, proxy in shufflings.items()}
-settings = {"pool": k, "delta": delta / len(records), "alpha": alpha, "inequality": inequality, "eps": ()}
+records = {"real SAE": losses} | {
+    label: as_sae(losses, proxy.name) for label, proxy in shufflings.items()
+}
+settings = {
+    "pool": k,
+    "delta": delta / len(records),
+    "alpha": alpha,
+    "inequality": inequality,
+    "eps": (),
+}
 certificates = {label: certify(record, **settings) for label, record in records.items()}
 frame = tables.terms_table(certificates)
 table = frame.pivot_table(index="label", columns="term", values="bits", sort=False).fillna(0.0)
-tables.rounded(table.assign(bound=table.sum(axis=1), verdict=[c.verdict or "vacuous" for c in certificates.values()]))
+tables.rounded(
+    table.assign(
+        bound=table.sum(axis=1), verdict=[c.verdict or "vacuous" for c in certificates.values()]
+    )
+)
 
 # %% [markdown]
 # The bound of a row is the sum of its terms, and all bounds hold together with probability $1-\delta$. Complexity shrinks where losses are clipped:
@@ -133,7 +149,10 @@ tables.rounded(table.assign(bound=table.sum(axis=1), verdict=[c.verdict or "vacu
 
 # %%
 lo, hi = certificates["real SAE"].lo, certificates["real SAE"].hi
-at = {label: [record.at(name, alpha) for name in ("clean", "full", f"pool_{k}")] for label, record in records.items()}
+at = {
+    label: [record.at(name, alpha) for name in ("clean", "full", f"pool_{k}")]
+    for label, record in records.items()
+}
 terms = {
     "proxy risk": (lambda f, g, a: a, (lo, hi)),
     "reconstruction gap": (lambda f, g, a: abs(f - g), (0, hi - lo)),
@@ -145,7 +164,15 @@ for label in shufflings:
     for term, (of, support) in terms.items():
         x, y = of(*at[label]), of(*at["real SAE"])
         low, high = difference_limits(x, y, support * 2, nats, inequality)
-        rows.append({"shuffling": label, "term": term, "more than real": (x - y).mean(), "lower": float(low), "upper": float(high)})
+        rows.append(
+            {
+                "shuffling": label,
+                "term": term,
+                "more than real": (x - y).mean(),
+                "lower": float(low),
+                "upper": float(high),
+            }
+        )
 moved = pd.DataFrame(rows).set_index(["shuffling", "term"])
 tables.rounded(moved)
 
@@ -164,12 +191,30 @@ print(f"largest possible: {ceiling:.2f} bits on average")
 
 # %% mystnb={"figure": {"caption": "Left: certificates of the real SAE and of four shufflings of its codes, terms stacked up to the bound (bold), in bits per token; dotted: risk of the reference predictors. A bar that ends at the ceiling was clipped there. Right: reconstruction gaps of single sequences; dashed: the largest that they could be, on average.", "name": "fig-shuffling"}, "image": {"alt": "Left, stacked bars: the real SAE ends well below the dotted lines of the bigram and unigram predictors, the four shufflings all end beyond the uniform predictor. Right, violins of per-sequence gaps: close to zero for the real SAE, several bits for every shuffling."}} tags=["hide-input"]
 figures.use_style()
-fig, (left, right) = plt.subplots(1, 2, figsize=(13, 4.6), layout="constrained", gridspec_kw={"width_ratios": [1.5, 1]})
-figures.plot_terms(frame, left, {row["rung"]: row["risk"] for row in certificates["real SAE"].ladder})
+fig, (left, right) = plt.subplots(
+    1, 2, figsize=(13, 4.6), layout="constrained", gridspec_kw={"width_ratios": [1.5, 1]}
+)
+figures.plot_terms(
+    frame, left, {row["rung"]: row["risk"] for row in certificates["real SAE"].ladder}
+)
 left.set_xlim(0, 1.1 * hi)
-sns.violinplot(gaps, orient="h", color=figures.ORANGE, density_norm="width", inner="quart", cut=0, linewidth=1, ax=right)
+sns.violinplot(
+    gaps,
+    orient="h",
+    color=figures.ORANGE,
+    density_norm="width",
+    inner="quart",
+    cut=0,
+    linewidth=1,
+    ax=right,
+)
 right.axvline(ceiling, color="black", linestyle="--", linewidth=1)
-right.set(xlabel="gap of a sequence (bits per token)", yticklabels=[], ylim=left.get_ylim(), xlim=(0, None))
+right.set(
+    xlabel="gap of a sequence (bits per token)",
+    yticklabels=[],
+    ylim=left.get_ylim(),
+    xlim=(0, None),
+)
 plt.show()
 
 # %%
@@ -182,7 +227,9 @@ holds = (
 print(
     f"certified: every shuffling adds at least {lower['proxy risk'].min():.2f} bits of proxy risk, {lower['reconstruction gap'].min():.2f} of gap"
 )
-print(f"the pool mismatch moves by {lower['pool mismatch'].min():.2f} to {upper['pool mismatch'].max():.2f} bits, if at all")
+print(
+    f"the pool mismatch moves by {lower['pool mismatch'].min():.2f} to {upper['pool mismatch'].max():.2f} bits, if at all"
+)
 print("claim holds:", holds)
 assert holds or not strict
 

@@ -40,12 +40,14 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from saecert import certify, collect, figures, load_corpus, load_subject, proxies, tables
-from saecert.bounds import INEQUALITIES, lower
-from saecert.certificate import joint_loss
-from saecert.comparison import difference_limits
-from saecert.controls import as_sae
-from saecert.pools import survey
+from saecert import certify, collect, load_corpus, load_subject
+from saecert.certificates.certificate import joint_loss
+from saecert.measurement import proxies
+from saecert.measurement.controls import as_sae
+from saecert.measurement.survey import survey
+from saecert.reporting import figures, tables
+from saecert.statistics.inequalities import INEQUALITIES, lower
+from saecert.statistics.paired import difference_limits
 
 # %% [markdown]
 # ## The floor under a bound
@@ -71,8 +73,13 @@ from saecert.pools import survey
 rng = np.random.default_rng(0)
 made_up = rng.uniform(2, 6, size=20_000)
 v = joint_loss(made_up, made_up + 1, made_up + 1, hi=13.0)
-bounds = {n: float(INEQUALITIES[inequality](v[:n], 0.0, 13.0, log(1 / delta))) for n in (20, 200, 2_000, 20_000)}
-print("true floor 6.00;", ", ".join(f"bound at n = {n}: {bound:.2f}" for n, bound in bounds.items()))
+bounds = {
+    n: float(INEQUALITIES[inequality](v[:n], 0.0, 13.0, log(1 / delta)))
+    for n in (20, 200, 2_000, 20_000)
+}
+print(
+    "true floor 6.00;", ", ".join(f"bound at n = {n}: {bound:.2f}" for n, bound in bounds.items())
+)
 assert 6 < bounds[20_000] < 6.1 < bounds[20]
 
 # %% [markdown]
@@ -95,14 +102,18 @@ found = survey(lm, discovery, hook, progress=False)
 by_l0, by_fvu = min(round(found.l0), dictionary.cfg.d_in), found.n_components(found.fvu)
 controls = {
     "random decoder": proxies.random_decoder(*dictionary.W_dec.shape),
-    "random decoder, norm matched": proxies.random_decoder(*dictionary.W_dec.shape, match_norm=True),
+    "random decoder, norm matched": proxies.random_decoder(
+        *dictionary.W_dec.shape, match_norm=True
+    ),
     "permuted dictionary": proxies.permuted_dictionary(dictionary.cfg.d_sae),
     f"PCA, L0: {by_l0} components": proxies.pca(found.mean, found.components(by_l0)),
     f"PCA, FVU: {by_fvu} components": proxies.pca(found.mean, found.components(by_fvu)),
     "mean ablation": proxies.mean_ablation(found.mean),
     "noise of the error's norm": proxies.noise(),
 }
-extra = list({proxy.name: proxy for proxy in controls.values()}.values())  # both PCAs may be the same
+extra = list(
+    {proxy.name: proxy for proxy in controls.values()}.values()
+)  # both PCAs may be the same
 settings = {"pools": [], "controls": False, "extra": extra, "allow_bad_sae": allow_bad_sae}
 losses = collect(lm, sample, hook, discovery=discovery, **settings, progress=False)
 names = {"SAE": "full"} | {label: proxy.name for label, proxy in controls.items()}
@@ -112,10 +123,25 @@ print(
 
 # %%
 sizes = [n for n in (20, 50, 100, 200, 500, 1000, 2000) if n < len(losses)] + [len(losses)]
-settings = {"pool": losses.d_sae, "delta": delta, "alpha": alpha, "inequality": inequality, "eps": ()}
+settings = {
+    "pool": losses.d_sae,
+    "delta": delta,
+    "alpha": alpha,
+    "inequality": inequality,
+    "eps": (),
+}
 records = {label: as_sae(losses, name) for label, name in names.items()}
-certificates = {(label, n): certify(record, n_seq=n, **settings) for label, record in records.items() for n in sizes}
-frame = pd.DataFrame([{"label": label, "n_seq": n, "bound": c.bound, "valid": True} for (label, n), c in certificates.items()])
+certificates = {
+    (label, n): certify(record, n_seq=n, **settings)
+    for label, record in records.items()
+    for n in sizes
+}
+frame = pd.DataFrame(
+    [
+        {"label": label, "n_seq": n, "bound": c.bound, "valid": True}
+        for (label, n), c in certificates.items()
+    ]
+)
 tables.rounded(frame.pivot(index="label", columns="n_seq", values=["bound"]).reindex(list(names)))
 
 # %% [markdown]
@@ -131,28 +157,57 @@ nats, paired, rows = log(2 * len(names) / delta), log(2 * len(controls) / delta)
 for label, name in names.items():
     control = losses.at(name, alpha)
     v, sae_v = (joint_loss(clean, x, x, hi) for x in (control, losses.at("full", alpha)))
-    row = {"proxy": label, "risk": control.mean(), "unclipped": joint_loss(clean, control, control, inf).mean(), "v": v.mean()}
+    row = {
+        "proxy": label,
+        "risk": control.mean(),
+        "unclipped": joint_loss(clean, control, control, inf).mean(),
+        "v": v.mean(),
+    }
     row |= {"v from": lower(inequality, v, lo, hi, nats), "v to": upper(v, lo, hi, nats)}
-    limits = difference_limits(v, sae_v, (lo, hi, lo, hi), paired, inequality) if label != "SAE" else (np.nan, np.nan)
-    row |= {"above SAE from": limits[0], "to": limits[1], "verdict": certificates[label, len(losses)].verdict or "vacuous"}
+    limits = (
+        difference_limits(v, sae_v, (lo, hi, lo, hi), paired, inequality)
+        if label != "SAE"
+        else (np.nan, np.nan)
+    )
+    row |= {
+        "above SAE from": limits[0],
+        "to": limits[1],
+        "verdict": certificates[label, len(losses)].verdict or "vacuous",
+    }
     rows.append(row)
 floors = pd.DataFrame(rows).set_index("proxy").astype({"v from": float, "v to": float})
 tables.rounded(floors)
 
 # %% mystnb={"figure": {"caption": "Left: bound against number of certification sequences for the SAE and its controls; colours as on the right, lines at the ceiling coincide, and each point holds on its own at delta. Right: what remains when complexity has vanished: limits on the expectation of the clipped loss (dots), and the mean of the same sum without clipping (crosses). Dashed: the uniform predictor.", "name": "fig-random-decoder"}, "image": {"alt": "Left, lines of bound against sequences on a logarithmic axis: the random and permuted decoders and mean ablation stay above the dashed line of the uniform predictor, the SAE and the noise control fall far below it. Right, dots with error bars in the same order, and crosses to the right of the dashed line for the vacuous controls."}} tags=["hide-input"]
 figures.use_style()
-fig, (left, right) = plt.subplots(1, 2, figsize=(13, 4.8), layout="constrained", gridspec_kw={"width_ratios": [1, 1.1]})
-figures.plot_convergence(frame, left, np.log2(losses.n_vocab)).set(ylim=(0, 1.08 * hi), xticks=sizes, xticklabels=sizes)
+fig, (left, right) = plt.subplots(
+    1, 2, figsize=(13, 4.8), layout="constrained", gridspec_kw={"width_ratios": [1, 1.1]}
+)
+figures.plot_convergence(frame, left, np.log2(losses.n_vocab)).set(
+    ylim=(0, 1.08 * hi), xticks=sizes, xticklabels=sizes
+)
 left.minorticks_off()
 rank = np.arange(len(floors))
 for y, colour, marker, (v, low, high) in zip(
-    rank, plt.rcParams["axes.prop_cycle"].by_key()["color"], figures.MARKERS, floors[["v", "v from", "v to"]].to_numpy(), strict=False
+    rank,
+    plt.rcParams["axes.prop_cycle"].by_key()["color"],
+    figures.MARKERS,
+    floors[["v", "v from", "v to"]].to_numpy(),
+    strict=False,
 ):
-    right.errorbar(v, y, xerr=[[v - low], [high - v]], color=colour, marker=marker, markersize=7, capsize=3)
+    right.errorbar(
+        v, y, xerr=[[v - low], [high - v]], color=colour, marker=marker, markersize=7, capsize=3
+    )
 right.plot(floors["unclipped"], rank, "kx", label="without clipping")
-right.axvline(np.log2(losses.n_vocab), color="black", linestyle="--", linewidth=1, label="uniform predictor")
+right.axvline(
+    np.log2(losses.n_vocab), color="black", linestyle="--", linewidth=1, label="uniform predictor"
+)
 right.set(
-    yticks=rank, yticklabels=floors.index, xlabel="floor of the bound (bits per token)", ylim=(len(floors) - 0.5, -0.5), xlim=(0, None)
+    yticks=rank,
+    yticklabels=floors.index,
+    xlabel="floor of the bound (bits per token)",
+    ylim=(len(floors) - 0.5, -0.5),
+    xlim=(0, None),
 )
 right.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=2)
 plt.show()
@@ -166,15 +221,32 @@ plt.show()
 
 # %%
 uniform, unclipped = np.log2(losses.n_vocab), floors.loc["random decoder", "unclipped"]
-reported = {"GPT-2 small, as reported": 22 / 15.617, "Gemma-2B, as reported": 26 / 17.966, f"{lm.name}, measured": unclipped / uniform}
-print("random decoder, sum without clipping over log2 V:", ", ".join(f"{label} {ratio:.2f}" for label, ratio in reported.items()))
+reported = {
+    "GPT-2 small, as reported": 22 / 15.617,
+    "Gemma-2B, as reported": 26 / 17.966,
+    f"{lm.name}, measured": unclipped / uniform,
+}
+print(
+    "random decoder, sum without clipping over log2 V:",
+    ", ".join(f"{label} {ratio:.2f}" for label, ratio in reported.items()),
+)
 
 # %%
 broken = ["random decoder", "random decoder, norm matched", "permuted dictionary", "mean ablation"]
 dense = floors.loc[f"PCA, L0: {by_l0} components"]
-holds = bool((floors.loc[broken, "v from"] > uniform).all() and dense["above SAE from"] > 0 and by_fvu >= 2 * by_l0)
-print("certified to stay above the uniform predictor:", ", ".join(floors.index[floors["v from"] > uniform]))
-print("certified to have a larger floor than the SAE:", ", ".join(floors.index[floors["above SAE from"] > 0]))
+holds = bool(
+    (floors.loc[broken, "v from"] > uniform).all()
+    and dense["above SAE from"] > 0
+    and by_fvu >= 2 * by_l0
+)
+print(
+    "certified to stay above the uniform predictor:",
+    ", ".join(floors.index[floors["v from"] > uniform]),
+)
+print(
+    "certified to have a larger floor than the SAE:",
+    ", ".join(floors.index[floors["above SAE from"] > 0]),
+)
 print("certified to have a smaller one:", ", ".join(floors.index[floors["to"] < 0]) or "none")
 print("claim holds:", holds)
 assert holds or not strict

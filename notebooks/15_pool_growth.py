@@ -38,9 +38,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from saecert import figures, load_corpus, load_subject
-from saecert.bounds import clopper_pearson_upper, dirichlet_upper, lower
-from saecert.growth import absent, activity, missing, pool_growth, sequences_needed
+from saecert import load_corpus, load_subject
+from saecert.dictionaries.growth import absent, activity, missing, pool_growth, sequences_needed
+from saecert.reporting import figures
+from saecert.statistics.inequalities import clopper_pearson_upper, dirichlet_upper, lower
 
 # %% [markdown]
 # ## What a sample of sequences says about the next one
@@ -86,10 +87,16 @@ estimates = {
     "slope at n = 5": [missing(sample, 5, sample, left_out=True).mean() for sample in samples],
     "Q1 / N, N = 20": [(sample.sum(axis=0) == 1).sum() / 20 for sample in samples],
 }
-check = pd.DataFrame(estimates).agg(["mean", "sem"]).T.assign(truth=[(1 - (1 - p) ** 5).sum(), p @ (1 - p) ** 5, p @ (1 - p) ** 19])
+check = (
+    pd.DataFrame(estimates)
+    .agg(["mean", "sem"])
+    .T.assign(truth=[(1 - (1 - p) ** 5).sum(), p @ (1 - p) ** 5, p @ (1 - p) ** 19])
+)
 check["standard errors off"] = (check["mean"] - check["truth"]) / check["sem"]
 late = (check["mean"].iloc[-1] - p @ (1 - p) ** 20) / check["sem"].iloc[-1]
-print(f"{check.round(3).to_string()}\n\nQ1 / N, taken for a pool of all 20: {late:.1f} standard errors off")
+print(
+    f"{check.round(3).to_string()}\n\nQ1 / N, taken for a pool of all 20: {late:.1f} standard errors off"
+)
 assert check["standard errors off"].abs().max() < 3.5 < late
 
 # %% [markdown]
@@ -120,8 +127,14 @@ assert check["standard errors off"].abs().max() < 3.5 < late
 excess = absent(samples[0], 8) - missing(samples[0], 8, population).mean() / p.sum()  # E y(8) = 0
 drawn = (population @ excess)[rng.integers(0, 3000, size=(300, 600))]
 given = excess[excess < 0].sum(), excess[excess > 0].sum(), np.log(2 / delta)
-wrong = {"upper limit": dirichlet_upper(drawn, *given) <= 0, "lower limit": lower("dirichlet", drawn, *given) > 0}
-wrong = {name: rows.mean() for name, rows in (wrong | {"mean taken for a limit": drawn.mean(axis=1) <= 0}).items()}
+wrong = {
+    "upper limit": dirichlet_upper(drawn, *given) <= 0,
+    "lower limit": lower("dirichlet", drawn, *given) > 0,
+}
+wrong = {
+    name: rows.mean()
+    for name, rows in (wrong | {"mean taken for a limit": drawn.mean(axis=1) <= 0}).items()
+}
 print("wrong:", ", ".join(f"{name} {100 * share:.1f} %" for name, share in wrong.items()))
 *limits, naive = wrong.values()
 assert max(limits) <= delta / 2 + 3 * np.sqrt(delta / 2 / 300) < naive
@@ -133,11 +146,23 @@ assert max(limits) <= delta / 2 + 3 * np.sqrt(delta / 2 / 300) < naive
 
 # %%
 counts = {}
-for lm in (load_subject(name, sae=place or None, device=device) for name, place in ((subject, sae), (second_subject, "")) if name):
-    splits = [load_corpus(corpus, lm, split=s, n_seq=n) for s, n in (("discovery", n_calibration), ("certification", n_seq))]
+for lm in (
+    load_subject(name, sae=place or None, device=device)
+    for name, place in ((subject, sae), (second_subject, ""))
+    if name
+):
+    splits = [
+        load_corpus(corpus, lm, split=s, n_seq=n)
+        for s, n in (("discovery", n_calibration), ("certification", n_seq))
+    ]
     found = [activity(lm, split, progress=False) for split in splits]
-    counts |= {(lm.name, hook.removeprefix("blocks.").replace("hook_", "")): [part[hook] for part in found] for hook in lm.hook_names}
-    print(f"{lm.name}: {len(splits[0])} calibration and {len(splits[1])} fresh sequences of {splits[0].n_ctx} tokens")
+    counts |= {
+        (lm.name, hook.removeprefix("blocks.").replace("hook_", "")): [part[hook] for part in found]
+        for hook in lm.hook_names
+    }
+    print(
+        f"{lm.name}: {len(splits[0])} calibration and {len(splits[1])} fresh sequences of {splits[0].n_ctx} tokens"
+    )
 
 # %% [markdown]
 # One pool, that of the first `n_pool` calibration sequences, judged from both sides: by those sequences alone ($Q_1/n$), and by fresh
@@ -151,13 +176,32 @@ for key, (calibration, fresh) in counts.items():
     own = calibration[:n_pool] > 0
     outside = ~own.any(axis=0)
     added, support = (fresh[:, outside] > 0).sum(axis=1), (0, max(1, int(outside.sum())))
-    k, n, firings = (added > 0).sum(), len(added), fresh[:, outside].sum(axis=1) / np.maximum(fresh.sum(axis=1), 1)
-    row = {"active": own.sum(1).mean(), "pool (%)": 100 * (1 - outside.mean()), "Q1 / n": (own.sum(0) == 1).sum() / len(own)}
-    row |= {"added: low": lower("dirichlet", added, *support, nats), "high": dirichlet_upper(added, *support, nats)}
-    row |= {"any (%): low": 100 - 100 * clopper_pearson_upper(n - k, n, nats), "high ": 100 * clopper_pearson_upper(k, n, nats)}
-    row |= {"firings (%): mean": 100 * firings.mean(), "at most": 100 * dirichlet_upper(firings, 0, 1, nats)}
+    k, n, firings = (
+        (added > 0).sum(),
+        len(added),
+        fresh[:, outside].sum(axis=1) / np.maximum(fresh.sum(axis=1), 1),
+    )
+    row = {
+        "active": own.sum(1).mean(),
+        "pool (%)": 100 * (1 - outside.mean()),
+        "Q1 / n": (own.sum(0) == 1).sum() / len(own),
+    }
+    row |= {
+        "added: low": lower("dirichlet", added, *support, nats),
+        "high": dirichlet_upper(added, *support, nats),
+    }
+    row |= {
+        "any (%): low": 100 - 100 * clopper_pearson_upper(n - k, n, nats),
+        "high ": 100 * clopper_pearson_upper(k, n, nats),
+    }
+    row |= {
+        "firings (%): mean": 100 * firings.mean(),
+        "at most": 100 * dirichlet_upper(firings, 0, 1, nats),
+    }
     rows.append(dict(zip(("subject", "layer"), key, strict=True)) | row)
-pd.DataFrame(rows).set_index(["subject", "layer"]).map(lambda x: f"{x + 0:.2g}" if x < 10 else f"{x:.0f}")
+pd.DataFrame(rows).set_index(["subject", "layer"]).map(
+    lambda x: f"{x + 0:.2g}" if x < 10 else f"{x:.0f}"
+)
 
 # %% [markdown]
 # The number of calibration sequences that identify 90, 95 and 99 % of the active mass: as they estimate it by themselves,
@@ -168,34 +212,74 @@ masses, rows, curves = (0.90, 0.95, 0.99), [], []
 nats, alone = np.log(2 * len(counts) * len(masses) / delta), np.log(2 / delta)
 for (name, layer), (calibration, fresh) in counts.items():
     key, active = {"subject": name, "layer": layer}, calibration > 0
-    rows += [key | {"mass": mass} | sequences_needed(active, fresh > 0, mass, nats) for mass in masses]
+    rows += [
+        key | {"mass": mass} | sequences_needed(active, fresh > 0, mass, nats) for mass in masses
+    ]
     for n in np.unique(np.geomspace(1, n_calibration - 1, 16).astype(int)):
         x, most = missing(active, n, fresh > 0), max(1.0, absent(active, n).sum())
-        row = {"n": n, "pool": pool_growth(active, n), "estimate": missing(active, n, active, left_out=True).mean(), "fresh": x.mean()}
-        limits = {"low": lower("dirichlet", x, 0, most, alone), "high": dirichlet_upper(x, 0, most, alone)}
+        row = {
+            "n": n,
+            "pool": pool_growth(active, n),
+            "estimate": missing(active, n, active, left_out=True).mean(),
+            "fresh": x.mean(),
+        }
+        limits = {
+            "low": lower("dirichlet", x, 0, most, alone),
+            "high": dirichlet_upper(x, 0, most, alone),
+        }
         curves.append(key | row | limits)
 needed, curve = pd.DataFrame(rows), pd.DataFrame(curves)
 more = {str(n_calibration + 1): f"more than {n_calibration}"}
-shown = needed.astype(str).replace({"low": more, "high": more, "estimate": {str(n_calibration): f"more than {n_calibration - 1}"}})
+shown = needed.astype(str).replace(
+    {"low": more, "high": more, "estimate": {str(n_calibration): f"more than {n_calibration - 1}"}}
+)
 shown["limits"] = shown["low"] + " to " + shown["high"]
-shown.pivot(index=["subject", "layer"], columns="mass", values=["estimate", "limits"]).swaplevel(axis=1).sort_index(axis=1)
+shown.pivot(index=["subject", "layer"], columns="mass", values=["estimate", "limits"]).swaplevel(
+    axis=1
+).sort_index(axis=1)
 
 # %% mystnb={"figure": {"caption": "Left: mean size of the pool from n calibration sequences, by hook point. Middle: latents that a further sequence adds to it, as the calibration sequences alone estimate (lines) and as fresh sequences show (dots, with limits that hold each on its own at delta). Right: calibration sequences that identify 90, 95 and 99 % of the active mass: fresh sequences with limits that hold jointly, and the estimate from calibration alone (rings).", "name": "fig-pool-growth"}, "image": {"alt": "Three panels. The pools of the last two layers grow more slowly and lack more latents after ten sequences and beyond; measured dots lie on the estimated lines. On the right the numbers of sequences are largest at the last two layers, above all for 99 percent."}} tags=["hide-input"]
 figures.use_style()
 fig, axes = plt.subplots(1, 3, figsize=(13.5, 5.4), layout="constrained")
-ticks, layers = [" ".join(key) if second_subject else key[1] for key in counts], len(counts) // needed["subject"].nunique()
+ticks, layers = (
+    [" ".join(key) if second_subject else key[1] for key in counts],
+    len(counts) // needed["subject"].nunique(),
+)
 for i, ((name, _), part) in enumerate(curve.groupby(["subject", "layer"], sort=False)):
-    style = {"color": plt.get_cmap("viridis")(0.9 * (i % layers) / layers), "linestyle": "-" if name == needed["subject"][0] else "--"}
+    style = {
+        "color": plt.get_cmap("viridis")(0.9 * (i % layers) / layers),
+        "linestyle": "-" if name == needed["subject"][0] else "--",
+    }
     axes[0].plot(part["n"], part["pool"], label=ticks[i], **style)
     axes[1].plot(part["n"], part["estimate"], **style)
     axes[1].plot(part["n"], part["fresh"], "o", ms=4, color=style["color"])
     axes[1].vlines(part["n"], part["low"], part["high"], color=style["color"])
-for (mass, part), colour, marker in zip(needed.groupby("mass"), (figures.BLUE, figures.ORANGE, figures.GREEN), "osD", strict=True):
+for (mass, part), colour, marker in zip(
+    needed.groupby("mass"), (figures.BLUE, figures.ORANGE, figures.GREEN), "osD", strict=True
+):
     spread = [part["fresh"] - part["low"], part["high"] - part["fresh"]]
-    axes[2].errorbar(ticks, part["fresh"], spread, fmt=marker, ms=5, color=colour, capsize=3, label=f"{mass:.0%} of the mass")
+    axes[2].errorbar(
+        ticks,
+        part["fresh"],
+        spread,
+        fmt=marker,
+        ms=5,
+        color=colour,
+        capsize=3,
+        label=f"{mass:.0%} of the mass",
+    )
     axes[2].plot(ticks, part["estimate"], "o", ms=11, mfc="none", color=colour)
-axes[0].set(title="pool", ylabel="latents in the pool", xlabel="calibration sequences", xscale="log")
-axes[1].set(title="missing", ylabel="latents that one more adds", xlabel="calibration sequences", xscale="log", yscale="log", ylim=0.01)
+axes[0].set(
+    title="pool", ylabel="latents in the pool", xlabel="calibration sequences", xscale="log"
+)
+axes[1].set(
+    title="missing",
+    ylabel="latents that one more adds",
+    xlabel="calibration sequences",
+    xscale="log",
+    yscale="log",
+    ylim=0.01,
+)
 axes[2].set(title="sequences needed", ylabel="calibration sequences", xlabel="hook point", ylim=0)
 axes[2].set_xticks(range(len(ticks)), ticks, rotation=35, ha="right")
 fig.legend(loc="outside lower center", ncols=6, fontsize=9)
@@ -204,10 +288,16 @@ plt.show()
 # %%
 most = needed[(needed["subject"] == needed["subject"][0]) & (needed["mass"] == 0.99)]
 last, others = most[-2:], most[:-2]
-print(f"99 %: at most {most['high'].max()} sequences; last two at least {last['low'].min()}, all others at most {others['high'].max()}")
+print(
+    f"99 %: at most {most['high'].max()} sequences; last two at least {last['low'].min()}, all others at most {others['high'].max()}"
+)
 agree = needed["estimate"].between(needed["low"], needed["high"])
-print(f"estimates from calibration alone that lie within the limits from fresh sequences: {agree.mean():.0%}")
-holds = bool(most["high"].max() <= enough and last["low"].min() > others["high"].max() and agree.all())
+print(
+    f"estimates from calibration alone that lie within the limits from fresh sequences: {agree.mean():.0%}"
+)
+holds = bool(
+    most["high"].max() <= enough and last["low"].min() > others["high"].max() and agree.all()
+)
 print("claim holds:", holds)
 assert holds or not strict
 

@@ -25,7 +25,9 @@ sae = ""  # where its SAEs are, if elsewhere: a folder, a template with {layer},
 corpus = "docstrings"  # "docstrings", a file (.txt, .jsonl, .parquet), or a dataset of the hub ("hf:org/name")
 hook_name = ""  # hook point of the SAE; "" takes the middle one
 n_seq = 500  # certification sequences
-n_discovery = 500  # discovery sequences on which latents are ranked, and atoms fitted on the first 200
+n_discovery = (
+    500  # discovery sequences on which latents are ranked, and atoms fitted on the first 200
+)
 pool_share = 0.75  # size of the concept pool as a share of the dictionary, fixed beforehand
 delta = 0.05  # probability that a statement is wrong
 alpha = 0.5  # weight of the uniform distribution in every predictor
@@ -41,9 +43,12 @@ import pandas as pd
 import torch
 from scipy.linalg import hadamard
 
-from saecert import certify, collect, figures, forward, load_corpus, load_subject, pools, storage, tables
-from saecert.controls import as_sae, best_atoms, pooled
-from saecert.proxies import Proxy, atom_norms, pool
+from saecert import certify, collect, load_corpus, load_subject, storage
+from saecert.measurement import survey as pools
+from saecert.measurement.controls import as_sae, best_atoms, pooled
+from saecert.measurement.proxies import Proxy, atom_norms, pool
+from saecert.reporting import figures, tables
+from saecert.subjects import forward
 
 # %% [markdown]
 # ## The certificate sees losses, not latents
@@ -67,14 +72,30 @@ from saecert.proxies import Proxy, atom_norms, pool
 
 # %%
 def mixed(x, b, cut):  # the last axis in blocks of b, as far as they fit
-    return torch.cat([(x[..., :cut].unflatten(-1, (-1, b)) @ torch.tensor(hadamard(b) / b**0.5).to(x)).flatten(-2), x[..., cut:]], dim=-1)
+    return torch.cat(
+        [
+            (
+                x[..., :cut].unflatten(-1, (-1, b)) @ torch.tensor(hadamard(b) / b**0.5).to(x)
+            ).flatten(-2),
+            x[..., cut:],
+        ],
+        dim=-1,
+    )
 
 
 generator = torch.Generator().manual_seed(0)
-toy_codes, toy_atoms = torch.randn(5, 24, generator=generator).relu(), torch.randn(24, 7, generator=generator)
+toy_codes, toy_atoms = (
+    torch.randn(5, 24, generator=generator).relu(),
+    torch.randn(24, 7, generator=generator),
+)
 new_codes, new_atoms = mixed(toy_codes, 8, 24), mixed(toy_atoms.T, 8, 24).T
-assert all(torch.allclose(new_codes[:, :n] @ new_atoms[:n], toy_codes[:, :n] @ toy_atoms[:n], atol=1e-5) for n in (16, 24))
-print(f"same reconstruction; active latents: {(toy_codes != 0).float().mean():.0%} before, {(new_codes != 0).float().mean():.0%} after")
+assert all(
+    torch.allclose(new_codes[:, :n] @ new_atoms[:n], toy_codes[:, :n] @ toy_atoms[:n], atol=1e-5)
+    for n in (16, 24)
+)
+print(
+    f"same reconstruction; active latents: {(toy_codes != 0).float().mean():.0%} before, {(new_codes != 0).float().mean():.0%} after"
+)
 
 # %% [markdown]
 # ## An encoder that learned nothing
@@ -91,7 +112,9 @@ found = pools.survey(lm, discovery, hook, progress=False)
 tokens = torch.from_numpy(discovery.tokens[:200].astype(np.int64)).to(lm.device)
 acts = forward.native_acts(lm.model, tokens, hook)[:, int(discovery.bos) :].flatten(0, 1)
 width = min(dictionary.cfg.d_sae, 4096)
-directions = torch.nn.functional.normalize(torch.randn(width, dictionary.cfg.d_in, generator=generator), dim=1).to(acts)
+directions = torch.nn.functional.normalize(
+    torch.randn(width, dictionary.cfg.d_in, generator=generator), dim=1
+).to(acts)
 
 
 def encode(x, k):
@@ -102,9 +125,15 @@ def encode(x, k):
 identity = f"{lm.fingerprint} {hook} {discovery.ids[:200].tobytes().hex()} {width}"
 n_active, atoms = [min(round(times * found.l0), width) for times in (1, 4, 16)], {}
 for k in n_active:
-    build = lambda k=k: {"atoms": best_atoms(encode(acts, k), acts - found.mean.to(acts)).cpu().numpy()}  # noqa: E731
-    atoms[k] = torch.from_numpy(storage.cached_arrays("random-encoder", f"{identity} {k}", build)["atoms"]).to(acts)
-print(f"{lm.name} at {hook}: {dictionary.cfg.d_sae} latents, L0 {found.l0:.1f}; random encoders with {n_active} active of {width}")
+    build = lambda k=k: {
+        "atoms": best_atoms(encode(acts, k), acts - found.mean.to(acts)).cpu().numpy()
+    }  # noqa: E731
+    atoms[k] = torch.from_numpy(
+        storage.cached_arrays("random-encoder", f"{identity} {k}", build)["atoms"]
+    ).to(acts)
+print(
+    f"{lm.name} at {hook}: {dictionary.cfg.d_sae} latents, L0 {found.l0:.1f}; random encoders with {n_active} active of {width}"
+)
 
 # %% [markdown]
 # One sweep measures them all. For the model as its own proxy nothing need be measured.
@@ -113,13 +142,33 @@ print(f"{lm.name} at {hook}: {dictionary.cfg.d_sae} latents, L0 {found.l0:.1f}; 
 blocks = [b for b in (2, 8, 64) if 4 * b <= dictionary.cfg.d_sae]
 order, cut = found.ranking().copy(), dictionary.cfg.d_sae // max(blocks) * max(blocks)
 k = round(pool_share * cut / max(blocks)) * max(blocks)
-atoms_by_rank = (torch.nn.functional.normalize(dictionary.W_dec, dim=1) * atom_norms(dictionary)[:, None]).detach()[order]
+atoms_by_rank = (
+    torch.nn.functional.normalize(dictionary.W_dec, dim=1) * atom_norms(dictionary)[:, None]
+).detach()[order]
 bases, key, extra = {b: mixed(atoms_by_rank.T, b, cut).T for b in blocks}, order.tobytes().hex(), []
 for b in blocks:
-    proxy = Proxy(f"mixed_{b}", lambda site, b=b: site.decode(mixed(site.latents[..., order], b, cut), bases[b]), key)
+    proxy = Proxy(
+        f"mixed_{b}",
+        lambda site, b=b: site.decode(mixed(site.latents[..., order], b, cut), bases[b]),
+        key,
+    )
     extra += [proxy, pooled(proxy, pool(np.arange(k), dictionary.cfg.d_sae))]
-extra += [Proxy(f"random_{n}", lambda site, n=n: found.mean.to(acts) + encode(site.acts, n) @ atoms[n], identity) for n in n_active]
-settings = {"discovery": discovery, "pools": [k], "controls": False, "extra": extra, "alphas": (alpha, 1e-6), "progress": False}
+extra += [
+    Proxy(
+        f"random_{n}",
+        lambda site, n=n: found.mean.to(acts) + encode(site.acts, n) @ atoms[n],
+        identity,
+    )
+    for n in n_active
+]
+settings = {
+    "discovery": discovery,
+    "pools": [k],
+    "controls": False,
+    "extra": extra,
+    "alphas": (alpha, 1e-6),
+    "progress": False,
+}
 losses = collect(lm, sample, hook, **settings, allow_bad_sae=allow_bad_sae)
 
 # %% [markdown]
@@ -133,13 +182,31 @@ losses = collect(lm, sample, hook, **settings, allow_bad_sae=allow_bad_sae)
 codes, rows = dictionary.encode(acts[:4000]).detach()[:, order], {}
 for b in (1, *blocks):
     parts = (codes != 0)[:, :cut].unflatten(-1, (-1, b)).double()
-    l0, purity = (mixed(codes, b, cut) != 0).double().sum(1).mean(), parts.sum(0).amax(-1) / parts.amax(-1).sum(0)
-    rows[f"mixed in blocks of {b}" if b > 1 else "SAE"] = (as_sae(losses, f"mixed_{b}") if b > 1 else losses, k, l0, purity.nanmean())
+    l0, purity = (
+        (mixed(codes, b, cut) != 0).double().sum(1).mean(),
+        parts.sum(0).amax(-1) / parts.amax(-1).sum(0),
+    )
+    rows[f"mixed in blocks of {b}" if b > 1 else "SAE"] = (
+        as_sae(losses, f"mixed_{b}") if b > 1 else losses,
+        k,
+        l0,
+        purity.nanmean(),
+    )
 rows["whole dictionary"] = (losses, losses.d_sae, rows["SAE"][2], 1.0)
-rows |= {f"random encoder, {n} active": (as_sae(losses, f"random_{n}"), losses.d_sae, n, np.nan) for n in n_active}
+rows |= {
+    f"random encoder, {n} active": (as_sae(losses, f"random_{n}"), losses.d_sae, n, np.nan)
+    for n in n_active
+}
 common = {"delta": delta / len(rows), "alpha": alpha, "inequality": inequality, "eps": ()}
-certificates = {label: certify(record, pool=size, **common) for label, (record, size, *_) in rows.items()}
-table = pd.DataFrame({label: {"L0": float(l0), "purity": float(p)} | certificates[label].terms for label, (*_, l0, p) in rows.items()}).T
+certificates = {
+    label: certify(record, pool=size, **common) for label, (record, size, *_) in rows.items()
+}
+table = pd.DataFrame(
+    {
+        label: {"L0": float(l0), "purity": float(p)} | certificates[label].terms
+        for label, (*_, l0, p) in rows.items()
+    }
+).T
 table["bound"] = [c.bound for c in certificates.values()]
 tables.rounded(table).assign(verdict=[c.verdict or "vacuous" for c in certificates.values()])
 
@@ -158,31 +225,72 @@ asked = {
 }
 sizes = [n for n in (2, 3, 5, 10, 20, 50, 100, 200, 500, 1000) if n < len(losses)] + [len(losses)]
 made = {
-    (label, n): certify(as_sae(losses, "clean"), n_seq=n, **(common | {"delta": delta} | asked[label])) for label in asked for n in sizes
+    (label, n): certify(
+        as_sae(losses, "clean"), n_seq=n, **(common | {"delta": delta} | asked[label])
+    )
+    for label in asked
+    for n in sizes
 }
-faithful = pd.DataFrame([{"label": label, "n_seq": n, "bound": c.bound, "valid": True} for (label, n), c in made.items()])
-tables.rounded(faithful.pivot(index="label", columns="n_seq", values=["bound"]).reindex(list(asked)))
+faithful = pd.DataFrame(
+    [
+        {"label": label, "n_seq": n, "bound": c.bound, "valid": True}
+        for (label, n), c in made.items()
+    ]
+)
+tables.rounded(
+    faithful.pivot(index="label", columns="n_seq", values=["bound"]).reindex(list(asked))
+)
 
 # %% mystnb={"figure": {"caption": "Left: bound against number of active latents; the lower star is the SAE without a pool, as random encoders have none. Mixing latents makes the code many times denser and leaves the bound where it was; random encoders, with atoms fitted, are certified too, the better the more latents may be active. Right: the model as a proxy of itself, in four settings, each point a certificate of its own; alpha = 1e-6 is another loss, to be compared with the dashed line only. Dashed: the uniform predictor, above which a bound says nothing.", "name": "fig-limits"}, "image": {"alt": "Left, a flat line of the mixed codes from a few to hundreds of active latents, and a falling line of random encoders that starts above it and ends below. Right, four falling lines of bound against sequences, of which three start above the dashed line; the one for a pool read off the sample stays above it the longest."}} tags=["hide-input"]
 figures.use_style()
 fig, (left, right) = plt.subplots(1, 2, figsize=(12.5, 4.8), layout="constrained")
-looks = {"SAE|mixed": ("o-", "SAE, then mixed"), "random": ("s-", "random encoder"), "SAE|whole": ("k*", "SAE with, without pool")}
+looks = {
+    "SAE|mixed": ("o-", "SAE, then mixed"),
+    "random": ("s-", "random encoder"),
+    "SAE|whole": ("k*", "SAE with, without pool"),
+}
 for part, (marker, label) in looks.items():
     line = table[table.index.str.contains(part)]
-    left.semilogx(line["L0"], line["bound"], marker, base=2, label=label, markersize=14 if "*" in marker else 6)
+    left.semilogx(
+        line["L0"],
+        line["bound"],
+        marker,
+        base=2,
+        label=label,
+        markersize=14 if "*" in marker else 6,
+    )
 left.axhline(np.log2(losses.n_vocab), color="black", linestyle="--", linewidth=1)
-left.set(xlabel="active latents per token (L0)", ylabel="bound (bits per token)", ylim=(0, 1.1 * certificates["SAE"].hi))
+left.set(
+    xlabel="active latents per token (L0)",
+    ylabel="bound (bits per token)",
+    ylim=(0, 1.1 * certificates["SAE"].hi),
+)
 left.legend(loc="lower left")
 figures.plot_convergence(faithful, right, np.log2(losses.n_vocab)).legend(loc="upper right")
 plt.show()
 
 # %%
-mixtures, verdicts = table[table.index.str.contains("mixed")], {key: c.verdict for key, c in made.items()}
-same, denser = (mixtures["bound"] - table["bound"]["SAE"]).abs().max(), mixtures["L0"].max() / table["L0"]["SAE"]
-blind = same < 0.001 and denser > 5 and mixtures["purity"].min() < 0.5 and all(c.verdict for c in certificates.values())
-vacuous = [verdicts[label, 2] for label in [*asked][1:]] + [verdicts["pool from the sample", min(50, len(losses))]] == [None] * 4
+mixtures, verdicts = (
+    table[table.index.str.contains("mixed")],
+    {key: c.verdict for key, c in made.items()},
+)
+same, denser = (
+    (mixtures["bound"] - table["bound"]["SAE"]).abs().max(),
+    mixtures["L0"].max() / table["L0"]["SAE"],
+)
+blind = (
+    same < 0.001
+    and denser > 5
+    and mixtures["purity"].min() < 0.5
+    and all(c.verdict for c in certificates.values())
+)
+vacuous = [verdicts[label, 2] for label in [*asked][1:]] + [
+    verdicts["pool from the sample", min(50, len(losses))]
+] == [None] * 4
 holds = bool(blind) and vacuous and verdicts["model as its own proxy", len(losses)] is not None
-print(f"mixing changes the bound by at most {same:.3f} bits and multiplies L0 by up to {denser:.1f}")
+print(
+    f"mixing changes the bound by at most {same:.3f} bits and multiplies L0 by up to {denser:.1f}"
+)
 print("claim holds:", holds)
 assert holds or not strict
 

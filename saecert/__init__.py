@@ -3,24 +3,28 @@
 from importlib import import_module
 
 _HOME = {
-    "load_subject": "subjects",
-    "Subject": "subjects",
-    "load_corpus": "corpora",
-    "Corpus": "corpora",
-    "collect": "losses",
-    "collect_layers": "losses",
+    "load_subject": "subjects.loading",
+    "Subject": "subjects.loading",
+    "load_corpus": "corpora.corpus",
+    "Corpus": "corpora.corpus",
+    "collect": "measurement.collect",
+    "collect_layers": "measurement.collect",
     "SequenceLosses": "records",
-    "certify": "certificate",
-    "Certificate": "certificate",
-    "certify_stream": "stopping",
-    "compare": "comparison",
+    "certify": "certificates.certificate",
+    "Certificate": "certificates.certificate",
+    "certify_stream": "certificates.stopping",
+    "compare": "certificates.comparison",
 }
 __all__ = list(_HOME)
 
 
-def __getattr__(name: str) -> object:  # torch is imported only when something that needs it is asked for
+def __getattr__(
+    name: str,
+) -> object:  # torch is imported only when something that needs it is asked for
     if name not in _HOME:
-        raise AttributeError(f"module 'saecert' has no attribute '{name}'; it has {', '.join(__all__)}")
+        raise AttributeError(
+            f"module 'saecert' has no attribute '{name}'; it has {', '.join(__all__)}"
+        )
     return getattr(import_module(f"saecert.{_HOME[name]}"), name)
 
 

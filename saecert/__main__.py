@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -20,26 +19,48 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m saecert", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="command")
-    run = commands.add_parser("run", help="execute notebooks at other parameters or on another subject")
+    run = commands.add_parser(
+        "run", help="execute notebooks at other parameters or on another subject"
+    )
     run.add_argument("notebook", nargs="*", help="name of a notebook, such as 02_four_terms")
     run.add_argument("--all", action="store_true", help="every notebook")
     run.add_argument("--subject", metavar="PATH", help="shipped subject, or folder of a model")
-    run.add_argument("-p", dest="settings", action="append", default=[], metavar="name=value", help="a parameter; may be repeated")
-    run.add_argument("--out", metavar="DIR", default="", help="where executed notebooks go (runs/<subject>)")
-    run.add_argument("--force", action="store_true", help="run again what was finished before with the same parameters")
+    run.add_argument(
+        "-p",
+        dest="settings",
+        action="append",
+        default=[],
+        metavar="name=value",
+        help="a parameter; may be repeated",
+    )
+    run.add_argument(
+        "--out", metavar="DIR", default="", help="where executed notebooks go (runs/<subject>)"
+    )
+    run.add_argument(
+        "--force",
+        action="store_true",
+        help="run again what was finished before with the same parameters",
+    )
     run.set_defaults(command=_run)
     verify = commands.add_parser("verify", help="recompute a certificate from the losses behind it")
     verify.add_argument("certificate", help="JSON file")
     verify.add_argument("losses", help="NPZ file")
     verify.set_defaults(command=_verify)
-    train = commands.add_parser("train", help="rebuild the embedded language model and its SAEs from nothing")
-    train.add_argument("--work", metavar="DIR", default="runs/training", help="where it works, and resumes if interrupted (%(default)s)")
+    train = commands.add_parser(
+        "train", help="rebuild the embedded language model and its SAEs from nothing"
+    )
+    train.add_argument(
+        "--work",
+        metavar="DIR",
+        default="runs/training",
+        help="where it works, and resumes if interrupted (%(default)s)",
+    )
     train.set_defaults(command=_train)
     return parser
 
 
 def _run(options: argparse.Namespace) -> int:
-    from saecert.run import RunError, run_notebooks
+    from saecert.reporting.run import RunError, run_notebooks
 
     try:
         if options.all == bool(options.notebook):
@@ -55,7 +76,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _pair(text: str) -> tuple[str, str]:
-    from saecert.run import RunError
+    from saecert.reporting.run import RunError
 
     name, sign, value = text.partition("=")
     if not sign:
@@ -64,7 +85,7 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    from saecert.certificate import Certificate
+    from saecert.certificates.certificate import Certificate
     from saecert.records import SequenceLosses
 
     try:
@@ -73,13 +94,14 @@ def _verify(options: argparse.Namespace) -> int:
     except (OSError, ValueError) as error:
         print(f"not verified: {error}", file=sys.stderr)
         return 1
-    print(f"{certificate}\nverified: all {agreeing} values of {options.certificate} follow from {options.losses}")
+    print(
+        f"{certificate}\nverified: all {agreeing} values of {options.certificate} follow from {options.losses}"
+    )
     return 0
 
 
 def _train(options: argparse.Namespace) -> int:
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the recipe is part of a clone, not of the installed package
-    from training.card import main as train
+    from saecert.training.card import main as train
 
     print(f"written to {train(options.work)}")
     return 0

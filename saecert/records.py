@@ -28,7 +28,9 @@ def smoothed_support(alpha: float, n_vocab: int) -> tuple[float, float]:
     (16.617, 15.617)
     """
     if not 0 < alpha < 1:
-        raise ValueError(f"alpha must lie strictly between 0 and 1, got {alpha}: 0 leaves the loss unbounded, 1 ignores the model")
+        raise ValueError(
+            f"alpha must lie strictly between 0 and 1, got {alpha}: 0 leaves the loss unbounded, 1 ignores the model"
+        )
     if n_vocab < 2:
         raise ValueError(f"n_vocab must be at least 2, got {n_vocab}")
     return -math.log2(1 - alpha + alpha / n_vocab), math.log2(n_vocab / alpha)
@@ -96,7 +98,9 @@ class SequenceLosses:
     def __post_init__(self) -> None:
         n_seq = len(self.ids)
         if n_seq < 2:
-            raise ValueError(f"{n_seq} sequence(s) measured: a certificate needs at least 2, give a larger corpus")
+            raise ValueError(
+                f"{n_seq} sequence(s) measured: a certificate needs at least 2, give a larger corpus"
+            )
         for alpha in self.alphas:
             smoothed_support(alpha, self.n_vocab)
         for name, values in self.loss.items():
@@ -104,21 +108,31 @@ class SequenceLosses:
         for table in _TABLES[1:]:
             for name, values in getattr(self, table).items():
                 if values.shape != (n_seq,) or not np.isfinite(values).all():
-                    raise ValueError(f"{table} of '{name}': expected {n_seq} finite values, one per sequence, got shape {values.shape}")
+                    raise ValueError(
+                        f"{table} of '{name}': expected {n_seq} finite values, one per sequence, got shape {values.shape}"
+                    )
                 if table != "raw" and (values.min() < -_DUST or values.max() > 1 + _DUST):
-                    raise ValueError(f"{table} of '{name}' leaves [0, 1]: it goes from {values.min():.6g} to {values.max():.6g}")
+                    raise ValueError(
+                        f"{table} of '{name}' leaves [0, 1]: it goes from {values.min():.6g} to {values.max():.6g}"
+                    )
 
     def _check(self, name: str, values: np.ndarray) -> None:
         if values.shape != (len(self.alphas), len(self.ids)):
-            raise ValueError(f"loss '{name}' has shape {values.shape}, expected {(len(self.alphas), len(self.ids))} (alphas, sequences)")
+            raise ValueError(
+                f"loss '{name}' has shape {values.shape}, expected {(len(self.alphas), len(self.ids))} (alphas, sequences)"
+            )
         bad = ~np.isfinite(values).all(axis=0)
         if bad.any():
-            raise ValueError(f"loss of '{name}' is not finite on sequence {int(np.argmax(bad))}: NaN or infinite weights or activations?")
+            raise ValueError(
+                f"loss of '{name}' is not finite on sequence {int(np.argmax(bad))}: NaN or infinite weights or activations?"
+            )
         for row, alpha in zip(values, self.alphas, strict=True):
             lo, hi = smoothed_support(alpha, self.n_vocab)
             if row.min() < lo - _DUST or row.max() > hi + _DUST:
                 worst = int(np.argmax(np.maximum(lo - row, row - hi)))
-                raise ValueError(f"loss of '{name}' on sequence {worst} is {row[worst]:.6g} bits, outside its support [{lo:.6g}, {hi:.6g}]")
+                raise ValueError(
+                    f"loss of '{name}' on sequence {worst} is {row[worst]:.6g} bits, outside its support [{lo:.6g}, {hi:.6g}]"
+                )
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -135,8 +149,12 @@ class SequenceLosses:
         if name not in self.loss:
             raise KeyError(f"'{name}' was not measured; there are {', '.join(self.loss)}")
         if alpha not in self.alphas:
-            raise ValueError(f"losses were recorded at alpha in {self.alphas}, not {alpha}: collect again with alphas=({alpha},)")
-        return np.clip(self.loss[name][self.alphas.index(alpha)], *smoothed_support(alpha, self.n_vocab))
+            raise ValueError(
+                f"losses were recorded at alpha in {self.alphas}, not {alpha}: collect again with alphas=({alpha},)"
+            )
+        return np.clip(
+            self.loss[name][self.alphas.index(alpha)], *smoothed_support(alpha, self.n_vocab)
+        )
 
     def activity(self) -> Bool[np.ndarray, "n_seq d_sae"]:
         """Which latents were active anywhere in each sequence, unpacked."""
@@ -144,15 +162,24 @@ class SequenceLosses:
 
     def take(self, rows: Int[np.ndarray, "n"] | slice) -> SequenceLosses:
         """The same record on some of its sequences (with repetition allowed: resampling)."""
-        tables = {name: {key: value[..., rows] for key, value in getattr(self, name).items()} for name in _TABLES}
-        per_row = {name: None if (value := getattr(self, name)) is None else value[rows] for name in _ROWS}
+        tables = {
+            name: {key: value[..., rows] for key, value in getattr(self, name).items()}
+            for name in _TABLES
+        }
+        per_row = {
+            name: None if (value := getattr(self, name)) is None else value[rows] for name in _ROWS
+        }
         return replace(self, **tables, **per_row)
 
     def fingerprint(self) -> str:
         """SHA-256 of every array and of the provenance: what a certificate was computed from."""
         digest = hashlib.sha256(json.dumps(_header(self), sort_keys=True).encode())
         for name, array in sorted(_arrays(self).items()):
-            digest.update(name.encode() + str((array.shape, array.dtype.str)).encode() + np.ascontiguousarray(array).tobytes())
+            digest.update(
+                name.encode()
+                + str((array.shape, array.dtype.str)).encode()
+                + np.ascontiguousarray(array).tobytes()
+            )
         return digest.hexdigest()
 
     def save(self, path: str | Path) -> None:
@@ -169,21 +196,36 @@ class SequenceLosses:
         except (ValueError, OSError, EOFError) as error:
             if isinstance(error, FileNotFoundError):
                 raise
-            raise ValueError(f"{path} is not a whole losses file ({error}): measure again") from error
+            raise ValueError(
+                f"{path} is not a whole losses file ({error}): measure again"
+            ) from error
         except Exception as error:  # zipfile and zlib raise their own types on truncated archives
             raise ValueError(f"{path} is damaged ({error}): measure again") from error
         if "header" not in arrays:
-            raise ValueError(f"{path} is an .npz file but not one of saecert's: its header is missing")
+            raise ValueError(
+                f"{path} is an .npz file but not one of saecert's: its header is missing"
+            )
         try:
             header = json.loads(str(arrays.pop("header")))
             if header.pop("format", None) != FORMAT:
-                raise ValueError(f"{path} was written by another version of saecert (this one reads format {FORMAT}): measure again")
+                raise ValueError(
+                    f"{path} was written by another version of saecert (this one reads format {FORMAT}): measure again"
+                )
             return _rebuild(header, arrays)
         except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
-            raise ValueError(f"{path} was edited or is damaged ({error!r}): measure again") from error
+            raise ValueError(
+                f"{path} was edited or is damaged ({error!r}): measure again"
+            ) from error
 
 
-_TABLES = ("loss", "raw", "total_variation", "top1_disagreement", "outside_firings", "outside_energy")
+_TABLES = (
+    "loss",
+    "raw",
+    "total_variation",
+    "top1_disagreement",
+    "outside_firings",
+    "outside_energy",
+)
 _ROWS = ("active", "l0", "ids", "documents", "similar", "overlap")
 
 
@@ -194,20 +236,36 @@ def _header(record: SequenceLosses) -> dict[str, Any]:
         "alphas": list(record.alphas),
         "n_vocab": record.n_vocab,
         "d_sae": record.d_sae,
-        "reference_support": {name: [list(pair) for pair in pairs] for name, pairs in record.reference_support.items()},
+        "reference_support": {
+            name: [list(pair) for pair in pairs] for name, pairs in record.reference_support.items()
+        },
         "provenance": record.provenance,
-        "discovery": None if discovery is None else {"rule": discovery.rule, "n_seq": discovery.n_seq},
-        "discovery_losses": None if discovery is None or discovery.losses is None else _header(discovery.losses),
+        "discovery": None
+        if discovery is None
+        else {"rule": discovery.rule, "n_seq": discovery.n_seq},
+        "discovery_losses": None
+        if discovery is None or discovery.losses is None
+        else _header(discovery.losses),
     }
 
 
 def _arrays(record: SequenceLosses) -> dict[str, np.ndarray]:
-    arrays = {f"{table}/{name}": values for table in _TABLES for name, values in getattr(record, table).items()}
+    arrays = {
+        f"{table}/{name}": values
+        for table in _TABLES
+        for name, values in getattr(record, table).items()
+    }
     arrays |= {name: value for name in _ROWS if (value := getattr(record, name)) is not None}
     if record.discovery is not None:
-        arrays |= {"discovery/order": record.discovery.order, "discovery/n_active": record.discovery.n_active}
+        arrays |= {
+            "discovery/order": record.discovery.order,
+            "discovery/n_active": record.discovery.n_active,
+        }
         if record.discovery.losses is not None:
-            arrays |= {f"discovery/losses/{name}": values for name, values in _arrays(record.discovery.losses).items()}
+            arrays |= {
+                f"discovery/losses/{name}": values
+                for name, values in _arrays(record.discovery.losses).items()
+            }
     return arrays
 
 
@@ -219,14 +277,26 @@ def _rebuild(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> SequenceL
             tables[table][key] = values
     discovery = None
     if header["discovery"] is not None:
-        inner = {name.removeprefix("discovery/losses/"): values for name, values in arrays.items() if name.startswith("discovery/losses/")}
+        inner = {
+            name.removeprefix("discovery/losses/"): values
+            for name, values in arrays.items()
+            if name.startswith("discovery/losses/")
+        }
         nested = _rebuild(header["discovery_losses"], inner) if header["discovery_losses"] else None
-        discovery = Discovery(**header["discovery"], order=arrays["discovery/order"], n_active=arrays["discovery/n_active"], losses=nested)
+        discovery = Discovery(
+            **header["discovery"],
+            order=arrays["discovery/order"],
+            n_active=arrays["discovery/n_active"],
+            losses=nested,
+        )
     return SequenceLosses(
         alphas=tuple(header["alphas"]),
         n_vocab=header["n_vocab"],
         d_sae=header["d_sae"],
-        reference_support={name: tuple(tuple(pair) for pair in pairs) for name, pairs in header["reference_support"].items()},
+        reference_support={
+            name: tuple(tuple(pair) for pair in pairs)
+            for name, pairs in header["reference_support"].items()
+        },
         provenance=header["provenance"],
         discovery=discovery,
         **{name: arrays.get(name) for name in _ROWS},

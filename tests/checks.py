@@ -22,7 +22,15 @@ from nbformat import NotebookNode
 
 ROOT = Path(__file__).resolve().parents[1]
 MAX_LIBRARY_LINES, MAX_NOTEBOOK_LINES, CELLS = 3650, 100, range(10, 17)
-_SILENT = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER, tokenize.ENCODING}
+_SILENT = {
+    tokenize.COMMENT,
+    tokenize.NL,
+    tokenize.NEWLINE,
+    tokenize.INDENT,
+    tokenize.DEDENT,
+    tokenize.ENDMARKER,
+    tokenize.ENCODING,
+}
 _EXTERNAL = re.compile(r"^\s*(https?:)?//", re.IGNORECASE)
 _FETCHING = {"script", "img", "iframe", "source", "video", "audio", "embed"}
 _CSS_FETCH = re.compile(r"(?:url\(|@import)\s*[\"']?\s*(?:https?:)?//[^\s\"')]+", re.IGNORECASE)
@@ -30,7 +38,12 @@ _CSS_FETCH = re.compile(r"(?:url\(|@import)\s*[\"']?\s*(?:https?:)?//[^\s\"')]+"
 
 def source_lines(source: str) -> int:
     """Lines of `source` that hold code: docstrings, comments and blank lines are not counted."""
-    docstrings = {line for node in ast.walk(ast.parse(source)) if _bare_string(node) for line in range(node.lineno, node.end_lineno + 1)}
+    docstrings = {
+        line
+        for node in ast.walk(ast.parse(source))
+        if _bare_string(node)
+        for line in range(node.lineno, node.end_lineno + 1)
+    }
     lines: set[int] = set()
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type not in _SILENT:
@@ -39,13 +52,20 @@ def source_lines(source: str) -> int:
 
 
 def _bare_string(node: ast.AST) -> bool:
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    )
 
 
 def library_lines(root: Path = ROOT) -> dict[str, int]:
     """Source lines of each module of the library."""
     paths = sorted((root / "saecert").rglob("*.py"))
-    return {path.relative_to(root).as_posix(): source_lines(path.read_text(encoding="utf-8")) for path in paths}
+    return {
+        path.relative_to(root).as_posix(): source_lines(path.read_text(encoding="utf-8"))
+        for path in paths
+    }
 
 
 def check_library(root: Path = ROOT) -> list[str]:
@@ -54,8 +74,12 @@ def check_library(root: Path = ROOT) -> list[str]:
     total = sum(sizes.values())
     if total < MAX_LIBRARY_LINES:
         return []
-    largest = ", ".join(f"{name} {size}" for name, size in sorted(sizes.items(), key=lambda item: -item[1])[:5])
-    return [f"saecert/ has {total} source lines, the limit is {MAX_LIBRARY_LINES}; largest: {largest}"]
+    largest = ", ".join(
+        f"{name} {size}" for name, size in sorted(sizes.items(), key=lambda item: -item[1])[:5]
+    )
+    return [
+        f"saecert/ has {total} source lines, the limit is {MAX_LIBRARY_LINES}; largest: {largest}"
+    ]
 
 
 def notebook_sources(root: Path = ROOT) -> list[Path]:
@@ -66,9 +90,13 @@ def notebook_sources(root: Path = ROOT) -> list[Path]:
 def check_notebooks(root: Path = ROOT) -> list[str]:
     """Complaints about every notebook, and about a notebook without its pair."""
     sources = notebook_sources(root)
-    orphans = {p.stem for p in (root / "notebooks").glob("[0-9][0-9]_*.ipynb") if "." not in p.stem} - {p.stem for p in sources}
+    orphans = {
+        p.stem for p in (root / "notebooks").glob("[0-9][0-9]_*.ipynb") if "." not in p.stem
+    } - {p.stem for p in sources}
     complaints = [f"notebooks/{name}.ipynb has no .py beside it" for name in sorted(orphans)]
-    return complaints + [f"notebooks/{path.stem}: {text}" for path in sources for text in check_notebook(path)]
+    return complaints + [
+        f"notebooks/{path.stem}: {text}" for path in sources for text in check_notebook(path)
+    ]
 
 
 def check_notebook(source: Path) -> list[str]:
@@ -85,8 +113,12 @@ def check_notebook(source: Path) -> list[str]:
 def headline(root: Path = ROOT) -> tuple[Path, bytes]:
     """The committed picture of the README and of the first page, and the figure of the notebook that it must be."""
     notebook = nbformat.read(root / "notebooks/02_four_terms.ipynb", as_version=4)
-    outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
-    (figure,) = [output.data["image/png"] for output in outputs if "image/png" in output.get("data", {})]
+    outputs = [
+        output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs
+    ]
+    (figure,) = [
+        output.data["image/png"] for output in outputs if "image/png" in output.get("data", {})
+    ]
     return root / "book/images/four_terms.png", base64.b64decode(figure)
 
 
@@ -94,11 +126,23 @@ def check_picture(root: Path = ROOT) -> list[str]:
     """Complaint if the picture is not that of the notebook."""
     path, figure = headline(root)
     same = path.exists() and path.read_bytes() == figure
-    return [] if same else [f"{path.relative_to(root)} is not the figure of 02_four_terms; run `make notebooks`"]
+    return (
+        []
+        if same
+        else [f"{path.relative_to(root)} is not the figure of 02_four_terms; run `make notebooks`"]
+    )
 
 
 def _pairable(notebook: NotebookNode) -> list[tuple]:
-    return [(cell.cell_type, cell.source, cell.metadata.get("tags", []), cell.metadata.get("mystnb", {})) for cell in notebook.cells]
+    return [
+        (
+            cell.cell_type,
+            cell.source,
+            cell.metadata.get("tags", []),
+            cell.metadata.get("mystnb", {}),
+        )
+        for cell in notebook.cells
+    ]
 
 
 def _shape(notebook: NotebookNode) -> list[str]:
@@ -106,7 +150,8 @@ def _shape(notebook: NotebookNode) -> list[str]:
     lines = sum(source_lines(cell.source) for cell in code)
     tagged = sum("parameters" in cell.metadata.get("tags", []) for cell in code)
     rules = {
-        f"{len(notebook.cells)} cells, not {CELLS.start} to {CELLS.stop - 1}": len(notebook.cells) in CELLS,
+        f"{len(notebook.cells)} cells, not {CELLS.start} to {CELLS.stop - 1}": len(notebook.cells)
+        in CELLS,
         f"{lines} lines of code, more than {MAX_NOTEBOOK_LINES}": lines <= MAX_NOTEBOOK_LINES,
         f"{tagged} cells tagged parameters, not 1": tagged == 1,
         "does not open with a title": _titled(notebook.cells[0]),
@@ -115,7 +160,10 @@ def _shape(notebook: NotebookNode) -> list[str]:
 
 
 def _titled(first: NotebookNode) -> bool:
-    return first.cell_type == "markdown" and re.search(r"^# \S", first.source, re.MULTILINE) is not None
+    return (
+        first.cell_type == "markdown"
+        and re.search(r"^# \S", first.source, re.MULTILINE) is not None
+    )
 
 
 def _outputs(notebook: NotebookNode) -> list[str]:
@@ -123,7 +171,8 @@ def _outputs(notebook: NotebookNode) -> list[str]:
     outputs = [output for cell in code for output in cell.outputs]
     rules = {
         "has no stored outputs; run `make notebooks`": bool(outputs),
-        "was not run from top to bottom": [cell.execution_count for cell in code] == list(range(1, len(code) + 1)),
+        "was not run from top to bottom": [cell.execution_count for cell in code]
+        == list(range(1, len(code) + 1)),
         "stores an error": all(output.output_type != "error" for output in outputs),
     }
     return [complaint for complaint, holds in rules.items() if not holds]
@@ -140,7 +189,13 @@ class _Fetches(HTMLParser):
         """Note the tag if it fetches."""
         values = {key: value or "" for key, value in attributes}
         followed = tag == "link" and values.get("rel") != "canonical"
-        target = values.get("href", "") if followed else values.get("src", "") if tag in _FETCHING else ""
+        target = (
+            values.get("href", "")
+            if followed
+            else values.get("src", "")
+            if tag in _FETCHING
+            else ""
+        )
         if _EXTERNAL.match(target):
             self.found.append(f"<{tag}> {target}")
 
@@ -153,7 +208,9 @@ def check_offline(book: Path) -> list[str]:
         parser.feed(text)
         complaints += [f"{page}: {found}" for found in parser.found]
     for sheet in sorted(book.rglob("*.css")):
-        complaints += [f"{sheet}: {found}" for found in _CSS_FETCH.findall(sheet.read_text(encoding="utf-8"))]
+        complaints += [
+            f"{sheet}: {found}" for found in _CSS_FETCH.findall(sheet.read_text(encoding="utf-8"))
+        ]
     return complaints
 
 

@@ -9,7 +9,15 @@ import pytest
 import torch
 from sae_lens import JumpReLUSAE, JumpReLUSAEConfig
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
-from transformers import GemmaConfig, GemmaForCausalLM, GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import (
+    GemmaConfig,
+    GemmaForCausalLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+)
 
 from saecert import load_corpus, load_subject
 
@@ -20,7 +28,9 @@ D_MODEL, D_SAE, N_LAYERS, N_CTX = 16, 64, 3, 24
 def make_texts(n: int, seed: int = 0) -> list[str]:
     """`n` different documents of 40 words."""
     rng = random.Random(seed)
-    return [" ".join(rng.choice(WORDS) for _ in range(40)) + f" number {seed} {i}" for i in range(n)]
+    return [
+        " ".join(rng.choice(WORDS) for _ in range(40)) + f" number {seed} {i}" for i in range(n)
+    ]
 
 
 def make_tokenizer(vocab_size: int = 300) -> PreTrainedTokenizerFast:
@@ -29,16 +39,27 @@ def make_tokenizer(vocab_size: int = 300) -> PreTrainedTokenizerFast:
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size, special_tokens=["<|bos|>", "<|pad|>"], initial_alphabet=alphabet, show_progress=False
+        vocab_size=vocab_size,
+        special_tokens=["<|bos|>", "<|pad|>"],
+        initial_alphabet=alphabet,
+        show_progress=False,
     )
     bpe.train_from_iterator(make_texts(50), trainer)
-    return PreTrainedTokenizerFast(tokenizer_object=bpe, bos_token="<|bos|>", eos_token="<|bos|>", pad_token="<|pad|>")
+    return PreTrainedTokenizerFast(
+        tokenizer_object=bpe, bos_token="<|bos|>", eos_token="<|bos|>", pad_token="<|pad|>"
+    )
 
 
 def make_model(family: str) -> torch.nn.Module:
     """A random model of one family, sharp enough that its predictions differ from uniform."""
     torch.manual_seed(0)
-    shape = {"vocab_size": 320, "bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 1, "initializer_range": 0.3}
+    shape = {
+        "vocab_size": 320,
+        "bos_token_id": 0,
+        "eos_token_id": 0,
+        "pad_token_id": 1,
+        "initializer_range": 0.3,
+    }
     deep = {
         "hidden_size": D_MODEL,
         "intermediate_size": 32,
@@ -47,9 +68,13 @@ def make_model(family: str) -> torch.nn.Module:
         "max_position_embeddings": 32,
     }
     if family == "gpt2":
-        return GPT2LMHeadModel(GPT2Config(n_embd=D_MODEL, n_layer=N_LAYERS, n_head=2, n_positions=32, **shape)).eval()
+        return GPT2LMHeadModel(
+            GPT2Config(n_embd=D_MODEL, n_layer=N_LAYERS, n_head=2, n_positions=32, **shape)
+        ).eval()
     if family == "gemma":
-        return GemmaForCausalLM(GemmaConfig(num_key_value_heads=1, head_dim=8, **deep, **shape)).eval()
+        return GemmaForCausalLM(
+            GemmaConfig(num_key_value_heads=1, head_dim=8, **deep, **shape)
+        ).eval()
     return LlamaForCausalLM(LlamaConfig(**deep, **shape)).eval()
 
 
@@ -78,7 +103,9 @@ def identity_sae(hook_name: str, d_in: int = D_MODEL) -> JumpReLUSAE:
 
 
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+def own_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
     """Nothing that a test measures outlives it, but for tests marked `shared_cache` (they read the shipped corpus)."""
     if "shared_cache" not in request.keywords:
         monkeypatch.setenv("SAECERT_CACHE", str(tmp_path / "cache"))
@@ -93,7 +120,9 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         make_model(family).save_pretrained(folder)
         make_tokenizer().save_pretrained(folder)
         for layer in (0, 1):
-            make_sae(f"blocks.{layer}.hook_resid_post").save_model(folder / f"saes/blocks.{layer}.hook_resid_post")
+            make_sae(f"blocks.{layer}.hook_resid_post").save_model(
+                folder / f"saes/blocks.{layer}.hook_resid_post"
+            )
     return made
 
 
@@ -107,7 +136,10 @@ def subject(folders):
 def corpora(subject):
     """Discovery and certification splits of generated text."""
     texts = make_texts(120)
-    return {split: load_corpus(texts, subject, split=split, n_ctx=N_CTX) for split in ("discovery", "certification")}
+    return {
+        split: load_corpus(texts, subject, split=split, n_ctx=N_CTX)
+        for split in ("discovery", "certification")
+    }
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,17 @@ ALPHA, N_VOCAB = 0.5, 4096
 LO, HI = smoothed_support(ALPHA, N_VOCAB)
 
 
-def make_losses(clean, full=None, pools=None, *, d_sae=16, active=None, references=None, discovery=None, provenance=None) -> SequenceLosses:
+def make_losses(
+    clean,
+    full=None,
+    pools=None,
+    *,
+    d_sae=16,
+    active=None,
+    references=None,
+    discovery=None,
+    provenance=None,
+) -> SequenceLosses:
     """A record at alpha = 0.5 from per-sequence losses; `references` maps a name to (losses, (lowest, highest))."""
     clean = np.asarray(clean, dtype=float)
     n_seq = len(clean)
@@ -36,7 +46,12 @@ def make_losses(clean, full=None, pools=None, *, d_sae=16, active=None, referenc
         ids=np.arange(n_seq, dtype=np.uint64),
         reference_support={name: (support,) for name, (_, support) in references.items()},
         discovery=discovery,
-        provenance={"population": "made up", "subject": "toy", "hook_name": "blocks.0.hook_resid_post"} | (provenance or {}),
+        provenance={
+            "population": "made up",
+            "subject": "toy",
+            "hook_name": "blocks.0.hook_resid_post",
+        }
+        | (provenance or {}),
     )
 
 
@@ -52,9 +67,13 @@ def random_losses(n_seq=60, seed=0, n_discovery=40) -> SequenceLosses:
         losses=replace(seen, ids=seen.ids + np.uint64(10**6)),
     )
     record, shares = _draw(rng, n_seq), np.random.default_rng(seed + 1)
-    behaviour = {name: {key: shares.beta(*ab, n_seq) for key, ab in _SHARES.items()} for name in ("total_variation", "top1_disagreement")}
+    behaviour = {
+        name: {key: shares.beta(*ab, n_seq) for key, ab in _SHARES.items()}
+        for name in ("total_variation", "top1_disagreement")
+    }
     outside = {
-        name: {key: shares.beta(*_SHARES[key], n_seq) for key in ("pool_8", "pool_4")} for name in ("outside_firings", "outside_energy")
+        name: {key: shares.beta(*_SHARES[key], n_seq) for key in ("pool_8", "pool_4")}
+        for name in ("outside_firings", "outside_energy")
     }
     return replace(record, discovery=discovery, **behaviour, **outside)
 

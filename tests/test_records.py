@@ -27,11 +27,15 @@ def test_save_and_load_return_the_same_record(tmp_path):
     assert loaded.fingerprint() == record.fingerprint()
     assert loaded.pool_sizes == record.pool_sizes == (4, 8, 16)
     assert list(loaded.reference_support) == list(record.reference_support)
-    np.testing.assert_array_equal(loaded.discovery.losses.loss["pool_4"], record.discovery.losses.loss["pool_4"])
+    np.testing.assert_array_equal(
+        loaded.discovery.losses.loss["pool_4"], record.discovery.losses.loss["pool_4"]
+    )
     assert list(tmp_path.iterdir()) == [tmp_path / "losses.npz"]
 
 
-@pytest.mark.parametrize("part", ["loss", "raw", "active", "l0", "ids", "provenance", "reference_support", "discovery"])
+@pytest.mark.parametrize(
+    "part", ["loss", "raw", "active", "l0", "ids", "provenance", "reference_support", "discovery"]
+)
 def test_fingerprint_sees_every_part(part):
     record = random_losses()
     changed = {
@@ -72,7 +76,10 @@ def test_take_keeps_rows_together():
         ([1.0], "1 sequence.* needs at least 2, give a larger corpus"),
         ([4.0, float("nan"), 4.0], "loss of 'clean' is not finite on sequence 1"),
         ([4.0, 5.0, float("inf")], "loss of 'clean' is not finite on sequence 2"),
-        ([4.0, HI + 0.1], r"loss of 'clean' on sequence 1 is 13.1 bits, outside its support \[0.99"),
+        (
+            [4.0, HI + 0.1],
+            r"loss of 'clean' on sequence 1 is 13.1 bits, outside its support \[0.99",
+        ),
         ([LO - 0.5, 4.0], "loss of 'clean' on sequence 0 is 0.49"),
     ],
 )

@@ -12,7 +12,9 @@ def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path):
     with pytest.raises(KeyboardInterrupt), atomic_path(target) as partial:
         partial.write_text("half")
         raise KeyboardInterrupt
-    assert target.read_text() == "old" and [path.name for path in target.parent.iterdir()] == ["file.txt"]
+    assert target.read_text() == "old" and [path.name for path in target.parent.iterdir()] == [
+        "file.txt"
+    ]
 
 
 def test_cache_folder_follows_the_environment(tmp_path, monkeypatch):

@@ -1,0 +1,1 @@
+"""From a record of losses to a certificate; numpy and scipy only."""

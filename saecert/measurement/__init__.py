@@ -1,0 +1,1 @@
+"""Subject and corpus to arrays: the only expensive step."""

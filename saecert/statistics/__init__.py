@@ -1,0 +1,1 @@
+"""Numbers in [lo, hi] to limits on their means; numpy and scipy only."""

@@ -1,0 +1,27 @@
+"""Limits on the difference of two means, from values that come in pairs."""
+
+from __future__ import annotations
+
+from saecert.statistics.inequalities import INEQUALITIES, Bound, Nats, Sample, Scalar, lower
+
+
+def difference_limits(
+    a: Sample,
+    b: Sample,
+    supports: tuple[Scalar, Scalar, Scalar, Scalar],
+    nats: Nats,
+    inequality: str,
+) -> tuple[Bound, Bound]:
+    """Lower and upper limit on ``E a - E b`` for paired values, each wrong with probability at most ``exp(-nats)``.
+
+    `supports` is lo and hi of `a`, then of `b`: the difference lies in ``[lo_a - hi_b, hi_a - lo_b]``.
+
+    >>> import numpy as np
+    >>> a, b = np.array([0.0, 1.0] * 50), np.array([0.1, 1.0] * 50)
+    >>> low, high = difference_limits(a, b, (0, 1, 0, 1), 2.0, "hoeffding")
+    >>> round(float(low), 3), round(float(high), 3)
+    (-0.25, 0.15)
+    """
+    lo_a, hi_a, lo_b, hi_b = supports
+    support = (lo_a - hi_b, hi_a - lo_b)
+    return lower(inequality, a - b, *support, nats), INEQUALITIES[inequality](a - b, *support, nats)

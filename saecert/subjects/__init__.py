@@ -1,0 +1,1 @@
+"""A frozen language model with SAEs at its hook points."""

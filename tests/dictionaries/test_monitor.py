@@ -1,0 +1,176 @@
+"""The monitor keeps its rate of false alarms, and refuses what it cannot promise."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from conftest import N_CTX
+from scipy import stats
+from synthetic_losses import make_losses
+
+from saecert import collect, load_corpus
+from saecert.dictionaries.monitor import Monitor, calibrate, conformal_threshold, rivals
+
+HASHES = {"model_sha256": "m", "sae_sha256": "s"}
+
+
+@pytest.mark.parametrize(
+    ("n", "level", "k"),
+    [(19, 0.05, 19), (20, 0.05, 20), (39, 0.05, 38), (99, 0.1, 90), (9, 0.1, 9), (9, 0.99, 1)],
+)
+def test_threshold_is_the_kth_smallest(n, level, k):
+    assert k == np.ceil((n + 1) * (1 - level) - 1e-9)
+    scores = np.random.default_rng(0).permutation(np.arange(1.0, n + 1))
+    assert conformal_threshold(scores, level) == k
+
+
+@pytest.mark.parametrize("two_sided", [False, True])
+@pytest.mark.parametrize(("n", "level"), [(39, 0.05), (100, 0.05), (79, 0.2)])
+def test_rate_of_false_alarms_is_kept_and_nearly_reached(n, level, two_sided):
+    """Counts have ties, so the rate may fall short of (n + 1) * level // 1, but by little; exceed it may not."""
+    rng, draws = np.random.default_rng(n), 4_000
+    l0 = 1 + rng.poisson(20 * rng.gamma(5, 0.2, size=(draws, n + 1, 1)), size=(draws, n + 1, 40))
+    alarms = [calibrate(one[:n], level, two_sided=two_sided).alarm(one[n:])[0] for one in l0]
+    sides = 1 + two_sided
+    exact = sides * np.floor((n + 1) * level / sides + 1e-9) / (n + 1)
+    assert exact <= level
+    assert stats.binom.sf(sum(alarms) - 1, draws, exact) > 1e-3
+    assert stats.binom.cdf(sum(alarms), draws, 0.93 * exact) > 1e-3
+
+
+def test_a_threshold_one_rank_too_low_would_be_noticed():
+    rng, draws, n, level = np.random.default_rng(5), 4_000, 39, 0.05
+    scores = rng.random((draws, n + 1))
+    alarms = sum(one[n] > np.sort(one[:n])[n - 3] for one in scores)
+    assert stats.binom.sf(alarms - 1, draws, level) < 1e-3
+
+
+def test_scores_by_hand():
+    l0 = np.array([[0, 2, 4], [0, 9, 9], [0, 0, 6], [0, 0, 0]])
+    training = np.arange(1, 40)[:, None]
+    assert calibrate(training, 0.05).score(l0).tolist() == [3, 9, 6, 0], (
+        "positions where nothing is active do not count"
+    )
+    assert calibrate(training, 0.05, statistic="max").score(l0).tolist() == [4, 9, 6, 0]
+
+
+def test_alarm_is_strictly_outside_the_limits():
+    training = np.arange(1, 40)[:, None]
+    asked = np.array([[0], [1], [2], [37], [38], [39], [40]])
+    assert calibrate(training, 0.05).alarm(asked).tolist() == [False] * 5 + [True] * 2
+    assert (
+        calibrate(training, 0.1, two_sided=True).alarm(asked).tolist()
+        == [True] * 2 + [False] * 3 + [True] * 2
+    )
+
+
+def test_a_smaller_level_never_adds_an_alarm():
+    rng = np.random.default_rng(3)
+    training, asked = rng.integers(1, 60, size=(300, 8)), rng.integers(1, 80, size=(200, 8))
+    alarms = [
+        calibrate(training, level, two_sided=True).alarm(asked) for level in (0.01, 0.05, 0.2)
+    ]
+    assert (
+        (alarms[0] <= alarms[1]).all()
+        and (alarms[1] <= alarms[2]).all()
+        and alarms[0].sum() < alarms[2].sum()
+    )
+
+
+def test_a_record_is_judged_like_its_l0_and_sequence_by_sequence(subject):
+    discovery, sample = (
+        load_corpus("random-tokens", subject, split=split, n_seq=30, n_ctx=N_CTX)
+        for split in ("discovery", "certification")
+    )
+    known, asked = (
+        collect(subject, corpus, controls=False, progress=False) for corpus in (discovery, sample)
+    )
+    monitor = calibrate(known, 0.1)
+    assert (
+        monitor.source["hook_name"] == subject.middle_hook
+        and monitor.source["population"] == discovery.population
+    )
+    assert (
+        replace(monitor, source={}) == replace(calibrate(known.l0, 0.1), source={})
+    ) and calibrate(known.l0, 0.1).source == {}
+    np.testing.assert_array_equal(monitor.score(asked), monitor.score(asked.l0))
+    alone = [monitor.score(asked.l0[[row]])[0] for row in range(30)]
+    np.testing.assert_array_equal(monitor.score(asked), alone)
+
+
+def test_another_subject_is_refused(tmp_path):
+    record = make_losses(np.full(40, 3.0), provenance=HASHES | {"subject": "toy"})
+    monitor = calibrate(record, 0.05)
+    assert not monitor.alarm(record).any()
+    for changed in (
+        {"model_sha256": "x", "subject": "other"},
+        {"sae_sha256": "x"},
+        {"hook_name": "blocks.1.hook_resid_post"},
+    ):
+        other = replace(record, provenance=record.provenance | changed)
+        with pytest.raises(
+            ValueError,
+            match=f"calibrated on toy at blocks.0.*asked about.*another {next(iter(changed))}.: calibrate",
+        ):
+            monitor.alarm(other)
+        assert not calibrate(record.l0, 0.05).alarm(other).any(), (
+            "a monitor of bare numbers cannot tell"
+        )
+    monitor.save(tmp_path / "monitor.json")
+    with pytest.raises(ValueError, match="asked about"):
+        Monitor.load(tmp_path / "monitor.json").score(other)
+
+
+def test_saving_and_loading(tmp_path):
+    monitor = calibrate(
+        np.random.default_rng(0).integers(1, 90, size=(50, 7)), 0.1, statistic="max", two_sided=True
+    )
+    monitor.save(tmp_path / "monitor.json")
+    assert Monitor.load(tmp_path / "monitor.json") == monitor
+    content = json.loads((tmp_path / "monitor.json").read_text())
+    for bad in (
+        content | {"monitor": 2},
+        content | {"extra": 1},
+        [content],
+        {k: v for k, v in content.items() if k != "upper"},
+    ):
+        (tmp_path / "bad.json").write_text(json.dumps(bad))
+        with pytest.raises(ValueError, match="bad.json is not a monitor of version 1"):
+            Monitor.load(tmp_path / "bad.json")
+    (tmp_path / "bad.json").write_text("{")
+    with pytest.raises(ValueError, match="is not a whole JSON file"):
+        Monitor.load(tmp_path / "bad.json")
+
+
+def test_what_cannot_be_calibrated():
+    l0 = np.ones((18, 4), dtype=int)
+    with pytest.raises(
+        ValueError,
+        match="18 calibration sequences cannot guarantee a level of 0.05 on one side, it takes 19",
+    ):
+        calibrate(l0, 0.05)
+    assert calibrate(np.ones((19, 4), dtype=int), 0.05).upper == 1
+    with pytest.raises(ValueError, match="level of 0.025 on one side, it takes 39"):
+        calibrate(l0, 0.05, two_sided=True)
+    with pytest.raises(ValueError, match="0 calibration sequences cannot guarantee"):
+        calibrate(l0[:0], 0.05)
+    with pytest.raises(ValueError, match="level must lie strictly between 0 and 1, got 1"):
+        calibrate(l0, 1.0)
+    with pytest.raises(ValueError, match="unknown statistic 'median'; there are mean, max"):
+        calibrate(l0, 0.2, statistic="median")
+    with pytest.raises(ValueError, match="must be finite numbers"):
+        conformal_threshold(np.array([1.0, np.nan] * 20), 0.05)
+
+
+def test_rivals_by_hand(subject, corpora):
+    sample, hook = corpora["certification"].take(20), subject.middle_hook
+    found = rivals(subject, sample, hook)
+    logits, cache = subject.model.run_with_cache(torch.from_numpy(sample.tokens.astype(np.int64)))
+    acts, sae = cache[hook][:, 1:], subject.sae_at(hook)
+    error = (acts - sae.decode(sae.encode(acts))).square().sum(-1) / acts.square().sum(-1)
+    np.testing.assert_allclose(found["SAE error"], error.mean(1).numpy(), rtol=1e-4)
+    np.testing.assert_allclose(
+        found["low confidence"], -logits.softmax(-1).amax(-1).mean(1).numpy(), rtol=1e-4
+    )

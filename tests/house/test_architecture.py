@@ -1,0 +1,93 @@
+"""Which room may import which: the table of the house, held against every import, late and type-checking ones too."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from checks import ROOT
+
+BASE = {"storage"}
+STATISTICS = {"statistics", "storage"}
+CERTIFICATES = {"certificates", "statistics", "records", "storage"}
+CORPORA = {"corpora", "subjects", "storage"}
+MEASUREMENT = {"measurement", "corpora", "subjects", "records", "storage"}
+DICTIONARIES = {"dictionaries", "statistics"} | MEASUREMENT
+
+ALLOWED = {
+    "storage": BASE,
+    "records": BASE,
+    "statistics": STATISTICS,
+    "certificates": CERTIFICATES,
+    "subjects": {"subjects", "storage"},
+    "corpora": CORPORA,
+    "measurement": MEASUREMENT,
+    "dictionaries": DICTIONARIES,
+    "training": {"training"} | DICTIONARIES,
+    "reporting.tables": {"reporting.tables"} | CERTIFICATES,
+    "reporting.figures": {"reporting.tables", "reporting.figures"} | CERTIFICATES,
+    "reporting": {"reporting", "dictionaries"} | MEASUREMENT | CERTIFICATES,
+}
+"""Rooms, and modules with a stricter rule than their room, with what they may import of the package."""
+
+
+def place(module: str) -> str:
+    """The row of the table that holds for a module of the package, such as "statistics" or "reporting.tables"."""
+    parts = module.split(".")[1:]
+    two = ".".join(parts[:2])
+    return two if two in ALLOWED else parts[0] if parts else ""
+
+
+def imports(path: Path) -> list[tuple[int, str]]:
+    """Line and module of every import of the package in one file, wherever it stands."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found += [(node.lineno, name.name) for name in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: imports are absolute"
+            found += [(node.lineno, f"{node.module}.{name.name}") for name in node.names]
+    return [(line, name) for line, name in found if name.split(".")[0] == "saecert"]
+
+
+def breaches(root: Path) -> list[str]:
+    """Every import that the table does not allow, as "file:line: room may not import module"."""
+    found = []
+    for path in sorted((root / "saecert").rglob("*.py")):
+        module = ".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__")
+        room = place(module)
+        if room in ("", "__main__"):  # the public names and the command line reach every room
+            continue
+        for line, name in imports(path):
+            other = place(name)
+            if other not in ALLOWED[room] and other.split(".")[0] not in ALLOWED[room]:
+                found.append(f"{path.relative_to(root)}:{line}: {room} may not import {name}")
+    return found
+
+
+def test_no_import_goes_against_the_table():
+    assert breaches(ROOT) == []
+
+
+def test_every_room_is_in_the_table():
+    rooms = {path.stem for path in (ROOT / "saecert").iterdir() if path.is_dir()}
+    assert rooms - {"embedded", "__pycache__"} <= set(ALLOWED)
+
+
+def test_a_breach_is_named_with_file_and_line(tmp_path):
+    room = tmp_path / "saecert/statistics"
+    room.mkdir(parents=True)
+    (room / "late.py").write_text("def f():\n    from saecert.subjects import forward\n")
+    assert breaches(tmp_path) == [
+        "saecert/statistics/late.py:2: statistics may not import saecert.subjects.forward"
+    ]
+
+
+@pytest.mark.parametrize("module", ["certificates.certificate", "reporting.tables"])
+def test_certificates_and_tables_need_no_torch(module):
+    code = f"import sys, saecert.{module}; sys.exit('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False)
+    assert done.returncode == 0

@@ -1,0 +1,125 @@
+"""pyproject.toml, constraints.txt and environment.yml describe one environment, and the library stays thin."""
+
+import importlib
+import importlib.metadata
+import re
+import tomllib
+
+import yaml
+from checks import ROOT, check_library, check_offline, source_lines
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+CONSTRAINTS = {
+    canonicalize_name(name): version
+    for name, version in (
+        line.split("==")
+        for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    )
+}
+# resolved for the CUDA build of torch, or for Python 3.12 alone
+ELSEWHERE = re.compile(
+    r"(nvidia|cuda)-.*|triton|aiohttp|aiohappyeyeballs|aiosignal|frozenlist|multidict|propcache|yarl"
+)
+
+
+def direct() -> list[Requirement]:
+    texts = PROJECT["dependencies"] + [
+        text for extra in ("book", "test") for text in PROJECT["optional-dependencies"][extra]
+    ]
+    return [Requirement(text) for text in texts]
+
+
+def resolved() -> dict[str, str]:
+    """Version of everything that installing the project with its extras brings in here."""
+    versions, queue = (
+        {},
+        [
+            (requirement.name, extra)
+            for requirement in direct()
+            for extra in ["", *requirement.extras]
+        ],
+    )
+    seen = set()
+    while queue:
+        name, extra = queue.pop()
+        if (name, extra) in seen:
+            continue
+        seen.add((name, extra))
+        versions[canonicalize_name(name)] = importlib.metadata.version(name).split("+")[0]
+        for requirement in map(Requirement, importlib.metadata.requires(name) or []):
+            if requirement.marker is None or requirement.marker.evaluate({"extra": extra}):
+                queue += [(requirement.name, wanted) for wanted in ["", *requirement.extras]]
+    return versions
+
+
+def test_every_direct_dependency_is_pinned_as_in_the_constraints():
+    for requirement in direct():
+        assert str(requirement.specifier) == f"=={CONSTRAINTS[canonicalize_name(requirement.name)]}"
+
+
+def test_constraints_are_what_is_installed_and_nothing_else():
+    versions = resolved()
+    assert {name: CONSTRAINTS.get(name) for name in versions} == versions
+    assert [
+        name for name in CONSTRAINTS if name not in versions and not ELSEWHERE.fullmatch(name)
+    ] == []
+
+
+def test_constraints_are_alphabetical_without_local_tags():
+    assert list(CONSTRAINTS) == sorted(CONSTRAINTS)
+    assert not any("+" in version for version in CONSTRAINTS.values())
+
+
+def test_environment_installs_the_project_under_the_constraints():
+    *conda, section = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))[
+        "dependencies"
+    ]
+    assert section == {
+        "pip": ["-c constraints.txt", f"-e .[{','.join(PROJECT['optional-dependencies'])}]"]
+    }
+    (python,) = [name.split("=")[1] for name in conda if name.startswith("python=")]
+    assert python in SpecifierSet(PROJECT["requires-python"])
+
+
+def test_library_is_below_its_size_limit():
+    assert check_library() == []
+
+
+def test_public_names_are_few_and_exist():
+    saecert = importlib.import_module("saecert")
+    assert 0 < len(saecert.__all__) <= 20
+    assert all(getattr(saecert, name) is not None for name in saecert.__all__)
+
+
+def test_api_page_documents_every_public_name():
+    saecert = importlib.import_module("saecert")
+    page = (ROOT / "book" / "api.md").read_text(encoding="utf-8")
+    assert [
+        name
+        for name in saecert.__all__
+        if not re.search(rf":: (saecert\.)?{name}$", page, re.MULTILINE)
+    ] == []
+
+
+def test_only_code_counts_as_source_lines():
+    assert (
+        source_lines(
+            '"""Two\nlines."""\n\nx = 1  # one\n# none\n\ndef f(a,\n      b):\n    "doc"\n    return """a\nb"""\n'
+        )
+        == 5
+    )
+
+
+def test_offline_check_tells_what_is_fetched_from_what_is_linked(tmp_path):
+    (tmp_path / "index.html").write_text(
+        '<a href="https://x.org/a">a</a><script src="_static/a.js"></script>', encoding="utf-8"
+    )
+    assert check_offline(tmp_path) == []
+    (tmp_path / "page.html").write_text(
+        '<script src="https://x.org/a.js"></script><img src="//x.org/a.png">', encoding="utf-8"
+    )
+    (tmp_path / "a.css").write_text("@import url(https://x.org/font.css);", encoding="utf-8")
+    assert len(check_offline(tmp_path)) == 3

@@ -1,0 +1,79 @@
+import numpy as np
+import pandas as pd
+import pytest
+from synthetic_losses import random_losses
+
+from saecert.certificates.certificate import certify
+from saecert.reporting.tables import (
+    concepts_table,
+    ladder_table,
+    models_table,
+    rounded,
+    terms_table,
+)
+
+MEASURED = ["proxy risk", "reconstruction gap", "pool mismatch"]
+
+
+def test_terms_stack_up_to_the_bound():
+    certificates = {
+        "T1": certify(random_losses(400)),
+        "T3": certify(random_losses(400), method="in_sample"),
+    }
+    frame = terms_table(certificates)
+    assert frame["term"].tolist()[:5] == [
+        *MEASURED,
+        "complexity: sampling",
+        "complexity: selection",
+    ]
+    totals = frame.groupby("label")["bits"].sum()
+    assert totals.to_dict() == pytest.approx(
+        {label: certificate.bound for label, certificate in certificates.items()}
+    )
+    assert set(frame["method"]) == {"fixed", "in_sample (product)"}
+
+
+def test_ladder_in_a_table():
+    certificate = certify(random_losses(400), method="nested")
+    ladder = ladder_table(certificate)
+    assert ladder["through"].value_counts().to_dict() == {"proxy": 3, "direct": 3}
+    assert ladder["claimed"].dtype == bool
+
+
+def test_concept_counts_in_a_table():
+    frame = concepts_table(
+        {"T1": certify(random_losses(400)), "none": certify(random_losses(400), eps=())}
+    )
+    assert frame["eps"].tolist() == [0.1, 0.25, 0.5, 1.0]
+    assert frame["k"].tolist() == [pd.NA, 8, 8, 4]
+    assert set(frame["label"]) == {"T1"}
+
+
+def test_models_side_by_side_with_their_distance_from_uniform():
+    certificates = {
+        "a.json": certify(random_losses(400)),
+        "b.json": certify(random_losses(3), inequality="hoeffding"),
+    }
+    frame = models_table(certificates).set_index("label")
+    assert frame["subject"].tolist() == ["toy", "toy"]
+    assert frame["uniform"].tolist() == [12.0, 12.0]
+    np.testing.assert_allclose(frame["share of uniform"] * 12, frame["bound"])
+    np.testing.assert_allclose(frame["below uniform"] + frame["bound"], 12)
+    assert frame["verdict"].tolist() == ["bigram", "vacuous"]
+
+
+def test_rounding_for_print():
+    frame = pd.DataFrame(
+        {
+            "bits": [1.23456, -0.001],
+            "tightness": [1.23456, 0.00123456],
+            "k": [1, 2],
+            "verdict": ["a", "b"],
+        }
+    )
+    printed = rounded(frame)
+    assert printed["bits"].tolist() == [1.23, 0.0]
+    assert not np.signbit(printed["bits"][1])
+    assert printed["tightness"].tolist() == [1.23, 0.00123]
+    assert printed["k"].tolist() == [1, 2]
+    assert frame["bits"][0] == 1.23456
