@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8, UInt64
 
+from saecert.record_files import FORMAT, INNER, ROWS, TABLES, damaged, read_record
 from saecert.storage import atomic_path
 
-FORMAT = 2
 _DUST = 1e-6  # float32 log-probabilities may overshoot the support by rounding; anything more is an error
 
 
@@ -52,7 +52,7 @@ class Discovery:
     """Every proxy measured on (a part of) the discovery split: chooses k, sets nothing else."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SequenceLosses:
     """Losses of a frozen LM and of its proxies on a sample of sequences. Rows of all arrays are the same sequences."""
 
@@ -105,7 +105,7 @@ class SequenceLosses:
             smoothed_support(alpha, self.n_vocab)
         for name, values in self.loss.items():
             self._check(name, values)
-        for table in _TABLES[1:]:
+        for table in TABLES[1:]:
             for name, values in getattr(self, table).items():
                 if values.shape != (n_seq,) or not np.isfinite(values).all():
                     raise ValueError(
@@ -137,6 +137,15 @@ class SequenceLosses:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def __repr__(self) -> str:
+        source = (self.provenance.get(name) for name in ("subject", "hook_name", "sae"))
+        about = ", ".join(str(part) for part in source if part)
+        return (
+            f"SequenceLosses({about or 'no provenance'}: {len(self)} sequences, "
+            f"alpha {', '.join(f'{alpha:g}' for alpha in self.alphas)}, {len(self.loss)} predictors, "
+            f"{self.d_sae} latents{'' if self.discovery is None else ', with discovery'})"
+        )
+
     @property
     def pool_sizes(self) -> tuple[int, ...]:
         """Sizes k of the measured pools, ascending, the full dictionary last when it was measured."""
@@ -164,10 +173,10 @@ class SequenceLosses:
         """The same record on some of its sequences (with repetition allowed: resampling)."""
         tables = {
             name: {key: value[..., rows] for key, value in getattr(self, name).items()}
-            for name in _TABLES
+            for name in TABLES
         }
         per_row = {
-            name: None if (value := getattr(self, name)) is None else value[rows] for name in _ROWS
+            name: None if (value := getattr(self, name)) is None else value[rows] for name in ROWS
         }
         return replace(self, **tables, **per_row)
 
@@ -189,44 +198,19 @@ class SequenceLosses:
 
     @classmethod
     def load(cls, path: str | Path) -> SequenceLosses:
-        """Read a file written by `save`. Raises ValueError when it is not one, is truncated, or of a later format."""
+        """The record in a file written by `save`, which may come from anybody.
+
+        Raises
+        ------
+        ValueError
+            The file is not one of these, is truncated, edited or of a later format; the message
+            begins with the path. Nothing that no record has is unpacked.
+        """
+        header, arrays = read_record(path)
         try:
-            with Path(path).open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
-                arrays = {name: archive[name] for name in archive.files}
-        except (ValueError, OSError, EOFError) as error:
-            if isinstance(error, FileNotFoundError):
-                raise
-            raise ValueError(
-                f"{path} is not a whole losses file ({error}): measure again"
-            ) from error
-        except Exception as error:  # zipfile and zlib raise their own types on truncated archives
-            raise ValueError(f"{path} is damaged ({error}): measure again") from error
-        if "header" not in arrays:
-            raise ValueError(
-                f"{path} is an .npz file but not one of saecert's: its header is missing"
-            )
-        try:
-            header = json.loads(str(arrays.pop("header")))
-            if header.pop("format", None) != FORMAT:
-                raise ValueError(
-                    f"{path} was written by another version of saecert (this one reads format {FORMAT}): measure again"
-                )
             return _rebuild(header, arrays)
-        except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
-            raise ValueError(
-                f"{path} was edited or is damaged ({error!r}): measure again"
-            ) from error
-
-
-_TABLES = (
-    "loss",
-    "raw",
-    "total_variation",
-    "top1_disagreement",
-    "outside_firings",
-    "outside_energy",
-)
-_ROWS = ("active", "l0", "ids", "documents", "similar", "overlap")
+        except Exception as error:  # whatever a forged file leads to
+            raise damaged(path, error) from error
 
 
 def _header(record: SequenceLosses) -> dict[str, Any]:
@@ -252,10 +236,10 @@ def _header(record: SequenceLosses) -> dict[str, Any]:
 def _arrays(record: SequenceLosses) -> dict[str, np.ndarray]:
     arrays = {
         f"{table}/{name}": values
-        for table in _TABLES
+        for table in TABLES
         for name, values in getattr(record, table).items()
     }
-    arrays |= {name: value for name in _ROWS if (value := getattr(record, name)) is not None}
+    arrays |= {name: value for name in ROWS if (value := getattr(record, name)) is not None}
     if record.discovery is not None:
         arrays |= {
             "discovery/order": record.discovery.order,
@@ -263,14 +247,14 @@ def _arrays(record: SequenceLosses) -> dict[str, np.ndarray]:
         }
         if record.discovery.losses is not None:
             arrays |= {
-                f"discovery/losses/{name}": values
+                f"{INNER}{name}": values
                 for name, values in _arrays(record.discovery.losses).items()
             }
     return arrays
 
 
 def _rebuild(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> SequenceLosses:
-    tables: dict[str, dict[str, np.ndarray]] = {table: {} for table in _TABLES}
+    tables: dict[str, dict[str, np.ndarray]] = {table: {} for table in TABLES}
     for name, values in arrays.items():
         table, _, key = name.partition("/")
         if table in tables:
@@ -278,9 +262,9 @@ def _rebuild(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> SequenceL
     discovery = None
     if header["discovery"] is not None:
         inner = {
-            name.removeprefix("discovery/losses/"): values
+            name.removeprefix(INNER): values
             for name, values in arrays.items()
-            if name.startswith("discovery/losses/")
+            if name.startswith(INNER)
         }
         nested = _rebuild(header["discovery_losses"], inner) if header["discovery_losses"] else None
         discovery = Discovery(
@@ -299,6 +283,6 @@ def _rebuild(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> SequenceL
         },
         provenance=header["provenance"],
         discovery=discovery,
-        **{name: arrays.get(name) for name in _ROWS},
+        **{name: arrays.get(name) for name in ROWS},
         **tables,
     )

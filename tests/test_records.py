@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from synthetic_losses import HI, LO, make_losses, random_losses
 
-from saecert.records import FORMAT, SequenceLosses, smoothed_support
+from saecert.record_files import FORMAT
+from saecert.records import SequenceLosses, smoothed_support
 
 
 def test_support_is_that_of_the_smoothed_loss():
