@@ -1,4 +1,4 @@
-"""How much of a model a ranking of latents carries: certified concept counts, and the frontier of pool size and faithfulness."""
+"""How much of a model a ranking of latents carries: concept counts, and pool size against gap."""
 
 from __future__ import annotations
 
@@ -7,50 +7,20 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 
+from saecert.certificates.behaviour import pool_behaviour
 from saecert.certificates.checks import checked_sample
-from saecert.certificates.pool_rules import BEHAVIOUR, pooled_losses, split_delta
-from saecert.records import SequenceLosses, smoothed_support
+from saecert.certificates.delta import BEHAVIOUR, split_delta
+from saecert.certificates.sample import Losses, Sample
+from saecert.records import SequenceLosses
 from saecert.statistics.inequalities import INEQUALITIES, uppers
 
 COLUMNS = ("pool_gap", "price", *BEHAVIOUR)
 """What `frontier` follows over pool sizes."""
 
 
-def pool_behaviour(
-    sample: SequenceLosses, k: int, measured: int
-) -> dict[str, tuple[Float[np.ndarray, "n_seq"], float]]:
-    """What a record says of a pool of `k` latents in [0, 1], by statement: each sequence's value, and the largest there can be.
-
-    `measured` is the size of the pool whose proxy stands for it, `d_sae` for the latents active on the sample: nothing of the
-    *sample* lies outside those. Nothing at all lies outside the full dictionary. What was not recorded is left out.
-    """
-    proxy = "full" if measured == sample.d_sae else f"pool_{measured}"
-    tables = (
-        sample.total_variation,
-        sample.top1_disagreement,
-        sample.outside_firings,
-        sample.outside_energy,
-    )
-    found = {
-        name: (np.clip(table[proxy], 0.0, 1.0), 1.0)
-        for name, table in zip(BEHAVIOUR, tables, strict=True)
-        if proxy in table
-    }
-    return found | (
-        dict.fromkeys(BEHAVIOUR[2:], (np.zeros(len(sample)), float(k < sample.d_sae)))
-        if proxy == "full"
-        else {}
-    )
-
-
 def concept_counts(
-    sample: SequenceLosses,
-    alpha: float,
-    nats: float,
-    eps: Sequence[float],
-    upper: Callable[..., Any],
+    sample: Sample, nats: float, eps: Sequence[float], upper: Callable[..., Any]
 ) -> list[dict[str, Any]]:
     """One row per tolerance: "eps", "k" (the certified concept count, None if not even the full SAE keeps within eps), "tested".
 
@@ -69,27 +39,27 @@ def concept_counts(
     ValueError
         An eps that is not a positive number.
     """
-    if not all(0 < e < math.inf for e in eps):
+    if not all(0 < tolerance < math.inf for tolerance in eps):
         raise ValueError(
             f"every eps must be a positive number of bits per token, got {', '.join(map(str, eps))}"
         )
-    lo, hi = smoothed_support(alpha, sample.n_vocab)
-    sizes, clean = sample.pool_sizes[::-1], sample.at("clean", alpha)
-    limits = uppers(
-        [
-            (np.abs(pooled - clean), 0.0, hi - lo, nats)
-            for pooled in pooled_losses(sample, sizes, alpha)
-        ],
-        upper,
-    )
-    rows = []
-    for e in eps:
-        passed = next((i for i, limit in enumerate(limits) if limit > e), len(sizes))
-        tested = [{"k": k, "upper": limit} for k, limit in zip(sizes, limits, strict=True)][
-            : passed + 1
-        ]
-        rows.append({"eps": float(e), "k": sizes[passed - 1] if passed else None, "tested": tested})
-    return rows
+    width = sample.hi - sample.lo
+    gaps = np.abs(sample.pools - sample.clean)
+    limits = uppers([(gap, 0.0, width, nats) for gap in gaps], upper)
+    downwards = list(zip(sample.sizes, limits, strict=True))[::-1]
+    return [_count(downwards, tolerance) for tolerance in eps]
+
+
+def _count(downwards: list[tuple[int, float]], tolerance: float) -> dict[str, Any]:
+    """Sizes and limits, from the largest pool down to the first that fails."""
+    count = None
+    tested = []
+    for k, limit in downwards:
+        tested.append({"k": k, "upper": limit})
+        if limit > tolerance:
+            break
+        count = k
+    return {"eps": float(tolerance), "k": count, "tested": tested}
 
 
 def frontier(
@@ -131,30 +101,30 @@ def frontier(
     split_delta(delta)
     if inequality not in INEQUALITIES:
         raise ValueError(f"unknown inequality '{inequality}'; there are {', '.join(INEQUALITIES)}")
-    lo, hi = smoothed_support(alpha, losses.n_vocab)
-    sample, _, _ = checked_sample(losses, n_seq, seed, allow)
-    sizes = sample.pool_sizes if pools is None else tuple(sorted({int(k) for k in pools}))
+    record, _, _ = checked_sample(losses, n_seq, seed, allow)
+    sample = Sample.of(record, alpha)
+    sizes = sample.sizes if pools is None else tuple(sorted({int(k) for k in pools}))
     if not sizes:
         raise ValueError("a frontier needs at least one pool size")
-    signed = pooled_losses(sample, sizes, alpha) - sample.at("clean", alpha)
-    nats, rows = math.log(len(sizes)) - math.log(delta), []
-    for k, price in zip(sizes, signed, strict=True):
-        cells = {
-            "pool_gap": (np.abs(price), 0.0, hi - lo, nats),
-            "price": (price, lo - hi, hi - lo, nats),
-        }
-        cells |= {
-            name: (x, 0.0, highest, nats)
-            for name, (x, highest) in pool_behaviour(sample, k, k).items()
-        }
-        limits = dict(
-            zip(cells, uppers(list(cells.values()), INEQUALITIES[inequality]), strict=True)
-        )
-        row: dict[str, int | float | None] = {"k": k}
-        for name in COLUMNS:
-            row |= {
-                name: float(cells[name][0].mean()) if name in cells else None,
-                f"{name}_upper": limits.get(name),
-            }
-        rows.append(row)
-    return rows
+    nats = math.log(len(sizes)) - math.log(delta)
+    pooled = sample.pooled(sizes)
+    return [
+        _frontier_row(sample, k, losses, nats, INEQUALITIES[inequality])
+        for k, losses in zip(sizes, pooled, strict=True)
+    ]
+
+
+def _frontier_row(
+    sample: Sample, k: int, pooled: Losses, nats: float, upper: Callable[..., Any]
+) -> dict[str, int | float | None]:
+    width = sample.hi - sample.lo
+    price = pooled - sample.clean
+    cells = {"pool_gap": (np.abs(price), 0.0, width, nats), "price": (price, -width, width, nats)}
+    for name, (shares, highest) in pool_behaviour(sample.record, k, k).items():
+        cells[name] = (shares, 0.0, highest, nats)
+    limits = dict(zip(cells, uppers(list(cells.values()), upper), strict=True))
+    row: dict[str, int | float | None] = {"k": k}
+    for name in COLUMNS:
+        row[name] = float(cells[name][0].mean()) if name in cells else None
+        row[f"{name}_upper"] = limits.get(name)
+    return row

@@ -16,6 +16,7 @@ from saecert.statistics.inequalities import uppers
 Losses = Float[np.ndarray, "n_seq"]
 
 ORDER = ("unigram", "bigram")
+"""References with a place of their own; any others come after them, by name."""
 
 
 @dataclass(frozen=True)
@@ -41,13 +42,12 @@ def rungs(sample: SequenceLosses, alpha: float) -> list[Rung]:
     ladder = [Rung("uniform", np.full(len(sample), bits), bits, bits)]
     names = [name for name in ORDER if name in sample.reference_support]
     for name in names + sorted(set(sample.reference_support) - set(ORDER)):
-        losses, (lowest, highest) = (
-            sample.at(name, alpha),
-            sample.reference_support[name][sample.alphas.index(alpha)],
-        )
+        losses = sample.at(name, alpha)
+        lowest, highest = sample.reference_support[name][sample.alphas.index(alpha)]
         if losses.min() < lowest - 1e-6 or losses.max() > highest + 1e-6:
             raise ValueError(
-                f"losses of '{name}' leave their recorded support [{lowest:.6g}, {highest:.6g}]: fit and measure it again"
+                f"losses of '{name}' leave their recorded support [{lowest:.6g}, {highest:.6g}]: "
+                "fit and measure it again"
             )
         ladder.append(Rung(name, np.clip(losses, lowest, highest), lowest, highest))
     return ladder
@@ -68,17 +68,17 @@ def climb(
     the union bound no chain errs, whichever pool is shown in the end.
     """
     paired = [losses - rung.losses for rung in ladder]
-    limits = uppers(
-        [
-            (x, lo - rung.highest, hi - rung.lowest, nats)
-            for x, rung in zip(paired, ladder, strict=True)
-        ],
-        upper,
-    )
+    supports = [(lo - rung.highest, hi - rung.lowest) for rung in ladder]
+    rows = [(x, *support, nats) for x, support in zip(paired, supports, strict=True)]
     table: list[dict[str, Any]] = []
     standing = True
-    for rung, x, limit in zip(ladder, paired, limits, strict=True):
-        tested, standing = standing, standing and limit < 0
-        row = {"rung": rung.name, "risk": float(rung.losses.mean()), "mean": float(x.mean())}
-        table.append(row | {"upper": limit if tested else None, "claimed": standing})
+    for rung, x, limit in zip(ladder, paired, uppers(rows, upper), strict=True):
+        row = {
+            "rung": rung.name,
+            "risk": float(rung.losses.mean()),
+            "mean": float(x.mean()),
+            "upper": limit if standing else None,
+        }
+        standing = standing and limit < 0
+        table.append(row | {"claimed": standing})
     return table

@@ -5,17 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
 from saecert.certificates.checks import checked_sample
 from saecert.certificates.comparison import QUANTITIES, values_of
+from saecert.certificates.delta import split_delta
 from saecert.certificates.ladder import rungs
-from saecert.certificates.pool_rules import fixed_pool, split_delta
-from saecert.records import SequenceLosses
+from saecert.certificates.pool_rules import PoolChoice, fixed_pool
+from saecert.certificates.sample import Sample
+from saecert.records import ROWS, TABLES, SequenceLosses
 from saecert.statistics.betting import mixture
+from saecert.statistics.rounding import lower_text, upper_text
 
 Target = str | Mapping[str, float | int]
 
@@ -53,15 +56,29 @@ class Stopped:
         return self.n is not None
 
     def __str__(self) -> str:
-        target = {} if isinstance(self.target, str) else self.target
-        claim = (
-            "".join(f"{QUANTITIES[name]}, below {most:g}" for name, most in target.items())
-            or f"better than {self.target}"
+        if isinstance(self.target, str):
+            claim = f"better than {self.target}"
+        else:
+            claim = "".join(
+                f"{QUANTITIES[name]}, below {most}" for name, most in self.target.items()
+            )
+        outcome = "certain" if self.holds else "not certain"
+        largest = math.exp(min(self.log_wealth.max(), 700.0))
+        wealth = lower_text(largest, significant=3)
+        needed = upper_text(1 / self.delta, significant=3)
+        return (
+            f"{claim}: {outcome} after {len(self.log_wealth)} sequences "
+            f"(largest wealth {wealth}, {needed} needed)"
         )
-        wealth = (
-            f"largest wealth {math.exp(self.log_wealth.max()):.3g}, {1 / self.delta:.3g} needed"
-        )
-        return f"{claim}: {'' if self.holds else 'not '}certain after {len(self.log_wealth)} sequences ({wealth})"
+
+
+class _Bet(NamedTuple):
+    """Values whose mean is claimed to be below a threshold, and the ends of their support."""
+
+    values: Float[np.ndarray, "n_seq"]
+    lo: float
+    hi: float
+    most: float
 
 
 def certify_stream(
@@ -113,110 +130,120 @@ def certify_stream(
     """
     if inequality != "betting":
         raise ValueError(
-            f"'{inequality}' holds at one sample size fixed beforehand; looking until it succeeds would be wrong more often than delta: "
-            "leave inequality='betting', or certify a sample of fixed size"
+            f"'{inequality}' holds at one sample size fixed beforehand; looking until it succeeds "
+            "would be wrong more often than delta: leave inequality='betting', "
+            "or certify a sample of fixed size"
         )
     split_delta(delta)
-    seen, stakes, log_wealth, n, no_pool = (
-        None,
-        None,
-        np.empty(0),
-        None,
-        not isinstance(target, str) and set(target) == {"gap"},
-    )
+    needed = -math.log(delta)
+    seen: SequenceLosses | None = None
+    stakes = None
+    log_wealth = np.empty(0)
     for part in parts:
         if seen is None:
-            choice = fixed_pool(part, part.d_sae if no_pool else pool, tolerance, alpha)
-        seen = part if seen is None else _joined(seen, part)
-        _, found, let_through = checked_sample(seen, None, 0, allow)
-        x, lo, hi, most = _bet_on(part, target, choice.sizes[0], alpha)
-        path, stakes = mixture((hi - x)[None] / (hi - lo), (hi - most) / (hi - lo), stakes)
+            choice = _pool(part, target, pool, tolerance, alpha)
+            seen = part
+        else:
+            seen = _joined(seen, part)
+        _, checks, let_through = checked_sample(seen, None, 0, allow)
+        bet = _bet_on(part, target, choice.sizes[0], alpha)
+        width = bet.hi - bet.lo
+        shares = (bet.hi - bet.values)[None] / width
+        path, stakes = mixture(shares, (bet.hi - bet.most) / width, stakes)
         log_wealth = np.append(log_wealth, path)
-        if (log_wealth >= -math.log(delta)).any():
-            n = int(np.argmax(log_wealth >= -math.log(delta))) + 1
+        if log_wealth.max() >= needed:
             break
     if seen is None:
         raise ValueError(
-            "the stream has no part: give an iterable of SequenceLosses, such as a generator of collect(...)"
+            "the stream has no part: give an iterable of SequenceLosses, "
+            "such as a generator of collect(...)"
         )
-    rule = "none needed" if no_pool else choice.rule
+    certain = np.flatnonzero(log_wealth >= needed)
+    n = int(certain[0]) + 1 if len(certain) else None
     return Stopped(
-        target,
-        n,
-        log_wealth[:n],
-        delta,
-        alpha,
-        choice.sizes[0],
-        rule,
-        found,
-        let_through,
-        seen.provenance,
+        target=target,
+        n=n,
+        log_wealth=log_wealth[:n],
+        delta=delta,
+        alpha=alpha,
+        k=choice.sizes[0],
+        pool_rule=choice.rule,
+        checks=checks,
+        allow=let_through,
+        provenance=seen.provenance,
     )
 
 
-def _bet_on(
-    part: SequenceLosses, target: Target, k: int, alpha: float
-) -> tuple[Float[np.ndarray, "n_seq"], float, float, float]:
-    """Values whose mean is claimed to be below a threshold, the ends of their support, and the threshold."""
+def _pool(
+    part: SequenceLosses, target: Target, pool: int | None, tolerance: float, alpha: float
+) -> PoolChoice:
+    """The pool that the target is about: the whole dictionary if it involves none."""
+    sample = Sample.of(part, alpha)
+    if isinstance(target, str) or set(target) != {"gap"}:
+        return fixed_pool(sample, pool, tolerance)
+    return replace(fixed_pool(sample, part.d_sae, tolerance), rule="none needed")
+
+
+def _bet_on(part: SequenceLosses, target: Target, k: int, alpha: float) -> _Bet:
     if isinstance(target, str):
-        ladder, (joint, lo, hi) = (
-            {rung.name: rung for rung in rungs(part, alpha)},
-            values_of(part, "bound", k, alpha),
-        )
-        if target not in ladder:
-            raise ValueError(
-                f"no reference '{target}': a target is one of {', '.join(ladder)}, or a tolerance such as {{'gap': 0.25}}"
-            )
-        return (
-            joint - ladder[target].losses,
-            lo - ladder[target].highest,
-            hi - ladder[target].lowest,
-            0.0,
-        )
+        return _bet_on_reference(part, target, k, alpha)
     if len(target) != 1:
         raise ValueError(
-            f"a stream has one target, got {dict(target)}: run one stream for each, and divide delta among them"
+            f"a stream has one target, got {dict(target)}: run one stream for each, "
+            "and divide delta among them"
         )
     ((quantity, most),) = target.items()
-    x, lo, hi = values_of(part, quantity, k, alpha)
+    values, lo, hi = values_of(part, quantity, k, alpha)
     if not lo < most < hi:
         raise ValueError(
-            f"'{quantity}' lies between {lo:.4g} and {hi:.4g}: whether it is below {most:g} needs no data"
+            f"'{quantity}' lies between {lo:.4g} and {hi:.4g}: "
+            f"whether it is below {most:g} needs no data"
         )
-    return x, lo, hi, float(most)
+    return _Bet(values, lo, hi, float(most))
+
+
+def _bet_on_reference(part: SequenceLosses, target: str, k: int, alpha: float) -> _Bet:
+    """v_A minus the reference's loss, claimed to be below 0."""
+    ladder = {rung.name: rung for rung in rungs(part, alpha)}
+    joint, lo, hi = values_of(part, "bound", k, alpha)
+    if target not in ladder:
+        raise ValueError(
+            f"no reference '{target}': a target is one of {', '.join(ladder)}, "
+            "or a tolerance such as {'gap': 0.25}"
+        )
+    rung = ladder[target]
+    return _Bet(joint - rung.losses, lo - rung.highest, hi - rung.lowest, 0.0)
 
 
 def _joined(seen: SequenceLosses, part: SequenceLosses) -> SequenceLosses:
-    """What assumption checks look at, for all parts so far; ValueError if the new one does not belong to them."""
-    facts = [{name: record.provenance.get(name) for name in _SAME} for record in (seen, part)]
-    for fact, record in zip(facts, (seen, part), strict=True):
-        ranking = None if record.discovery is None else record.discovery.order.tolist()
-        fact |= {
-            "vocabulary": record.n_vocab,
-            "references": record.reference_support,
-            "discovery ranking": ranking,
-        }
-    if different := [name for name in facts[0] if facts[0][name] != facts[1][name]]:
+    """What assumption checks look at, for all parts so far.
+
+    Raises
+    ------
+    ValueError
+        The new part does not belong to the earlier ones.
+    """
+    before = _facts(seen)
+    after = _facts(part)
+    if different := [name for name in before if before[name] != after[name]]:
         raise ValueError(
-            f"the parts of a stream differ in {', '.join(different)}: measure all on one model, SAE, corpus and discovery"
+            f"the parts of a stream differ in {', '.join(different)}: "
+            "measure all on one model, SAE, corpus and discovery"
         )
-    rows = {
-        name: (getattr(seen, name), getattr(part, name))
-        for name in ("active", "l0", "ids", "documents", "similar", "overlap")
+    rows: dict[str, np.ndarray | None] = {}
+    for name in ROWS:
+        both = (getattr(seen, name), getattr(part, name))
+        unknown = any(values is None for values in both)
+        rows[name] = None if unknown else np.concatenate(both)
+    no_losses: dict[str, dict[str, np.ndarray]] = {name: {} for name in TABLES}
+    return replace(part, **no_losses, **rows)
+
+
+def _facts(record: SequenceLosses) -> dict[str, Any]:
+    """What all parts of a stream have in common."""
+    ranking = None if record.discovery is None else record.discovery.order.tolist()
+    return {name: record.provenance.get(name) for name in _SAME} | {
+        "vocabulary": record.n_vocab,
+        "references": record.reference_support,
+        "discovery ranking": ranking,
     }
-    bare = replace(
-        part,
-        loss={},
-        raw={},
-        total_variation={},
-        top1_disagreement={},
-        outside_firings={},
-        outside_energy={},
-    )
-    return replace(
-        bare,
-        **{
-            name: None if any(v is None for v in both) else np.concatenate(both)
-            for name, both in rows.items()
-        },
-    )

@@ -9,10 +9,13 @@ from scipy.special import betaln
 from scipy.stats import binom
 from synthetic_losses import HI, LO, N_VOCAB, make_losses, random_losses
 
-from saecert.certificates.certificate import Certificate, certify, joint_loss
+from saecert.certificates.certificate import Certificate, certify
 from saecert.certificates.checks import checked_sample
 from saecert.certificates.ladder import Rung, climb
-from saecert.certificates.pool_rules import GROUPS, choose_pools, split_delta
+from saecert.certificates.delta import GROUPS, split_delta
+from saecert.certificates.pool_rules import choose_pools
+from saecert.certificates.sample import Sample
+from saecert.certificates.terms import joint_loss
 from saecert.certificates.published import published_bound
 from saecert.records import Discovery
 from saecert.statistics.inequalities import (
@@ -629,7 +632,6 @@ def test_published_bound_refuses_nonsense():
 
 
 def test_pools_of_a_choice_share_one_shape():
-    choice = choose_pools(
-        random_losses(), "nested", pool=None, prior="product", tolerance=0.1, alpha=0.5
-    )
+    sample = Sample.of(random_losses(), 0.5)
+    choice = choose_pools(sample, "nested", pool=None, prior="product", tolerance=0.1)
     assert choice.losses.shape == (3, 60)

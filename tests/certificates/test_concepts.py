@@ -7,8 +7,9 @@ from scipy.stats import binom
 from synthetic_losses import HI, LO, make_losses, random_losses
 
 from saecert.certificates.certificate import certify
+from saecert.certificates.sample import Sample
 from saecert.certificates.concepts import COLUMNS, concept_counts, frontier
-from saecert.certificates.pool_rules import BEHAVIOUR
+from saecert.certificates.delta import BEHAVIOUR
 from saecert.statistics.inequalities import clopper_pearson_upper, dirichlet_upper, hoeffding_upper
 
 DELTA, WIDTH = 0.05, HI - LO
@@ -109,7 +110,9 @@ def test_a_false_count_is_rare_at_full_delta_and_testing_side_by_side_is_caught(
 
     for draw in range(draws):
         pools = {k: np.where(rng.random(n) < 0.3, HI, LO) for k in (8, 6, 4, 2)}
-        (row,) = concept_counts(make_losses(clean, clean, pools), 0.5, nats, (eps,), exact_upper)
+        (row,) = concept_counts(
+            Sample.of(make_losses(clean, clean, pools), 0.5), nats, (eps,), exact_upper
+        )
         downwards[draw] = row["k"] != 16
         limits = exact_upper(
             np.stack([losses > LO for losses in pools.values()]).astype(float), 0.0, 1.0, nats

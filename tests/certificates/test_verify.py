@@ -12,10 +12,11 @@ import pytest
 from synthetic_losses import HI, make_losses, random_losses
 
 from saecert.__main__ import main
-from saecert.certificates.certificate import SCHEMA, Certificate, certify
+from saecert.certificates.certificate import Certificate, certify
 from saecert.certificates.checks import CHECKS
-from saecert.certificates.files import compare
-from saecert.certificates.pool_rules import METHODS, PRIORS, QUANTITIES
+from saecert.certificates.files import SCHEMA, compare
+from saecert.certificates.delta import QUANTITIES
+from saecert.certificates.pool_rules import METHODS, PRIORS
 from saecert.records import SequenceLosses
 from saecert.statistics.inequalities import INEQUALITIES
 
