@@ -18,7 +18,7 @@ from saecert.certificates.pool_rules import PoolChoice, fixed_pool
 from saecert.certificates.sample import Sample
 from saecert.records import ROWS, TABLES, SequenceLosses
 from saecert.statistics.betting import mixture
-from saecert.statistics.rounding import lower_text, upper_text
+from saecert.statistics.rounding import lower_text, rounded_up
 
 Target = str | Mapping[str, float | int]
 
@@ -65,10 +65,10 @@ class Stopped:
         outcome = "certain" if self.holds else "not certain"
         largest = math.exp(min(self.log_wealth.max(), 700.0))
         wealth = lower_text(largest, significant=3)
-        needed = upper_text(1 / self.delta, significant=3)
+        needed = rounded_up(1 / self.delta, significant=3)
         return (
             f"{claim}: {outcome} after {len(self.log_wealth)} sequences "
-            f"(largest wealth {wealth}, {needed} needed)"
+            f"(largest wealth {wealth}, {needed:g} needed)"
         )
 
 

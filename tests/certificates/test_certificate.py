@@ -11,20 +11,26 @@ from synthetic_losses import HI, LO, N_VOCAB, make_losses, random_losses
 
 from saecert.certificates.certificate import Certificate, certify
 from saecert.certificates.checks import checked_sample
-from saecert.certificates.ladder import Rung, climb
 from saecert.certificates.delta import GROUPS, split_delta
+from saecert.certificates.ladder import Rung, climb
 from saecert.certificates.pool_rules import choose_pools
+from saecert.certificates.published import published_bound
 from saecert.certificates.sample import Sample
 from saecert.certificates.terms import joint_loss
-from saecert.certificates.published import published_bound
 from saecert.records import Discovery
 from saecert.statistics.inequalities import (
     INEQUALITIES,
+    chernoff_kl_upper,
     clopper_pearson_upper,
     dirichlet_upper,
     misses,
 )
-from saecert.statistics.priors import product_prior_nats, uniform_prior_nats
+from saecert.statistics.priors import (
+    cheapest_product_superset,
+    cheapest_uniform_superset,
+    product_prior_nats,
+    uniform_prior_nats,
+)
 
 DELTA = 0.05
 
@@ -190,21 +196,52 @@ def test_product_prior_worked_by_hand_and_sums_to_one():
     ) == pytest.approx(1)
 
 
-def test_in_sample_pool_is_what_was_active():
+def test_in_sample_pool_is_the_cheapest_superset_of_what_was_active():
     losses = random_losses()
     active = losses.activity().any(axis=0)
     certificate = certify(losses, method="in_sample", prior="uniform")
-    assert certificate.k == active.sum() < 16
-    assert certificate.selection_nats == pytest.approx(math.log(math.comb(16, certificate.k) * 17))
+    assert active.sum() == 15
+    assert certificate.k == 16  # ln 17 for the whole dictionary, ln 16 more for the active set
+    assert certificate.selection_nats == pytest.approx(math.log(17))
     assert certificate.terms["pool mismatch"] == 0
     assert certificate.statements["mismatch"]["upper"] > 0
+    assert "superset of the 15 latents active on the sample" in certificate.pool_rule
     product = certify(losses, method="in_sample")
-    assert product.selection_nats == pytest.approx(
-        product_prior_nats(active, losses.discovery.n_active, losses.discovery.n_seq, 60)
-    )
+    counts = losses.discovery.n_active, losses.discovery.n_seq
+    superset, nats = cheapest_product_superset(active, *counts, 60)
+    assert (product.k, product.selection_nats) == (superset.sum(), pytest.approx(nats))
     assert product.bound == pytest.approx(
         float(dirichlet_upper(_joint(losses, 16), LO, HI, math.log(20) + product.selection_nats))
     )
+
+
+def test_nothing_active_costs_no_more_than_the_empty_set():
+    silent = make_losses(np.full(20, 3.0), active=np.zeros((20, 16), dtype=bool))
+    certificate = certify(silent, method="in_sample", prior="uniform", eps=())
+    assert (certificate.k, certificate.selection_nats) == (0, pytest.approx(math.log(17)))
+
+
+def subsets_of(m: int) -> list[np.ndarray]:
+    return [np.array(bits, dtype=bool) for bits in itertools.product([0, 1], repeat=m)]
+
+
+@pytest.mark.parametrize("m", [1, 2, 5, 8])
+def test_the_cheapest_superset_is_that_of_an_enumeration(m):
+    rng = np.random.default_rng(m)
+    n_active, n_seen, n_seq = rng.integers(0, 11, m), 10, 7
+    subsets = subsets_of(m)
+    product = [product_prior_nats(s, n_active, n_seen, n_seq) for s in subsets]
+    uniform = [uniform_prior_nats(int(s.sum()), m) for s in subsets]
+    for active in subsets:
+        holds = [bool((s | ~active).all()) for s in subsets]
+        superset, nats = cheapest_product_superset(active, n_active, n_seen, n_seq)
+        assert (superset | ~active).all()
+        assert nats == pytest.approx(min(c for c, h in zip(product, holds, strict=True) if h))
+        assert nats == pytest.approx(product_prior_nats(superset, n_active, n_seen, n_seq))
+        size, nats = cheapest_uniform_superset(int(active.sum()), m)
+        assert active.sum() <= size <= m
+        assert nats == pytest.approx(min(c for c, h in zip(uniform, holds, strict=True) if h))
+        assert nats == pytest.approx(uniform_prior_nats(size, m))
 
 
 def _joint(losses, k):
@@ -280,25 +317,37 @@ def test_any_subset_chosen_on_the_sample_is_covered(prior):
 
 
 @pytest.mark.parametrize("prior", ["product", "uniform"])
-def test_in_sample_pool_covers_unseen_latents_and_free_selection_is_caught(prior):
-    """Each of 40 kinds of text has a latent of its own, without which the pooled proxy fails: what was not seen is lost."""
+def test_what_the_sample_does_not_show_is_covered_and_free_selection_is_caught(prior):
+    """Each of 40 kinds of text has a latent of its own, without which the pooled proxy fails.
+
+    The product prior through `certify`: on discovery none was active, so that no silent latent is
+    worth adding. The uniform prior would take the whole dictionary, of which nothing is unseen; but the
+    theorem holds for every subset, and here for the active set itself.
+    """
     draws, n, m = 40, 40, 40
     rng = np.random.default_rng(4)
     valid, mutant = np.zeros((2, draws), dtype=bool)
     for draw in range(draws):
-        kinds, seen = rng.integers(m, size=n), np.eye(m, dtype=bool)[rng.integers(m, size=80)]
+        kinds = rng.integers(m, size=n)
         discovery = Discovery(
-            rule="frequency", order=np.arange(m), n_active=seen.sum(axis=0), n_seq=80
+            rule="frequency", order=np.arange(m), n_active=np.zeros(m, np.int64), n_seq=80
         )
         record = make_losses(
             np.full(n, LO), d_sae=m, active=np.eye(m, dtype=bool)[kinds], discovery=discovery
         )
-        certificate = certify(record, method="in_sample", prior=prior, inequality="chernoff_kl")
-        truth = LO + (HI - LO) * (
-            1 - certificate.k / m
-        )  # E v_A for the pool A that this sample chose
-        valid[draw] = certificate.bound < truth
-        mutant[draw] = certificate.bound - certificate.complexity["selection"] < truth
+        certificate = certify(
+            record, method="in_sample", prior="product", inequality="chernoff_kl", eps=()
+        )
+        k = len(set(kinds.tolist()))
+        truth = LO + (HI - LO) * (1 - k / m)  # E v_A for the pool A that this sample chose
+        assert certificate.k == k
+        price = certificate.selection_nats if prior == "product" else uniform_prior_nats(k, m)
+        joint = np.full(n, LO)
+        bound = chernoff_kl_upper(joint, LO, HI, math.log(20) + price)
+        if prior == "product":
+            assert certificate.bound == pytest.approx(bound)
+        valid[draw] = bound < truth
+        mutant[draw] = chernoff_kl_upper(joint, LO, HI, math.log(20)) < truth
     assert not misses_too_often(valid)
     assert misses_too_often(mutant)
 

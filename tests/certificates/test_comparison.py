@@ -11,11 +11,10 @@ import pytest
 from scipy.stats import binom
 from synthetic_losses import HI, LO, make_losses, random_losses
 
-from saecert.certificates import comparison
 from saecert.certificates.certificate import certify
 from saecert.certificates.comparison import QUANTITIES, compare
-from saecert.statistics.inequalities import INEQUALITIES, lower
 from saecert.statistics import paired
+from saecert.statistics.inequalities import INEQUALITIES, lower
 from saecert.statistics.paired import difference_limits
 
 WIDTH = HI - LO

@@ -14,10 +14,10 @@ from synthetic_losses import HI, make_losses, random_losses
 from saecert.__main__ import main
 from saecert.certificates.certificate import Certificate, certify
 from saecert.certificates.checks import CHECKS
-from saecert.certificates.files import SCHEMA, compare
 from saecert.certificates.delta import QUANTITIES
+from saecert.certificates.files import SCHEMA, compare
 from saecert.certificates.pool_rules import METHODS, PRIORS
-from saecert.records import SequenceLosses
+from saecert.records import Discovery, SequenceLosses
 from saecert.statistics.inequalities import INEQUALITIES
 
 PUBLISHED = json.loads(
@@ -361,8 +361,9 @@ def test_a_bound_never_passes_the_upper_end(inequality):
     active = (
         np.random.default_rng(0).random((1, 40_000)).repeat(60, axis=0) < 0.5
     )  # half of a wide dictionary
-    losses = make_losses(np.linspace(3, 5, 60), d_sae=40_000, active=active)
-    certificate = certify(losses, method="in_sample", prior="uniform", inequality=inequality)
+    never = Discovery("frequency", np.arange(40_000), np.zeros(40_000, np.int64), 40)
+    losses = make_losses(np.linspace(3, 5, 60), d_sae=40_000, active=active, discovery=never)
+    certificate = certify(losses, method="in_sample", inequality=inequality)
     assert certificate.selection_nats > 20_000
     tiny = certify(random_losses(), inequality=inequality, delta=1e-310)  # 1 / delta overflows
     for c in (certificate, tiny):

@@ -7,25 +7,23 @@ import pytest
 from scipy.stats import binom
 
 from saecert.records import Discovery
-from saecert.statistics.coverage import (
-    REJECT_AT,
+from saecert.statistics.coverage import REJECT_AT, coverage_table
+from saecert.statistics.inequalities import INEQUALITIES, dirichlet_upper, hoeffding_upper
+from saecert.statistics.mutants import mutants, unpaid
+from saecert.statistics.populations import (
     Draw,
     Population,
     bernoulli,
-    coverage_table,
     fixed,
     in_sample,
     in_sample_with_teeth,
-    mutants,
     nested,
     nested_with_teeth,
     rare_event,
     repeated,
     resampled,
-    unpaid,
     with_teeth,
 )
-from saecert.statistics.inequalities import INEQUALITIES, dirichlet_upper, hoeffding_upper
 from saecert.statistics.priors import product_prior_nats
 
 
@@ -96,7 +94,7 @@ SETTINGS = {"draws": 1000, "progress": False}
 )
 def test_every_inequality_keeps_its_promise_when_the_sample_chooses(teeth):
     rows = coverage_table(INEQUALITIES, (20, 100), populations=teeth, **SETTINGS)
-    assert {row["rule"] for row in rows} < {"T2", "T3"} and len(rows) in (40, 25)
+    assert {row["rule"] for row in rows} < {"T2", "T3"} and len(rows) in (40, 35)
     assert verdicts(rows) == set()
 
 
@@ -257,29 +255,6 @@ def test_seed_fixes_the_table_and_inequalities_share_samples():
     assert [row for row in both if row["inequality"] == "hoeffding"] == again
     other = coverage_table(draws=300, seed=1, progress=False)
     assert [row["misses"] for row in other] != [row["misses"] for row in both]
-
-
-def test_counts_are_kept_under_what_determines_them(monkeypatch):
-    asked = {"sizes": (5,), "draws": 50, "cache": "coins", "progress": False}
-
-    def table(p, **changed):
-        return coverage_table(
-            {"hoeffding": hoeffding_upper}, populations=[bernoulli(p)], **asked | changed
-        )
-
-    first = table(0.5)
-    assert table(0.5) == first == table(0.5, cache="")
-    monkeypatch.setattr("saecert.statistics.coverage._missed", lambda *arguments: np.ones(1, bool))
-    assert table(0.5) == first, "read, not counted again"
-    for changed in (
-        {"cache": "others"},
-        {"draws": 40},
-        {"delta": 0.1},
-        {"seed": 1},
-        {"sizes": (6,)},
-    ):
-        assert table(0.5, **changed)[0]["misses"] == 1
-    assert table(0.4)[0]["misses"] == 1
 
 
 def test_fewer_draws_where_there_are_too_many_values():
