@@ -1,4 +1,6 @@
-"""Files of records, which may come from anybody: what is in one is checked before it is unpacked."""
+"""Files of records, which may come from anybody: what is in one is checked before it is
+unpacked.
+"""
 
 from __future__ import annotations
 
@@ -67,8 +69,8 @@ def read_record(path: str | Path) -> tuple[dict[str, Any], dict[str, np.ndarray]
 
 def damaged(path: str | Path, error: Exception) -> ValueError:
     """The error for a file that is one of ours but does not hold together."""
-    reason = error if isinstance(error, ValueError) else repr(error)
-    return ValueError(f"{path} was edited or is damaged ({reason}): measure again")
+    reason = str(error) if isinstance(error, ValueError) else repr(error)
+    return ValueError(f"{path} was edited or is damaged ({reason:.300}): measure again")
 
 
 def _known(name: str) -> bool:
@@ -98,9 +100,11 @@ def _check_header(header: dict[str, Any]) -> None:
         if not isinstance(header[name], kind) or isinstance(header[name], bool):
             raise ValueError(f"header field '{name}' is of another type")
     pairs = [pair for support in header["reference_support"].values() for pair in _listed(support)]
-    numbers = [*header["alphas"], *(number for pair in pairs for number in _listed(pair))]
-    if not all(isinstance(number, int | float) for number in numbers):
-        raise ValueError("alphas and supports are numbers")
+    numbers = [number for pair in pairs for number in _listed(pair)]
+    if not all(type(number) in (int, float) for number in numbers):
+        raise ValueError("the ends of a support are numbers")
+    if not all(type(alpha) is float for alpha in header["alphas"]):
+        raise ValueError("header field 'alphas' is a list of numbers between 0 and 1")
     supports = header["reference_support"].values()
     if any(len(support) != len(header["alphas"]) for support in supports) or any(
         len(pair) != 2 for pair in pairs

@@ -1,4 +1,6 @@
-"""What a sweep leaves behind: one number per sequence and proxy, with support, activity and provenance (numpy only)."""
+"""What a sweep leaves behind: one number per sequence and proxy, with support, activity and
+provenance (numpy only).
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,8 @@ _DUST = 1e-6  # float32 log-probabilities may overshoot the support by rounding;
 def smoothed_support(alpha: float, n_vocab: int) -> tuple[float, float]:
     """Smallest and largest possible smoothed loss in bits per token, ``(lo, hi)``.
 
-    For ``-log2((1 - alpha) q + alpha / V)`` with q in [0, 1] (Lotfi et al. 2024). `alpha` in (0, 1), `n_vocab` >= 2.
+    For ``-log2((1 - alpha) q + alpha / V)`` with q in [0, 1] (Lotfi et al. 2024). `alpha` in (0,
+    1), `n_vocab` >= 2.
 
     >>> lo, hi = smoothed_support(0.5, 50257)
     >>> round(hi, 3), round(hi - lo, 3)
@@ -38,7 +41,9 @@ def smoothed_support(alpha: float, n_vocab: int) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Discovery:
-    """What was fixed before the certification sample was looked at, all of it measured on the discovery split."""
+    """What was fixed before the certification sample was looked at, all of it measured on the
+    discovery split.
+    """
 
     rule: str
     """How latents were ranked: "frequency" (share of tokens on which a latent is active)."""
@@ -54,14 +59,18 @@ class Discovery:
 
 @dataclass(frozen=True, repr=False)
 class SequenceLosses:
-    """Losses of a frozen LM and of its proxies on a sample of sequences. Rows of all arrays are the same sequences."""
+    """Losses of a frozen LM and of its proxies on a sample of sequences. Rows of all arrays are the
+    same sequences.
+    """
 
     alphas: tuple[float, ...]
     """Smoothing weights at which losses were recorded, first axis of `loss`."""
     n_vocab: int
     """Vocabulary size V of the model (its logits' width)."""
     loss: dict[str, Float[np.ndarray, "n_alpha n_seq"]]
-    """Smoothed bits per token by predictor: "clean" (the LM), "full", "pool_<k>", "mean", "zero", references ("unigram", ...)."""
+    """Smoothed bits per token by predictor: "clean" (the LM), "full", "pool_<k>", "mean", "zero",
+    references ("unigram", ...).
+    """
     raw: dict[str, Float[np.ndarray, "n_seq"]]
     """Bits per token without smoothing: unbounded, reported, never certified."""
     total_variation: dict[str, Float[np.ndarray, "n_seq"]]
@@ -69,9 +78,13 @@ class SequenceLosses:
     top1_disagreement: dict[str, Float[np.ndarray, "n_seq"]]
     """Share of positions in [0, 1] at which LM and proxy disagree on the most likely token."""
     outside_firings: dict[str, Float[np.ndarray, "n_seq"]]
-    """By pool ("pool_<k>"): share in [0, 1] of each sequence's firings (latent active at a position) outside the pool; 0 without any."""
+    """By pool ("pool_<k>"): share in [0, 1] of each sequence's firings (latent active at a
+    position) outside the pool; 0 without any.
+    """
     outside_energy: dict[str, Float[np.ndarray, "n_seq"]]
-    """By pool: share in [0, 1] of each sequence's activation energy (activation times decoder norm, squared) outside the pool."""
+    """By pool: share in [0, 1] of each sequence's activation energy (activation times decoder norm,
+    squared) outside the pool.
+    """
     active: UInt8[np.ndarray, "n_seq bytes"]
     """Which latents were active anywhere in each sequence, packed by `numpy.packbits`."""
     d_sae: int
@@ -83,17 +96,25 @@ class SequenceLosses:
     documents: UInt64[np.ndarray, "n_seq"] | None = None
     """Hash of the document behind each sequence; None when not known."""
     similar: UInt64[np.ndarray, "n_seq"] | None = None
-    """Equal for near-duplicates: the id of the first sequence that each one resembles, its own if none; None when not looked for."""
+    """Equal for near-duplicates: the id of the first sequence that each one resembles, its own if
+    none; None when not looked for.
+    """
     overlap: Bool[np.ndarray, "n_seq"] | None = None
-    """Whether the sequence or its document is in the discovery split, too; None when not looked for."""
+    """Whether the sequence or its document is in the discovery split, too; None when not looked
+    for.
+    """
     reference_support: dict[str, tuple[tuple[float, float], ...]] = field(default_factory=dict)
-    """Smallest and largest smoothed loss each reference predictor can have, read off its fitted table: one pair per alpha."""
+    """Smallest and largest smoothed loss each reference predictor can have, read off its fitted
+    table: one pair per alpha.
+    """
     discovery: Discovery | None = None
     """What was fixed beforehand; None when the sweep had no discovery corpus."""
     provenance: dict[str, Any] = field(default_factory=dict)
-    """Hashes of subject, SAE and corpus, hook point, seed, dtype, versions, documents dropped: plain JSON values. Two of them are
-    checked by `certify`: "batch_threshold", whether the SAE's threshold depends on the batch, and "batch_dependence", the largest
-    change of a loss in bits per token when its sequence is measured alone."""
+    """Hashes of subject, SAE and corpus, hook point, seed, dtype, versions, documents dropped:
+    plain JSON values. Two of them are checked by `certify`: "batch_threshold", whether the SAE's
+    threshold depends on the batch, and "batch_dependence", the largest change of a loss in bits per
+    token when its sequence is measured alone.
+    """
 
     def __post_init__(self) -> None:
         n_seq = len(self.ids)
@@ -148,12 +169,16 @@ class SequenceLosses:
 
     @property
     def pool_sizes(self) -> tuple[int, ...]:
-        """Sizes k of the measured pools, ascending, the full dictionary last when it was measured."""
+        """Sizes k of the measured pools, ascending, the full dictionary last when it was
+        measured.
+        """
         sizes = {int(name.removeprefix("pool_")) for name in self.loss if name.startswith("pool_")}
         return tuple(sorted(sizes | ({self.d_sae} if "full" in self.loss else set())))
 
     def at(self, name: str, alpha: float) -> Float[np.ndarray, "n_seq"]:
-        """Smoothed losses of one predictor in bits per token, clipped to their support; "pool_<d_sae>" means "full"."""
+        """Smoothed losses of one predictor in bits per token, clipped to their support;
+        "pool_<d_sae>" means "full".
+        """
         name = "full" if name == f"pool_{self.d_sae}" else name
         if name not in self.loss:
             raise KeyError(f"'{name}' was not measured; there are {', '.join(self.loss)}")

@@ -23,7 +23,9 @@ def make_losses(
     discovery=None,
     provenance=None,
 ) -> SequenceLosses:
-    """A record at alpha = 0.5 from per-sequence losses; `references` maps a name to (losses, (lowest, highest))."""
+    """A record at alpha = 0.5 from per-sequence losses; `references` maps a name to (losses,
+    (lowest, highest)).
+    """
     clean = np.asarray(clean, dtype=float)
     n_seq = len(clean)
     loss = {"clean": clean, "full": clean if full is None else full}
@@ -56,7 +58,9 @@ def make_losses(
 
 
 def random_losses(n_seq=60, seed=0, n_discovery=40) -> SequenceLosses:
-    """Smooth losses of a model, its SAE proxy and pools of 4 and 8 of 16 latents, with references, behaviour and discovery."""
+    """Smooth losses of a model, its SAE proxy and pools of 4 and 8 of 16 latents, with references,
+    behaviour and discovery.
+    """
     rng = np.random.default_rng(seed)
     n_active, seen = rng.integers(0, n_discovery + 1, 16), _draw(rng, n_discovery)
     discovery = Discovery(

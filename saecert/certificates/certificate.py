@@ -28,17 +28,21 @@ from saecert.statistics.inequalities import INEQUALITIES, tightness
 
 @dataclass(frozen=True)
 class Certificate:
-    """A high-probability bound on the risk of a frozen LM and of its sparse proxies, with everything it rests on.
+    """A high-probability bound on the risk of a frozen LM and of its sparse proxies, with
+    everything it rests on.
 
-    **Guarantee.** For sequences drawn i.i.d. from `population`, independently of the model, the SAE, the discovery
-    split and every setting here, each group of `statements` is true with probability at least 1 minus the deltas of
-    that group. Losses are smoothed with weight `alpha`: compare only within one alpha. All losses are bits per token.
+    **Guarantee.** For sequences drawn i.i.d. from `population`, independently of the model, the
+    SAE, the discovery split and every setting here, each group of `statements` is true with
+    probability at least 1 minus the deltas of that group. Losses are smoothed with weight `alpha`:
+    compare only within one alpha. All losses are bits per token.
     """
 
     method: str
     """"fixed" (T1), "nested" (T2) or "in_sample" (T3): how the pool was chosen."""
     inequality: str
-    """Name of the concentration inequality, a key of `saecert.statistics.inequalities.INEQUALITIES`."""
+    """Name of the concentration inequality, a key of
+    `saecert.statistics.inequalities.INEQUALITIES`.
+    """
     delta: float
     """Miscoverage: how often a statement (or a group of them) may be wrong over samples."""
     alpha: float
@@ -60,7 +64,9 @@ class Certificate:
     n_seq: int
     """Number of certification sequences used: the first ones of the record."""
     sample_sha256: str
-    """SHA-256 of the ids of those sequences in the order in which they were read: what `n_seq` and `seed` lead to."""
+    """SHA-256 of the ids of those sequences in the order in which they were read: what `n_seq` and
+    `seed` lead to.
+    """
     lo: float
     """Smallest possible loss."""
     hi: float
@@ -74,29 +80,46 @@ class Certificate:
     pool_rule: str
     """How the pool was chosen, in words."""
     selection_nats: float
-    """ln(1 / prior weight) of the pool: what choosing it on the sample cost, 0 when it was fixed beforehand."""
+    """ln(1 / prior weight) of the pool: what choosing it on the sample cost, 0 when it was fixed
+    beforehand.
+    """
     means: dict[str, float]
-    """Sample means: "model risk", "proxy risk", "reconstruction gap", "pool mismatch", "clipping"."""
+    """Sample means: "model risk", "proxy risk", "reconstruction gap", "pool mismatch",
+    "clipping".
+    """
     complexity: dict[str, float]
-    """Bound minus the sum of those terms: "sampling" (the bound at no selection cost) and "selection" (the rest)."""
+    """Bound minus the sum of those terms: "sampling" (the bound at no selection cost) and
+    "selection" (the rest).
+    """
     statements: dict[str, dict[str, Any]]
-    """By name: "quantity", sample "mean", limits "lower" and "upper" (None: not stated, or a ladder), "delta", "nats", "group".
-    What the record does not hold for the pool (behaviour, shares outside it) is left out."""
+    """By name: "quantity", sample "mean", limits "lower" and "upper" (None: not stated, or a
+    ladder), "delta", "nats", "group". What the record does not hold for the pool (behaviour, shares
+    outside it) is left out.
+    """
     ladder: list[dict[str, Any]]
-    """References in the order tested: "rung", sample "risk", "mean" of v_A minus it, "upper" limit (None: not tested), "claimed".
-    The claims hold together; a limit decides its own test, and holds on its own only, at the statement's nats."""
+    """References in the order tested: "rung", sample "risk", "mean" of v_A minus it, "upper" limit
+    (None: not tested), "claimed". The claims hold together; a limit decides its own test, and holds
+    on its own only, at the statement's nats.
+    """
     direct_ladder: list[dict[str, Any]]
     """The same for the model's own loss, without any proxy."""
     curve: list[dict[str, int | float]]
     """Method "nested": terms and bound at every pool size, jointly true; otherwise the one pool."""
     concepts: list[dict[str, Any]]
-    """Certified concept counts, one row per tolerance "eps": count "k" (None: not even the full SAE keeps within it), and every size
-    "tested", from the full dictionary downwards, with its limit. Each row is a statement of its own at delta: that every pool which
-    passed keeps within eps. The limits decide the tests and hold one by one, not together: for that see `saecert.certificates.concepts.frontier`."""
+    """Certified concept counts, one row per tolerance "eps": count "k" (None: not even the full SAE
+    keeps within it), and every size "tested", from the full dictionary downwards, with its limit.
+    Each row is a statement of its own at delta: that every pool which passed keeps within eps. The
+    limits decide the tests and hold one by one, not together: for that see
+    `saecert.certificates.concepts.frontier`.
+    """
     tightness: float
-    """(bound - mean) over the yardstick for its nats; one draw, so average it over resamples before comparing."""
+    """(bound - mean) over the yardstick for its nats; one draw, so average it over resamples before
+    comparing.
+    """
     checks: dict[str, int | float | None]
-    """What every check of `saecert.certificates.checks.CHECKS` found on the sequences used; None where the record does not allow it."""
+    """What every check of `saecert.certificates.checks.CHECKS` found on the sequences used; None
+    where the record does not allow it.
+    """
     fingerprint: str
     """SHA-256 of the losses record it was computed from."""
     population: str
@@ -267,47 +290,57 @@ def certify(
 ) -> Certificate:
     """A `Certificate` for the model, SAE and sample behind `losses`.
 
-    **Guarantee.** If the sequences are i.i.d. given the discovery split, and every argument was fixed before the certification
-    sample was looked at, then ``R(f), R(g), R(g_A) <= bound`` with probability at least ``1 - delta``: the bound is on
-    ``E v_A`` (see `joint_loss`). With "nested" this holds for all pools of the grid at once (weights 1/K), with "in_sample" for
-    all subsets of the dictionary at once (prior over subsets; Occam bound, McAllester 1999), so A may depend on the sample.
+    **Guarantee.** If the sequences are i.i.d. given the discovery split, and every argument was
+    fixed before the certification sample was looked at, then ``R(f), R(g), R(g_A) <= bound`` with
+    probability at least ``1 - delta``: the bound is on ``E v_A`` (see `joint_loss`). With "nested"
+    this holds for all pools of the grid at once (weights 1/K), with "in_sample" for all subsets of
+    the dictionary at once (prior over subsets; Occam bound, McAllester 1999), so A may depend on
+    the sample.
 
     Parameters
     ----------
     losses
         Record of the certification sample, with what was fixed on discovery.
     method
-        "fixed" (default): one pool, chosen on discovery or given, no selection cost. "nested": the best of a grid.
-        "in_sample": all latents active on the sample, the papers' form.
+        "fixed" (default): one pool, chosen on discovery or given, no selection cost. "nested": the
+        best of a grid. "in_sample": all latents active on the sample, the papers' form.
     pool
-        A size ("fixed") or grid of sizes ("nested") fixed beforehand. Default: by `tolerance`, or every measured size.
+        A size ("fixed") or grid of sizes ("nested") fixed beforehand. Default: by `tolerance`, or
+        every measured size.
     delta, alpha
         Miscoverage and smoothing weight, in (0, 1); losses must have been recorded at `alpha`.
     inequality
         A key of `saecert.statistics.inequalities.INEQUALITIES`.
     prior
-        Only for "in_sample": "product" (discovery firing rates, much the cheaper) or "uniform" (needs no discovery).
+        Only for "in_sample": "product" (discovery firing rates, much the cheaper) or "uniform"
+        (needs no discovery).
     tolerance
         Only for "fixed" without `pool`: largest mean mismatch on discovery, bits per token.
     budget
-        Shares of delta for statements that shall hold jointly, e.g. ``{"bound": .04, "price": .01}``; see `split_delta`.
+        Shares of delta for statements that shall hold jointly, e.g. ``{"bound": .04, "price":
+        .01}``; see `split_delta`.
     n_seq
-        Use the first so many sequences of the record; all by default. Smaller samples are prefixes of larger ones.
+        Use the first so many sequences of the record; all by default. Smaller samples are prefixes
+        of larger ones.
     seed
-        Fixes the order in which sequences are read ("betting" depends on it); relative order is the same at every `n_seq`.
+        Fixes the order in which sequences are read ("betting" depends on it); relative order is the
+        same at every `n_seq`.
     allow
-        Names of assumption checks (`saecert.certificates.checks.CHECKS`) that may find something, such as ``("duplicates",)`` for a sample
-        drawn with replacement on purpose. Those that did find something are recorded with what they found.
+        Names of assumption checks (`saecert.certificates.checks.CHECKS`) that may find something,
+        such as ``("duplicates",)`` for a sample drawn with replacement on purpose. Those that did
+        find something are recorded with what they found.
     eps
-        Tolerances in bits per token at which concepts are counted (`saecert.certificates.concepts.concept_counts`), each a statement of its own
-        at `delta`; ``()`` for none.
+        Tolerances in bits per token at which concepts are counted
+        (`saecert.certificates.concepts.concept_counts`), each a statement of its own at `delta`;
+        ``()`` for none.
 
     Raises
     ------
     ValueError
-        A setting out of range or unknown, a pool or alpha that was not measured, fewer than two sequences or than `n_seq`, no
-        discovery where the method needs it, shares above delta or for a statement that the record does not allow, an
-        assumption check that found something and is not in `allow`.
+        A setting out of range or unknown, a pool or alpha that was not measured, fewer than two
+        sequences or than `n_seq`, no discovery where the method needs it, shares above delta or for
+        a statement that the record does not allow, an assumption check that found something and is
+        not in `allow`.
     """
     if inequality not in INEQUALITIES:
         raise ValueError(f"unknown inequality '{inequality}'; there are {', '.join(INEQUALITIES)}")

@@ -1,4 +1,6 @@
-"""compare(): which of two SAEs, layers or pools leaves less behind, paired on the same sequences."""
+"""compare(): which of two SAEs, layers or pools leaves less behind, paired on the same
+sequences.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ All but "gap" involve the pool."""
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two-sided limits on the difference of one quantity between two certificates on the same sequences."""
+    """Two-sided limits on the difference of one quantity between two certificates on the same
+    sequences.
+    """
 
     quantity: str
     """A key of `QUANTITIES`."""
@@ -54,7 +58,9 @@ class Comparison:
 
     @property
     def smaller(self) -> str | None:
-        """ "a" or "b", whichever is certified to have the smaller expectation; None when the sample does not tell."""
+        """ "a" or "b", whichever is certified to have the smaller expectation; None when the sample
+        does not tell.
+        """
         return "a" if self.upper < 0 else "b" if self.lower > 0 else None
 
     def __str__(self) -> str:
@@ -84,21 +90,25 @@ def compare(
     quantity: str = "gap",
     delta: float = 0.05,
 ) -> Comparison:
-    """A `Comparison` of two SAEs, layers or pools, from the per-sequence values behind their certificates.
+    """A `Comparison` of two SAEs, layers or pools, from the per-sequence values behind their
+    certificates.
 
-    **Guarantee.** With probability at least ``1 - delta`` the expected difference is between the limits, so that `smaller` is wrong
-    with probability at most delta: for sequences drawn i.i.d., certificates whose settings were fixed beforehand, and the
-    inequality of both at delta/2 a side. Sequences are paired: what makes a text hard for both cancels. A pool that was the best of a
-    nested grid is paid for by a union bound over the grid. This delta is on top of those of the certificates, and each of several
-    comparisons spends its own: divide delta among them.
+    **Guarantee.** With probability at least ``1 - delta`` the expected difference is between the
+    limits, so that `smaller` is wrong with probability at most delta: for sequences drawn i.i.d.,
+    certificates whose settings were fixed beforehand, and the inequality of both at delta/2 a side.
+    Sequences are paired: what makes a text hard for both cancels. A pool that was the best of a
+    nested grid is paid for by a union bound over the grid. This delta is on top of those of the
+    certificates, and each of several comparisons spends its own: divide delta among them.
 
     Parameters
     ----------
     cert_a, cert_b
-        Certificates on the same sequences at one alpha, sample size, seed and inequality. Each brings its own pool.
+        Certificates on the same sequences at one alpha, sample size, seed and inequality. Each
+        brings its own pool.
     losses
-        The records they were computed from, in this order: a certificate holds no per-sequence values. Its pool and what choosing it
-        cost are taken at its word: `verify` one that comes from a file.
+        The records they were computed from, in this order: a certificate holds no per-sequence
+        values. Its pool and what choosing it cost are taken at its word: `verify` one that comes
+        from a file.
     quantity
         A key of `QUANTITIES`.
     delta
@@ -107,8 +117,9 @@ def compare(
     Raises
     ------
     ValueError
-        Delta outside (0, 1), a record that is not the one behind its certificate, certificates that are not paired, a quantity that is
-        unknown or was not measured, or one that involves a pool read off the sample ("in_sample"), which was no proxy.
+        Delta outside (0, 1), a record that is not the one behind its certificate, certificates that
+        are not paired, a quantity that is unknown or was not measured, or one that involves a pool
+        read off the sample ("in_sample"), which was no proxy.
     """
     spending.split_delta(delta)
     _check_paired(cert_a, cert_b, losses)

@@ -22,17 +22,20 @@ COLUMNS = ("pool_gap", "price", *BEHAVIOUR)
 def concept_counts(
     sample: Sample, nats: float, eps: Sequence[float], upper: Callable[..., Any]
 ) -> list[dict[str, Any]]:
-    """One row per tolerance: "eps", "k" (the certified concept count, None if not even the full SAE keeps within eps), "tested".
+    """One row per tolerance: "eps", "k" (the certified concept count, None if not even the full SAE
+    keeps within eps), "tested".
 
-    Measured pools are tested from the full dictionary downwards: size k passes if ``upper(|l(f) - l(g_A)|; 0, hi - lo; nats)``
-    is at most eps bits per token. The first failure ends it, and the count is the last size that passed; "tested" lists every size tried
-    with its limit.
+    Measured pools are tested from the full dictionary downwards: size k passes if ``upper(|l(f) -
+    l(g_A)|; 0, hi - lo; nats)`` is at most eps bits per token. The first failure ends it, and the
+    count is the last size that passed; "tested" lists every size tried with its limit.
 
-    **Guarantee.** For each eps on its own: with probability at least ``1 - exp(-nats)`` every pool that passed has
-    ``E |l(f) - l(g_A)| <= eps``. Nats are not divided among sizes: a false claim needs the largest pool that exceeds eps to pass, and
-    that is one test (fixed-sequence testing, as in `saecert.certificates.ladder.climb`). Several eps hold jointly at the sum of their deltas.
-    The limits under "tested" hold one by one, not together: `frontier` has limits that do.
-    The count belongs to the ranking fixed on discovery and to the sizes measured: another ranking may need fewer latents.
+    **Guarantee.** For each eps on its own: with probability at least ``1 - exp(-nats)`` every pool
+    that passed has ``E |l(f) - l(g_A)| <= eps``. Nats are not divided among sizes: a false claim
+    needs the largest pool that exceeds eps to pass, and that is one test (fixed-sequence testing,
+    as in `saecert.certificates.ladder.climb`). Several eps hold jointly at the sum of their deltas.
+    The limits under "tested" hold one by one, not together: `frontier` has limits that do. The
+    count belongs to the ranking fixed on discovery and to the sizes measured: another ranking may
+    need fewer latents.
 
     Raises
     ------
@@ -73,16 +76,20 @@ def frontier(
     pools: Sequence[int] | None = None,
     allow: Sequence[str] = (),
 ) -> list[dict[str, int | float | None]]:
-    """One row per pool size, ascending: "k", and for each of `COLUMNS` its sample mean under that name and its limit under "<name>_upper".
+    """One row per pool size, ascending: "k", and for each of `COLUMNS` its sample mean under that
+    name and its limit under "<name>_upper".
 
-    Columns: "pool_gap", ``|l(f) - l(g_A)|`` in bits per token; "price", ``l(g_A) - l(f)``, signed; "total_variation" and
-    "disagreement" of model and pooled proxy; "outside_firings" and "outside_energy", the expected share of a sequence's firings and
-    activation energy outside the pool. Both are None where the record does not hold them. At k = d_sae the last two are 0 by definition.
+    Columns: "pool_gap", ``|l(f) - l(g_A)|`` in bits per token; "price", ``l(g_A) - l(f)``, signed;
+    "total_variation" and "disagreement" of model and pooled proxy; "outside_firings" and
+    "outside_energy", the expected share of a sequence's firings and activation energy outside the
+    pool. Both are None where the record does not hold them. At k = d_sae the last two are 0 by
+    definition.
 
-    **Guarantee.** For each column on its own: with probability at least ``1 - delta`` all its limits hold, at every size in `pools`
-    at once (K sizes with weights 1/K, T2), if the ranking of the latents and every argument were fixed before the certification
-    sample was looked at. Two columns hold jointly at the sum of their deltas. It is the frontier of *this ranking*, at the sizes
-    measured: it does not say how many concepts the model needs.
+    **Guarantee.** For each column on its own: with probability at least ``1 - delta`` all its
+    limits hold, at every size in `pools` at once (K sizes with weights 1/K, T2), if the ranking of
+    the latents and every argument were fixed before the certification sample was looked at. Two
+    columns hold jointly at the sum of their deltas. It is the frontier of *this ranking*, at the
+    sizes measured: it does not say how many concepts the model needs.
 
     Parameters
     ----------
@@ -96,7 +103,8 @@ def frontier(
     Raises
     ------
     ValueError
-        A setting out of range or unknown, a size that was not measured, or an assumption check that fires (see `certify`).
+        A setting out of range or unknown, a size that was not measured, or an assumption check that
+        fires (see `certify`).
     """
     split_delta(delta)
     if inequality not in INEQUALITIES:

@@ -1,4 +1,6 @@
-"""The verdict ladder: which reference predictors a certified loss beats, tested in an order fixed in advance."""
+"""The verdict ladder: which reference predictors a certified loss beats, tested in an order fixed
+in advance.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,8 @@ class Rung:
 
 
 def rungs(sample: SequenceLosses, alpha: float) -> list[Rung]:
-    """The references to beat, in the order in which they are tested: uniform, unigram, bigram, then others of the record by name.
+    """The references to beat, in the order in which they are tested: uniform, unigram, bigram, then
+    others of the record by name.
 
     The uniform predictor loses exactly ``log2 V`` bits on every token, whatever alpha.
     """
@@ -58,14 +61,16 @@ def climb(
 ) -> list[dict[str, Any]]:
     """One row per rung: is the mean of `losses` certifiably below the reference's risk?
 
-    Rung r is claimed when ``upper(losses - l_r; lo - highest_r, hi - lowest_r; nats) < 0``. The comparison is paired: the
-    reference's risk is an expectation too, and standing in its sample mean would make false claims.
+    Rung r is claimed when ``upper(losses - l_r; lo - highest_r, hi - lowest_r; nats) < 0``. The
+    comparison is paired: the reference's risk is an expectation too, and standing in its sample
+    mean would make false claims.
 
-    **Guarantee.** With probability at least ``1 - exp(-nats)`` *no* claim is false, for i.i.d. sequences and rungs ordered
-    beforehand, without dividing delta among them: a false claim needs the first untrue rung to be claimed, and that is one
-    test (fixed-sequence testing; Maurer, Hothorn & Lehmacher 1995). When the pool was chosen on the same sample, take
-    `nats` = ln(1/delta) + its selection cost: pool A's chain then errs with probability at most delta * weight(A), so by
-    the union bound no chain errs, whichever pool is shown in the end.
+    **Guarantee.** With probability at least ``1 - exp(-nats)`` *no* claim is false, for i.i.d.
+    sequences and rungs ordered beforehand, without dividing delta among them: a false claim needs
+    the first untrue rung to be claimed, and that is one test (fixed-sequence testing; Maurer,
+    Hothorn & Lehmacher 1995). When the pool was chosen on the same sample, take `nats` =
+    ln(1/delta) + its selection cost: pool A's chain then errs with probability at most delta *
+    weight(A), so by the union bound no chain errs, whichever pool is shown in the end.
     """
     paired = [losses - rung.losses for rung in ladder]
     supports = [(lo - rung.highest, hi - rung.lowest) for rung in ladder]

@@ -64,10 +64,10 @@ def choose_pools(
 def fixed_pool(sample: Sample, pool: int | Sequence[int] | None, tolerance: float) -> PoolChoice:
     """The pool of T1, chosen without the certification sample: no selection cost.
 
-    Without `pool`, the smallest pool measured on both splits whose mean mismatch ``|l(g) - l(g_A)|``
-    on the *discovery* split is below `tolerance` bits per token; the full dictionary always is. With
-    `pool`, that size: the caller vouches that it was fixed before the certification sample was
-    looked at.
+    Without `pool`, the smallest pool measured on both splits whose mean mismatch ``|l(g) -
+    l(g_A)|`` on the *discovery* split is below `tolerance` bits per token; the full dictionary
+    always is. With `pool`, that size: the caller vouches that it was fixed before the certification
+    sample was looked at.
     """
     if pool is None:
         size = _smallest_within(sample, tolerance)
@@ -120,10 +120,10 @@ def in_sample_pool(sample: Sample, prior: str) -> PoolChoice:
     """A pool that holds every latent active anywhere on the sample (T3); a prior over subsets pays.
 
     The theorem holds for all subsets A of the dictionary at once. Whatever contains the active set
-    has g_A = g on the sample, hence the losses of "full" and no mismatch *there*; so the cheapest of
-    these supersets is taken, and `PoolChoice.sizes` is its size. Under the uniform prior that is the
-    whole dictionary (or the empty set, if nothing was active); under the product prior the active
-    latents and each silent one that was more likely to be active than not.
+    has g_A = g on the sample, hence the losses of "full" and no mismatch *there*; so the cheapest
+    of these supersets is taken, and `PoolChoice.sizes` is its size. Under the uniform prior that is
+    the whole dictionary (or the empty set, if nothing was active); under the product prior the
+    active latents and each silent one that was more likely to be active than not.
 
     Only the losses of "clean" and "full" and the activity are needed.
     """

@@ -34,7 +34,9 @@ class Stopped:
     n: int | None
     """Sequences read when the target was certain; None if the stream ended before."""
     log_wealth: Float[np.ndarray, "n_read"]
-    """Natural logarithm of the wealth after each sequence read; the target is certain once it is ln(1/delta)."""
+    """Natural logarithm of the wealth after each sequence read; the target is certain once it is
+    ln(1/delta).
+    """
     delta: float
     """Probability with which a target that is false is ever claimed, however long the stream."""
     alpha: float
@@ -94,25 +96,33 @@ def certify_stream(
 ) -> Stopped:
     """`Stopped` at the first sequence at which `target` is certain; no further part is asked for.
 
-    **Guarantee.** If the target is false it is claimed with probability at most delta, *however often one looks*: against the
-    claim "the target is false" each sequence is bet on with stakes that depend on earlier ones only (`saecert.statistics.betting.mixture`), so
-    the wealth is a nonnegative supermartingale if that claim is true, and ever reaches 1/delta with probability at most delta (Ville's
-    inequality). It takes sequences that are i.i.d. in their order of arrival, and everything else fixed before the first is looked at:
-    target, delta, alpha, and the pool, which is given or chosen on discovery. A rung "r" claims ``R(f), R(g), R(g_A) <= E v_A < R(r)``,
-    paired; ``{quantity: most}`` claims that the expectation is below `most`. One target is tested: several share delta.
+    **Guarantee.** If the target is false it is claimed with probability at most delta, *however
+    often one looks*: against the claim "the target is false" each sequence is bet on with stakes
+    that depend on earlier ones only (`saecert.statistics.betting.mixture`), so the wealth is a
+    nonnegative supermartingale if that claim is true, and ever reaches 1/delta with probability at
+    most delta (Ville's inequality). It takes sequences that are i.i.d. in their order of arrival,
+    and everything else fixed before the first is looked at: target, delta, alpha, and the pool,
+    which is given or chosen on discovery. A rung "r" claims ``R(f), R(g), R(g_A) <= E v_A < R(r)``,
+    paired; ``{quantity: most}`` claims that the expectation is below `most`. One target is tested:
+    several share delta.
 
     Parameters
     ----------
     parts
-        Records of successive pieces of one sample, with the same discovery. A generator measures only what is needed::
+        Records of successive pieces of one sample, with the same discovery. A generator measures
+        only what is needed::
 
-            pieces = (collect(subject, corpus.part(i, i + 64), discovery=discovery) for i in range(0, len(corpus) - 63, 64))
+            starts = range(0, len(corpus) - 63, 64)
+            texts = (corpus.part(i, i + 64) for i in starts)
+            pieces = (collect(subject, text, discovery=discovery) for text in texts)
             stopped = certify_stream(pieces, target="bigram")
 
-        Near-duplicates are looked for within a piece, exact repeats and shared documents across all: take a corpus without the former.
+        Near-duplicates are looked for within a piece, exact repeats and shared documents across
+        all: take a corpus without the former.
     target
-        "uniform", "unigram", "bigram" or another reference of the records, or ``{quantity: most}`` for a key of
-        `saecert.certificates.comparison.QUANTITIES`, such as ``{"gap": 0.25}`` or ``{"bound": 8.0}`` (bits per token; shares for behaviour).
+        "uniform", "unigram", "bigram" or another reference of the records, or ``{quantity: most}``
+        for a key of `saecert.certificates.comparison.QUANTITIES`, such as ``{"gap": 0.25}`` or
+        ``{"bound": 8.0}`` (bits per token; shares for behaviour).
     pool, tolerance
         As for the method "fixed" of `certify`; the rule looks at the discovery of the first part.
     delta, alpha
@@ -125,8 +135,9 @@ def certify_stream(
     Raises
     ------
     ValueError
-        A setting out of range or unknown, another inequality, a target that no data or all data meet, an empty stream, parts that
-        differ in model, SAE, discovery or population, an assumption check that found something and is not in `allow`.
+        A setting out of range or unknown, another inequality, a target that no data or all data
+        meet, an empty stream, parts that differ in model, SAE, discovery or population, an
+        assumption check that found something and is not in `allow`.
     """
     if inequality != "betting":
         raise ValueError(

@@ -1,25 +1,31 @@
-r"""A betting test of every mean at once: which values the mean of [0, 1]-valued data can still have.
+r"""A betting test of every mean at once: which values the mean of [0, 1]-valued data can still
+have.
 
-Against the claim "the mean is m" one bets on each value in turn; the wealth ``prod (1 + bet_i (z_i - m))`` is a nonnegative
-martingale under the claim, so by Ville's inequality it ever reaches ``exp(nats)`` with probability at most ``exp(-nats)``
-(Waudby-Smith & Ramdas 2024). The bet aims at that target: with ``p`` = wealth / target, ``k`` values still to come and ``v``
-a running variance, a Gaussian gambler who wants to reach the target at the last value stakes ``phi(Phi^{-1}(p)) / (p sqrt(k v))``;
-here at most ``0.9 / m``, so that no single value costs more than nine tenths of the wealth.
+Against the claim "the mean is m" one bets on each value in turn; the wealth ``prod (1 + bet_i (z_i
+- m))`` is a nonnegative martingale under the claim, so by Ville's inequality it ever reaches
+``exp(nats)`` with probability at most ``exp(-nats)`` (Waudby-Smith & Ramdas 2024). The bet aims at
+that target: with ``p`` = wealth / target, ``k`` values still to come and ``v`` a running variance,
+a Gaussian gambler who wants to reach the target at the last value stakes ``phi(Phi^{-1}(p)) / (p
+sqrt(k v))``; here at most ``0.9 / m``, so that no single value costs more than nine tenths of the
+wealth.
 
-*The rejected means are an interval that starts at 0*, so a search by bisection misses nothing. One step takes ``p`` to
-``g(p, m) = p + p bet (z - m)``, cut off at 1, and this
+*The rejected means are an interval that starts at 0*, so a search by bisection misses nothing. One
+step takes ``p`` to ``g(p, m) = p + p bet (z - m)``, cut off at 1, and this
 
 * does not rise with m: ``v`` does not depend on m, nor does ``bet`` below its cap, and at the cap
   ``bet (z - m) = 0.9 (z / m - 1)``;
-* does not fall with p. At the cap ``bet`` is constant and ``1 + bet (z - m) > 0``. Below it, with ``x = (z - m) / sqrt(k v)``
-  and ``q = Phi^{-1}(p)``, ``g = Phi(q) + x phi(q)``, whose derivative in p is ``1 - x q``. For ``x < 0 < q`` and for
-  ``q < 0 < x`` this is positive; for ``x, q < 0`` use ``|q| < phi(q) / Phi(q)`` and the cap: ``x q < bet (m - z) <= 0.9``; for
-  ``x, q > 0`` it is negative only where ``q > 1 / x``, and there ``g >= Phi(q) + phi(q) / q > 1`` is cut off.
+* does not fall with p. At the cap ``bet`` is constant and ``1 + bet (z - m) > 0``. Below it, with
+  ``x = (z - m) / sqrt(k v)`` and ``q = Phi^{-1}(p)``, ``g = Phi(q) + x phi(q)``, whose derivative in
+  p is ``1 - x q``. For ``x < 0 < q`` and for ``q < 0 < x`` this is positive; for ``x, q < 0`` use
+  ``|q| < phi(q) / Phi(q)`` and the cap: ``x q < bet (m - z) <= 0.9``; for ``x, q > 0`` it is
+  negative only where ``q > 1 / x``, and there ``g >= Phi(q) + phi(q) / q > 1`` is cut off.
 
-By induction p falls with m at every step, and a wealth that has reached its target stays there (no bet is made at p = 1).
+By induction p falls with m at every step, and a wealth that has reached its target stays there (no
+bet is made at p = 1).
 
-*Without a horizon* the gambler does not know how many values are to come. `mixture` then divides the wealth among gamblers who each
-stake a constant fraction of what they own; an average of martingales is one, too, and grows within ln(1 / weight) as fast as the best.
+*Without a horizon* the gambler does not know how many values are to come. `mixture` then divides
+the wealth among gamblers who each stake a constant fraction of what they own; an average of
+martingales is one, too, and grows within ln(1 / weight) as fast as the best.
 """
 
 from __future__ import annotations
@@ -38,7 +44,9 @@ FRACTIONS = 0.99 * 0.5 ** np.arange(8)
 """Stakes of the gamblers without a horizon, in units of 1 / m."""
 
 WEIGHTS = (1 + np.arange(8)) ** -1.5 / ((1 + np.arange(8)) ** -1.5).sum()
-"""Their shares of the first wealth. Where the support is wide for the spread, as for losses, the boldest is the best."""
+"""Their shares of the first wealth. Where the support is wide for the spread, as for losses, the
+boldest is the best.
+"""
 
 _HALF_LOG_2PI = 0.5 * np.log(2 * np.pi)
 
@@ -49,7 +57,8 @@ Values = Float[np.ndarray, "rows n"]
 def rejects(
     z: Values, m: Float[np.ndarray, "rows points"], nats: Rows
 ) -> Bool[np.ndarray, "rows points"]:
-    """Whether the wealth of the bets against "the mean is m" ever reaches exp(nats), for several m a row.
+    """Whether the wealth of the bets against "the mean is m" ever reaches exp(nats), for several m
+    a row.
 
     Parameters
     ----------
@@ -74,7 +83,8 @@ def rejects(
 
 
 def smallest_kept(z: Values, nats: Rows) -> Rows:
-    """Largest multiple of 1 / GRID that is rejected, row by row: no mean that is kept lies below it. 0 if none is rejected.
+    """Largest multiple of 1 / GRID that is rejected, row by row: no mean that is kept lies below
+    it. 0 if none is rejected.
 
     Parameters
     ----------
@@ -100,10 +110,12 @@ def smallest_kept(z: Values, nats: Rows) -> Rows:
 def mixture(
     z: Values, m: float, stakes: Float[np.ndarray, "fractions rows"] | None = None
 ) -> tuple[Values, Float[np.ndarray, "fractions rows"]]:
-    """Log wealth, after each value, of bets against "the mean is at most m" that know no horizon; and the log of each stake.
+    """Log wealth, after each value, of bets against "the mean is at most m" that know no horizon;
+    and the log of each stake.
 
-    If the mean of each value given all earlier ones is at most m, the wealth ever reaches exp(nats) with probability at most
-    exp(-nats). Give the stakes of one call to the next to go on with further values.
+    If the mean of each value given all earlier ones is at most m, the wealth ever reaches exp(nats)
+    with probability at most exp(-nats). Give the stakes of one call to the next to go on with
+    further values.
 
     Parameters
     ----------
@@ -125,7 +137,9 @@ def mixture(
 
 
 def _past_variance(z: Values) -> Values:
-    """Variance before each value, from one made-up value of mean 1/2 and variance 1/4 and the values already seen."""
+    """Variance before each value, from one made-up value of mean 1/2 and variance 1/4 and the
+    values already seen.
+    """
     seen = np.arange(1, z.shape[1] + 1)
     mean = (0.5 + z.cumsum(axis=1)) / (1 + seen)
     after = (0.25 + ((z - mean) ** 2).cumsum(axis=1)) / (1 + seen)

@@ -39,7 +39,8 @@ def coverage_table(
     seed: int = 0,
     progress: bool = True,
 ) -> list[dict[str, Any]]:
-    """Rows that say how often each inequality misses the mean of each population, and whether that is compatible with delta.
+    """Rows that say how often each inequality misses the mean of each population, and whether that
+    is compatible with delta.
 
     Parameters
     ----------
@@ -55,9 +56,10 @@ def coverage_table(
     Returns
     -------
     list of dict
-        inequality, rule, population, n, draws, misses, miss_rate, its 99 % limits ci_low and ci_high (Clopper-Pearson), delta,
-        and the verdict: "rejected" if the one-sided lower limit of the miss rate at error `REJECT_AT` exceeds delta, else
-        "valid". A valid bound is rejected with probability at most `REJECT_AT` a cell. Of several pools any one missing is one miss.
+        inequality, rule, population, n, draws, misses, miss_rate, its 99 % limits ci_low and
+        ci_high (Clopper-Pearson), delta, and the verdict: "rejected" if the one-sided lower limit
+        of the miss rate at error `REJECT_AT` exceeds delta, else "valid". A valid bound is rejected
+        with probability at most `REJECT_AT` a cell. Of several pools any one missing is one miss.
 
     Examples
     --------

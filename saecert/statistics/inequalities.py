@@ -1,8 +1,10 @@
-"""One-sided confidence bounds on a mean: five inequalities behind one interface, numpy and scipy only.
+"""One-sided confidence bounds on a mean: five inequalities behind one interface, numpy and scipy
+only.
 
-``<name>_upper(x, lo, hi, nats)`` bounds ``E x`` from above for independent, identically distributed ``x`` in ``[lo, hi]``,
-except with probability ``delta = exp(-nats)``. It takes ``nats = ln(1 / delta)`` because a union bound over many pools
-needs them in the thousands, where delta underflows. Bounds run along the last axis of `x`; leading axes are a batch.
+``<name>_upper(x, lo, hi, nats)`` bounds ``E x`` from above for independent, identically distributed
+``x`` in ``[lo, hi]``, except with probability ``delta = exp(-nats)``. It takes ``nats = ln(1 /
+delta)`` because a union bound over many pools needs them in the thousands, where delta underflows.
+Bounds run along the last axis of `x`; leading axes are a batch.
 
 The support is part of the assumption: fix `lo` and `hi` before looking at the data.
 """
@@ -30,8 +32,9 @@ _DUST = 1e-9  # rounding by which x may leave [lo, hi], in units of hi - lo
 def hoeffding_upper(x: Sample, lo: Scalar, hi: Scalar, nats: Nats) -> Bound:
     """Mean of `x` plus ``(hi - lo) sqrt(nats / 2n)``, at most `hi`.
 
-    **Guarantee.** P(E x > bound) <= exp(-nats) for independent values in [lo, hi], even drawn without replacement
-    (Hoeffding 1963, Theorems 1 and 4). It knows nothing of the variance and is the widest where that is small.
+    **Guarantee.** P(E x > bound) <= exp(-nats) for independent values in [lo, hi], even drawn
+    without replacement (Hoeffding 1963, Theorems 1 and 4). It knows nothing of the variance and is
+    the widest where that is small.
 
     Parameters
     ----------
@@ -46,7 +49,8 @@ def hoeffding_upper(x: Sample, lo: Scalar, hi: Scalar, nats: Nats) -> Bound:
     Raises
     ------
     ValueError
-        If the support is empty, `nats` is not positive, or `x` is too short, not finite or outside its support.
+        If the support is empty, `nats` is not positive, or `x` is too short, not finite or outside
+        its support.
 
     Examples
     --------
@@ -58,10 +62,12 @@ def hoeffding_upper(x: Sample, lo: Scalar, hi: Scalar, nats: Nats) -> Bound:
 
 
 def empirical_bernstein_upper(x: Sample, lo: Scalar, hi: Scalar, nats: Nats) -> Bound:
-    """Mean plus ``sqrt(2 V (nats + ln 2) / n) + 7 (hi - lo) (nats + ln 2) / 3(n - 1)``, V the sample variance, at most `hi`.
+    """Mean plus ``sqrt(2 V (nats + ln 2) / n) + 7 (hi - lo) (nats + ln 2) / 3(n - 1)``, V the
+    sample variance, at most `hi`.
 
-    **Guarantee.** P(E x > bound) <= exp(-nats) for independent, identically distributed values in [lo, hi] (Maurer & Pontil
-    2009, Theorem 4). Lowering a value can raise the bound, because it can raise V.
+    **Guarantee.** P(E x > bound) <= exp(-nats) for independent, identically distributed values in
+    [lo, hi] (Maurer & Pontil 2009, Theorem 4). Lowering a value can raise the bound, because it can
+    raise V.
 
     Parameters, returns and errors as for `hoeffding_upper`.
 
@@ -77,10 +83,12 @@ def empirical_bernstein_upper(x: Sample, lo: Scalar, hi: Scalar, nats: Nats) -> 
 
 
 def chernoff_kl_upper(x: Sample, lo: Scalar, hi: Scalar, nats: Nats) -> Bound:
-    """Largest mean q with ``n kl(mean of x, q) <= nats``, kl the divergence of two coins on [lo, hi].
+    """Largest mean q with ``n kl(mean of x, q) <= nats``, kl the divergence of two coins on [lo,
+    hi].
 
-    **Guarantee.** P(E x > bound) <= exp(-nats) for independent values in [lo, hi], even drawn without replacement
-    (Hoeffding 1963, Theorem 1 before its last step). Never wider than `hoeffding_upper`; sharp to a logarithm for coins only.
+    **Guarantee.** P(E x > bound) <= exp(-nats) for independent values in [lo, hi], even drawn
+    without replacement (Hoeffding 1963, Theorem 1 before its last step). Never wider than
+    `hoeffding_upper`; sharp to a logarithm for coins only.
 
     Parameters, returns and errors as for `hoeffding_upper`.
 
@@ -100,14 +108,16 @@ def chernoff_kl_upper(x: Sample, lo: Scalar, hi: Scalar, nats: Nats) -> Bound:
 
 
 def dirichlet_upper(x: Sample, lo: Scalar, hi: Scalar, nats: Nats) -> Bound:
-    """Quantile of level ``1 - exp(-nats)`` of ``hi D_0 + sum x_i D_i``, (D_0, ..., D_n) uniform on the simplex.
+    """Quantile of level ``1 - exp(-nats)`` of ``hi D_0 + sum x_i D_i``, (D_0, ..., D_n) uniform on
+    the simplex.
 
-    **Guarantee.** P(E x > bound) <= exp(-nats) for independent, identically distributed values at most `hi` (Gaffke's bound of
-    2005; validity proved by Vlassis & Thomas 2026, arXiv 2607.08415, Theorem 1). It uses `lo` only to check the data, rises with
-    every value, does not depend on their order, and on data that are all `lo` or `hi` it is Clopper and Pearson's bound.
+    **Guarantee.** P(E x > bound) <= exp(-nats) for independent, identically distributed values at
+    most `hi` (Gaffke's bound of 2005; validity proved by Vlassis & Thomas 2026, arXiv 2607.08415,
+    Theorem 1). It uses `lo` only to check the data, rises with every value, does not depend on
+    their order, and on data that are all `lo` or `hi` it is Clopper and Pearson's bound.
 
-    Parameters, returns and errors as for `hoeffding_upper`. Computed in closed form, with nothing rounded or binned at any n, see
-    `saecert.statistics.dirichlet`.
+    Parameters, returns and errors as for `hoeffding_upper`. Computed in closed form, with nothing
+    rounded or binned at any n, see `saecert.statistics.dirichlet`.
 
     Examples
     --------
@@ -122,12 +132,13 @@ def dirichlet_upper(x: Sample, lo: Scalar, hi: Scalar, nats: Nats) -> Bound:
 def betting_upper(x: Sample, lo: Scalar, hi: Scalar, nats: Nats) -> Bound:
     """Largest mean not refuted by betting against it, value by value in the given order.
 
-    **Guarantee.** P(E x > bound) <= exp(-nats) for values in [lo, hi] whose mean given all earlier ones is E x (Ville's
-    inequality; Waudby-Smith & Ramdas 2024, section 4). It depends on the order of `x`: shuffle with a seed fixed before
-    seeing the values. The length n steers the bets and must be fixed beforehand too; `saecert.certify_stream` needs no such n.
+    **Guarantee.** P(E x > bound) <= exp(-nats) for values in [lo, hi] whose mean given all earlier
+    ones is E x (Ville's inequality; Waudby-Smith & Ramdas 2024, section 4). It depends on the order
+    of `x`: shuffle with a seed fixed before seeing the values. The length n steers the bets and
+    must be fixed beforehand too; `saecert.certify_stream` needs no such n.
 
-    Parameters, returns and errors as for `hoeffding_upper`. Rounded up to a multiple of ``2**-21 (hi - lo)``, see
-    `saecert.statistics.betting`.
+    Parameters, returns and errors as for `hoeffding_upper`. Rounded up to a multiple of ``2**-21
+    (hi - lo)``, see `saecert.statistics.betting`.
 
     Examples
     --------
@@ -165,10 +176,12 @@ def lower(inequality: str | Inequality, x: Sample, lo: Scalar, hi: Scalar, nats:
 def misses(
     inequality: str | Inequality, x: Sample, lo: Scalar, hi: Scalar, nats: Nats, mean: Scalar
 ) -> np.bool_ | Bool[np.ndarray, "*lead"]:
-    """Whether the upper bound of each row lies below `mean`: the verdict of ``bound < mean``, faster for two inequalities.
+    """Whether the upper bound of each row lies below `mean`: the verdict of ``bound < mean``,
+    faster for two inequalities.
 
-    `dirichlet_upper` is below the mean if P(sum (hi - x_i) D_i <= hi - mean) < delta: one probability, no root. `betting_upper` is
-    if it refutes the first grid point beyond the mean, because the refuted means are an interval (see `saecert.statistics.betting`).
+    `dirichlet_upper` is below the mean if P(sum (hi - x_i) D_i <= hi - mean) < delta: one
+    probability, no root. `betting_upper` is if it refutes the first grid point beyond the mean,
+    because the refuted means are an interval (see `saecert.statistics.betting`).
 
     Examples
     --------
@@ -195,8 +208,9 @@ def misses(
 def clopper_pearson_upper(k: Any, n: Any, nats: Nats) -> Bound:
     """Largest success probability with ``P(at most k of n successes) >= exp(-nats)``.
 
-    **Guarantee.** P(probability > bound) <= exp(-nats) for `k` successes in `n` independent trials (Clopper & Pearson 1934).
-    One less the bound for ``n - k`` is the lower bound. Where exp(-nats) underflows it is 1.
+    **Guarantee.** P(probability > bound) <= exp(-nats) for `k` successes in `n` independent trials
+    (Clopper & Pearson 1934). One less the bound for ``n - k`` is the lower bound. Where exp(-nats)
+    underflows it is 1.
 
     Examples
     --------
@@ -212,11 +226,13 @@ def clopper_pearson_upper(k: Any, n: Any, nats: Nats) -> Bound:
 
 
 def yardstick(x: Sample, hi: Scalar, nats: Nats) -> Bound:
-    """Width that no valid bound can be expected to beat by much: ``sqrt(g^2 + r^2)``, in the unit of `x`.
+    """Width that no valid bound can be expected to beat by much: ``sqrt(g^2 + r^2)``, in the unit
+    of `x`.
 
-    ``g = z sigma / sqrt(n)`` is the width of the normal approximation at the same delta; ``r = (1 - delta^(1/n)) (hi - mean)`` is
-    how far a point mass at `hi`, so small that a sample misses it with probability delta, moves the mean. It is a scale for
-    comparison, not a theorem about finite samples.
+    ``g = z sigma / sqrt(n)`` is the width of the normal approximation at the same delta; ``r = (1 -
+    delta^(1/n)) (hi - mean)`` is how far a point mass at `hi`, so small that a sample misses it
+    with probability delta, moves the mean. It is a scale for comparison, not a theorem about finite
+    samples.
 
     Examples
     --------
@@ -233,9 +249,11 @@ def yardstick(x: Sample, hi: Scalar, nats: Nats) -> Bound:
 
 
 def tightness(bound: Scalar | Bound, x: Sample, hi: Scalar, nats: Nats) -> Bound:
-    """Width of `bound` above the mean of `x` over its `yardstick`: 1 is as tight as can be hoped for.
+    """Width of `bound` above the mean of `x` over its `yardstick`: 1 is as tight as can be hoped
+    for.
 
-    Where every value is `hi` both widths are 0 and the ratio is 1. Average it over at least 20 resamples.
+    Where every value is `hi` both widths are 0 and the ratio is 1. Average it over at least 20
+    resamples.
 
     Examples
     --------
@@ -252,7 +270,8 @@ def tightness(bound: Scalar | Bound, x: Sample, hi: Scalar, nats: Nats) -> Bound
 def uppers(
     rows: list[tuple[Float[np.ndarray, "n"], float, float, float]], upper: Callable[..., Any]
 ) -> list[float]:
-    """Upper limits on several means, each ``(x, lo, hi, nats)``, in one call: every inequality here is affine in its data.
+    """Upper limits on several means, each ``(x, lo, hi, nats)``, in one call: every inequality here
+    is affine in its data.
 
     Where lo = hi the mean is known, and the limit is that value.
     """
@@ -278,7 +297,9 @@ def _resolve(inequality: str | Inequality) -> Inequality:
 def _checked(
     x: Sample, lo: Scalar, hi: Scalar, nats: Nats
 ) -> tuple[Sample, Float[np.ndarray, "*lead"]]:
-    """`x` in float64, clipped of rounding dust, and `nats` for each of its rows; an error that names what is wrong."""
+    """`x` in float64, clipped of rounding dust, and `nats` for each of its rows; an error that
+    names what is wrong.
+    """
     if not (np.isfinite(lo) and np.isfinite(hi) and lo < hi):
         raise ValueError(f"the support needs finite lo < hi, got lo = {lo}, hi = {hi}")
     x = np.asarray(x, np.float64)

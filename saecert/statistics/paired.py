@@ -12,9 +12,11 @@ def difference_limits(
     nats: Nats,
     inequality: str,
 ) -> tuple[Bound, Bound]:
-    """Lower and upper limit on ``E a - E b`` for paired values, each wrong with probability at most ``exp(-nats)``.
+    """Lower and upper limit on ``E a - E b`` for paired values, each wrong with probability at most
+    ``exp(-nats)``.
 
-    `supports` is lo and hi of `a`, then of `b`: the difference lies in ``[lo_a - hi_b, hi_a - lo_b]``.
+    `supports` is lo and hi of `a`, then of `b`: the difference lies in ``[lo_a - hi_b, hi_a -
+    lo_b]``.
 
     >>> import numpy as np
     >>> a, b = np.array([0.0, 1.0] * 50), np.array([0.1, 1.0] * 50)

@@ -53,7 +53,9 @@ class Population:
     draw: Callable[[np.random.Generator, int, int], Draw]
     """``draw(rng, rows, n)``: independent samples of `n`."""
     rule: str = "T1"
-    """How a pool is chosen: "T1" (beforehand), "T2" (among several) or "T3" (read off the sample)."""
+    """How a pool is chosen: "T1" (beforehand), "T2" (among several) or "T3" (read off the
+    sample).
+    """
 
 
 def fixed(
@@ -86,14 +88,18 @@ def bernoulli(p: float) -> Population:
 
 
 def beta(a: float, b: float) -> Population:
-    """Beta distribution on [0, 1]; with `a` and `b` below 1 most of its mass lies at the two ends."""
+    """Beta distribution on [0, 1]; with `a` and `b` below 1 most of its mass lies at the two
+    ends.
+    """
     return fixed(
         f"beta({a:g}, {b:g})", 0.0, 1.0, a / (a + b), lambda rng, size: rng.beta(a, b, size)
     )
 
 
 def rare_event(name: str, spread: float, unseen: float, n: int) -> Population:
-    """Values uniform within `spread` of 0.3, and a point mass at 1 that a sample of `n` misses with probability `unseen`."""
+    """Values uniform within `spread` of 0.3, and a point mass at 1 that a sample of `n` misses with
+    probability `unseen`.
+    """
     if not 0 < unseen < 1:
         raise ValueError(
             f"the probability of missing the point mass must lie strictly between 0 and 1, got {unseen}"
@@ -108,11 +114,13 @@ def rare_event(name: str, spread: float, unseen: float, n: int) -> Population:
 
 
 def with_teeth(n: int, delta: float = 0.05) -> tuple[Population, ...]:
-    """Populations on which a bound for samples of `n` at miscoverage `delta` is easily caught if it is wrong.
+    """Populations on which a bound for samples of `n` at miscoverage `delta` is easily caught if it
+    is wrong.
 
-    Coins only for n >= 100: below, the lattice of their mean hides much. The noise with a point mass asks for care exactly
-    where a valid bound has none to spare (a sample without the mass has probability 1.02 delta, too much to give up);
-    the two-point population catches any bound that trusts the spread of the sample.
+    Coins only for n >= 100: below, the lattice of their mean hides much. The noise with a point
+    mass asks for care exactly where a valid bound has none to spare (a sample without the mass has
+    probability 1.02 delta, too much to give up); the two-point population catches any bound that
+    trusts the spread of the sample.
 
     Examples
     --------
@@ -132,9 +140,11 @@ def with_teeth(n: int, delta: float = 0.05) -> tuple[Population, ...]:
 
 
 def nested(population: Population, pools: int) -> Population:
-    """T2 with independent values for every pool, so that misses do not coincide and the union bound has nothing to spare.
+    """T2 with independent values for every pool, so that misses do not coincide and the union bound
+    has nothing to spare.
 
-    Each of the `pools` has delta / pools to spend: a population with teeth is one that has them at that delta.
+    Each of the `pools` has delta / pools to spend: a population with teeth is one that has them at
+    that delta.
     """
 
     def draw(rng: np.random.Generator, rows: int, n: int) -> Draw:
@@ -156,12 +166,12 @@ def in_sample(
 ) -> Population:
     """T3 with the truth for every pool: `d_sae` latents, each active in a sequence at `rate`.
 
-    What is active on the sample of `n` is the pool A, or with `extended` the cheapest set that holds
-    it, as `certify` takes it. A sequence draws its value from `base`, but has `hi` if a latent
-    outside A is active: none of the sample does, a fresh one does with probability
-    ``1 - (1 - rate)^(d_sae - |A|)``. So E v_A is exact for the A that came out and is paid for, and
-    larger than what the sample shows. The product prior rests on `n` discovery sequences with the
-    expected counts.
+    What is active on the sample of `n` is the pool A, or with `extended` the cheapest set that
+    holds it, as `certify` takes it. A sequence draws its value from `base`, but has `hi` if a
+    latent outside A is active: none of the sample does, a fresh one does with probability ``1 - (1
+    - rate)^(d_sae - |A|)``. So E v_A is exact for the A that came out and is paid for, and larger
+    than what the sample shows. The product prior rests on `n` discovery sequences with the expected
+    counts.
     """
     rows = [_paid(k, d_sae, round(n * rate), n, prior, extended) for k in range(d_sae + 1)]
     sizes, nats = (np.array(column) for column in zip(*rows, strict=True))
@@ -200,11 +210,11 @@ def in_sample_with_teeth(
     """Populations for T3: one latent that the sample hardly ever misses, and many that it may.
 
     The first is missed with probability 0.49 delta: under the uniform prior a valid bound has
-    nothing to spare, since the pool without its only latent has delta / 2 to spend. Of the 32 a third
-    is missed, and what is active outside of the pool is about 12 / n: it refutes every bound that does
-    not pay. These pay for the active set itself; the last, with 64 latents that are more likely
-    silent than active, pays for the cheapest superset: that set again under the product prior, all
-    latents under the uniform one.
+    nothing to spare, since the pool without its only latent has delta / 2 to spend. Of the 32 a
+    third is missed, and what is active outside of the pool is about 12 / n: it refutes every bound
+    that does not pay. These pay for the active set itself; the last, with 64 latents that are more
+    likely silent than active, pays for the cheapest superset: that set again under the product
+    prior, all latents under the uniform one.
     """
     steady, noise = (
         fixed("", 0.0, 1.0, 0.3, lambda rng, size, s=s: rng.uniform(0.3 - s, 0.3 + s, size))
@@ -225,10 +235,12 @@ def resampled(
     hi: float,
     truth: float | None = None,
 ) -> Population:
-    """Measured losses as a finite population, drawn with replacement: their means are the exact truth.
+    """Measured losses as a finite population, drawn with replacement: their means are the exact
+    truth.
 
-    One row of `values` is a fixed pool (T1), several are the pools of T2. `truth` replaces the means when slack is shown: how often the
-    bound lies below something that is no larger than what it bounds.
+    One row of `values` is a fixed pool (T1), several are the pools of T2. `truth` replaces the
+    means when slack is shown: how often the bound lies below something that is no larger than what
+    it bounds.
     """
     means = values.mean(axis=1)[None] if truth is None else np.full((1, len(values)), truth)
 
@@ -240,7 +252,9 @@ def resampled(
 
 
 def repeated(population: Population, group: int) -> Population:
-    """Dependence: each document comes `group` times, spread over the sample, as if those were independent sequences."""
+    """Dependence: each document comes `group` times, spread over the sample, as if those were
+    independent sequences.
+    """
 
     def draw(rng: np.random.Generator, rows: int, n: int) -> Draw:
         drawn = population.draw(rng, rows, -(-n // group))

@@ -26,10 +26,10 @@ def product_prior_nats(
     """``-ln prod_j p_j^[j in A] (1 - p_j)^[j not in A]``, the cost of one subset `inside`.
 
     ``1 - p_j`` is the probability that latent j stays silent in `n_seq` further sequences, given
-    that it was active in ``n_active[j]`` of the `n_seen` on discovery: with a Beta(1/2, 1/2) prior on
-    its rate, ``B(a, b + n_seq) / B(a, b)`` for ``a = n_active + 1/2`` and ``b = n_seen - n_active +
-    1/2``. Averaging over the rate rather than plugging in its estimate keeps a latent seen a few
-    times on discovery from costing dozens of nats when it happens to stay silent.
+    that it was active in ``n_active[j]`` of the `n_seen` on discovery: with a Beta(1/2, 1/2) prior
+    on its rate, ``B(a, b + n_seq) / B(a, b)`` for ``a = n_active + 1/2`` and ``b = n_seen -
+    n_active + 1/2``. Averaging over the rate rather than plugging in its estimate keeps a latent
+    seen a few times on discovery from costing dozens of nats when it happens to stay silent.
 
     **Guarantee.** The weights of all ``2^m`` subsets sum to 1, and depend on discovery and on
     `n_seq` only, both fixed before the certification sample is looked at.
@@ -41,8 +41,8 @@ def product_prior_nats(
 def cheapest_uniform_superset(k: int, d_sae: int) -> tuple[int, float]:
     """Size and cost of the cheapest set that holds `k` given latents, under the uniform prior.
 
-    ``ln C(d_sae, j)`` is concave in j, so over j = k..d_sae it is least at an end: either nothing is
-    added, or everything, at ln(d_sae + 1). Of two sets of one cost it is the smaller.
+    ``ln C(d_sae, j)`` is concave in j, so over j = k..d_sae it is least at an end: either nothing
+    is added, or everything, at ln(d_sae + 1). Of two sets of one cost it is the smaller.
 
     >>> size, nats = cheapest_uniform_superset(3, 6)
     >>> size, round(nats, 3) == round(math.log(7), 3)

@@ -252,7 +252,9 @@ def _joint(losses, k):
 
 
 def three_atoms(rng: np.random.Generator, *shape: int):
-    """Losses (f, g, g_A): all at lo, only the pooled proxy at hi (clipped), all at hi; E v_A = lo + 0.12 (hi - lo)."""
+    """Losses (f, g, g_A): all at lo, only the pooled proxy at hi (clipped), all at hi; E v_A = lo +
+    0.12 (hi - lo).
+    """
     atom = rng.choice(3, p=[0.88, 0.05, 0.07], size=shape)
     return tuple(np.array(values)[atom] for values in ([LO, LO, HI], [LO, LO, HI], [LO, HI, HI]))
 
@@ -294,7 +296,9 @@ def test_nested_pools_cover_jointly_and_free_selection_is_caught():
 
 @pytest.mark.parametrize("prior", ["product", "uniform"])
 def test_any_subset_chosen_on_the_sample_is_covered(prior):
-    """Every one of 16 pools has its own losses; the adversary shows the one that errs, if any does."""
+    """Every one of 16 pools has its own losses; the adversary shows the one that errs, if any
+    does.
+    """
     draws, n, m = 400, 60, 4
     discovery = Discovery(
         rule="frequency", order=np.arange(m), n_active=np.array([0, 1, 4, 6]), n_seq=6
@@ -321,8 +325,8 @@ def test_what_the_sample_does_not_show_is_covered_and_free_selection_is_caught(p
     """Each of 40 kinds of text has a latent of its own, without which the pooled proxy fails.
 
     The product prior through `certify`: on discovery none was active, so that no silent latent is
-    worth adding. The uniform prior would take the whole dictionary, of which nothing is unseen; but the
-    theorem holds for every subset, and here for the active set itself.
+    worth adding. The uniform prior would take the whole dictionary, of which nothing is unseen; but
+    the theorem holds for every subset, and here for the active set itself.
     """
     draws, n, m = 40, 40, 40
     rng = np.random.default_rng(4)
@@ -408,7 +412,9 @@ def test_paired_claims_are_seldom_false_and_unpaired_ones_are_caught():
 
 
 def test_rungs_in_turn_make_no_false_claim_at_full_delta():
-    """The first rung is true, two more are not: testing them side by side errs about twice as often."""
+    """The first rung is true, two more are not: testing them side by side errs about twice as
+    often.
+    """
     draws, n, nats = 1000, 60, math.log(1 / DELTA)
     rng = np.random.default_rng(6)
     chain, side_by_side = np.zeros((2, draws), dtype=bool)
@@ -575,6 +581,49 @@ def test_summary_says_what_it_means():
         in text
     )
     assert "vacuous" in str(certify(random_losses(3), inequality="hoeffding"))
+
+
+def stated_numbers(text: str, label: str) -> float:
+    """The number after a label in a summary."""
+    (line,) = [line for line in text.splitlines() if line.strip().startswith(label)]
+    return float(line.split(label)[1].split()[0])
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_no_limit_is_printed_below_itself(seed):
+    certificate = certify(random_losses(60, seed), inequality="hoeffding", eps=())
+    text = str(certificate)
+    rows = certificate.statements
+    for label, limit, step in (
+        ("= bound", certificate.bound, 0.01),
+        ("direct bound", certificate.direct, 0.01),
+        ("price of explanation", certificate.price, 0.01),
+        ("total variation", rows["total_variation"]["upper"], 0.001),
+    ):
+        assert limit <= stated_numbers(text, label) < limit + step + 1e-9
+    assert f"at most {stated_numbers(text, '= bound'):.2f} bits each on average" in text
+
+
+def test_a_limit_just_above_a_round_number_is_printed_above_it():
+    """Once 1e-11 above 5.41 was printed as 5.41."""
+    certificate = certify(random_losses(), inequality="hoeffding", eps=())
+    certificate.statements["direct"]["upper"] = 5.41 + 1e-11
+    assert stated_numbers(str(certificate), "direct bound") == 5.42
+
+
+def test_the_summary_gives_each_statement_its_own_delta():
+    budget = {"bound": 0.03, "ladder": 0.02}
+    text = str(certify(random_losses(400), inequality="hoeffding", budget=budget))
+    assert "better than unigram (the ladder's own statement, delta 0.02)" in text
+    assert "except with probability 0.03 over samples" in text
+    assert "which says nothing" in str(certify(random_losses(), inequality="hoeffding", delta=0.5))
+
+
+def test_two_saes_at_one_hook_point_are_told_apart():
+    losses = random_losses()
+    small = dataclasses.replace(losses, provenance=losses.provenance | {"sae": "small"})
+    text = str(certify(small, inequality="hoeffding", eps=()))
+    assert "Certificate of toy at blocks.0.hook_resid_post, SAE small, in bits" in text
 
 
 # Errors

@@ -1,4 +1,6 @@
-"""Streams that stop: how often they are wrong (with teeth), when they stop, what they refuse to read together."""
+"""Streams that stop: how often they are wrong (with teeth), when they stop, what they refuse to
+read together.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,9 @@ def coins(rng, m, size):
 
 
 def rare_losses(rng, m, size):
-    """Values a little above m, and a rare 0 that brings the mean down to it: nearly all short samples look too good."""
+    """Values a little above m, and a rare 0 that brings the mean down to it: nearly all short
+    samples look too good.
+    """
     return np.where(rng.random(size) < 0.02, 0.0, m / 0.98)
 
 
@@ -50,7 +54,9 @@ def spread(rng, m, size):
 
 
 def claims(reached):
-    """Streams that ever claim the false target, and whether so many would be a one-in-ten-thousand event at DELTA."""
+    """Streams that ever claim the false target, and whether so many would be a one-in-ten-thousand
+    event at DELTA.
+    """
     return reached.mean(), reached.sum() > binom.ppf(1 - 1e-4, len(reached), DELTA)
 
 
@@ -167,7 +173,9 @@ def test_a_stream_may_end_undecided():
 
 
 def test_measures_only_what_is_needed(subject, corpora):
-    """The generator of the docstring, on a tiny model: losses are soon certain to be below nearly the largest there can be."""
+    """The generator of the docstring, on a tiny model: losses are soon certain to be below nearly
+    the largest there can be.
+    """
     corpus, measured = corpora["certification"], []
 
     def measure(start):

@@ -62,7 +62,9 @@ def places(tree, at=()):
 
 
 def mutations(value):
-    """Other values for one node: numbers nudged, strings changed, lists shortened; then of another type, or with a key too few or many."""
+    """Other values for one node: numbers nudged, strings changed, lists shortened; then of another
+    type, or with a key too few or many.
+    """
     if isinstance(value, bool):
         return [not value, int(value)]
     if isinstance(value, int):

@@ -1,4 +1,6 @@
-"""The betting test: a wealth worked by hand, predictability, the interval of rejected means, and bets without a horizon."""
+"""The betting test: a wealth worked by hand, predictability, the interval of rejected means, and
+bets without a horizon.
+"""
 
 from __future__ import annotations
 
@@ -42,13 +44,17 @@ def test_equals_the_wealth_in_scalar_arithmetic():
 
 
 def test_first_bet_by_hand():
-    """Two values, prior variance 1/4: the first bet is phi(Phi^-1(.05)) / .05 / sqrt(2 / 4) = 2.917, capped at .9 / m."""
+    """Two values, prior variance 1/4: the first bet is phi(Phi^-1(.05)) / .05 / sqrt(2 / 4) =
+    2.917, capped at .9 / m.
+    """
     assert np.isclose(wealth_path([1.0, 1.0], 0.2, 0.05)[0], 1 + 2.9171 * 0.8, atol=1e-4)
     assert np.isclose(wealth_path([1.0, 1.0], 0.5, 0.05)[0], 1 + 1.8 * 0.5)
 
 
 def test_bets_do_not_see_the_value_they_bet_on():
-    """Whether the target is reached by time t does not change when later values do, with n fixed."""
+    """Whether the target is reached by time t does not change when later values do, with n
+    fixed.
+    """
     rng = np.random.default_rng(1)
     z = rng.random((200, 40))
     early = z.copy()
@@ -61,7 +67,9 @@ def test_bets_do_not_see_the_value_they_bet_on():
 
 
 def test_rejected_means_are_an_interval():
-    """What the module's proof says, on data chosen to upset it: jumps, lattices, large delta, few values."""
+    """What the module's proof says, on data chosen to upset it: jumps, lattices, large delta, few
+    values.
+    """
     rng = np.random.default_rng(2)
     m = np.tile(np.linspace(0.001, 1, 400), (300, 1))
     for n, nats in ((2, 0.05), (5, 0.5), (20, 3.0), (60, 40.0)):
@@ -88,7 +96,9 @@ def test_nothing_is_rejected_without_evidence():
 
 
 def test_mixture_equals_the_wealth_in_scalar_arithmetic():
-    """Eight gamblers, each with a constant share of what they own at stake; in pieces as in one go."""
+    """Eight gamblers, each with a constant share of what they own at stake; in pieces as in one
+    go.
+    """
     z, m = np.random.default_rng(4).random((3, 25)), 0.4
     log_wealth, stakes = mixture(z, m)
     for row, path in zip(z, log_wealth, strict=True):

@@ -14,7 +14,9 @@ from saecert.statistics.dirichlet import LEAST, log_cdf, quantile
 
 
 def exact_cdf(z, m):
-    """P(sum z_i D_i <= m) in rationals, for distinct positive z: one minus a divided difference of (c - m)_+^n at 0, z_1, ..., z_n."""
+    """P(sum z_i D_i <= m) in rationals, for distinct positive z: one minus a divided difference of
+    (c - m)_+^n at 0, z_1, ..., z_n.
+    """
     c, m = [Fraction(0), *map(Fraction, z)], Fraction(m)
     beyond = Fraction(0)
     for i, ci in enumerate(c):
@@ -40,7 +42,9 @@ def test_equals_exact_rationals(n):
     [(2, 1), (5, 5), (100, 97), (5000, 5000), (5000, 4990), (5000, 3), (100_000, 99_998)],
 )
 def test_ties_are_beta_quantiles(n, positive):
-    """Equal z of which some vanish: z (D_1 + ... + D_k) with a beta law. Here an integral along a straight line fails."""
+    """Equal z of which some vanish: z (D_1 + ... + D_k) with a beta law. Here an integral along a
+    straight line fails.
+    """
     z = np.where(np.arange(n) < positive, 2.0, 0.0)[None]
     for nats in (0.1, 3.0, 30.0, 150.0):
         expected = 2 * betaincinv(positive, n - positive + 1, math.exp(-nats))
@@ -97,7 +101,9 @@ LONG_SHAPES = {
 
 @pytest.mark.parametrize("shape", LONG_SHAPES)
 def test_power_series_changes_nothing(shape, monkeypatch):
-    """Long samples by the series and by the unabridged integral, also where the series has to give up most of its values."""
+    """Long samples by the series and by the unabridged integral, also where the series has to give
+    up most of its values.
+    """
     z, nats = (
         np.tile(LONG_SHAPES[shape](np.random.default_rng(5), 5000), (5, 1)),
         np.array([0.1, 3.0, 30.0, 700.0, 20_000.0]),

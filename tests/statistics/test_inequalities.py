@@ -123,7 +123,9 @@ def test_kl_is_never_wider_than_hoeffding():
 @every
 @pytest.mark.parametrize("delta", [0.5, 0.05])
 def test_misses_is_the_verdict_of_the_bound(name, delta):
-    """Also for means just above a bound (closer than the grid of `betting_upper`) and at the ends of the support."""
+    """Also for means just above a bound (closer than the grid of `betting_upper`) and at the ends
+    of the support.
+    """
     x, nats = 2 + 3 * samples((300, 12), seed=8), -np.log(delta)
     bound = INEQUALITIES[name](x, 2, 5, nats)
     for mean in (
