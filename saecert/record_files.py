@@ -1,6 +1,4 @@
-"""Files of records, which may come from anybody: what is in one is checked before it is
-unpacked.
-"""
+"""Files of records, which may come from anybody: checked before anything is unpacked."""
 
 from __future__ import annotations
 
@@ -155,9 +153,11 @@ def _check_declared(
             fits = shape == ((len(header["alphas"]), n_seq) if table == "loss" else (n_seq,))
             kinds = "f"
         elif table == "discovery":
-            fits, kinds = header["discovery"] is not None and shape == latents, "iu"
+            fits = header["discovery"] is not None and shape == latents
+            kinds = "iu"
         else:
-            fits, kinds = shape == per_row.get(name, (n_seq,)), _KINDS[name]
+            fits = shape == per_row.get(name, (n_seq,))
+            kinds = _KINDS[name]
         if not fits or dtype.kind not in kinds:
             raise ValueError(f"'{name}' has shape {shape} and type {dtype}, which does not fit")
     if header["discovery"] is not None and not set(_DISCOVERY) <= set(declared):

@@ -1,6 +1,4 @@
-"""What a sweep leaves behind: one number per sequence and proxy, with support, activity and
-provenance (numpy only).
-"""
+"""What a sweep leaves behind: one number per sequence and proxy, and where they come from."""
 
 from __future__ import annotations
 
@@ -17,7 +15,8 @@ from jaxtyping import Bool, Float, Int, UInt8, UInt64
 from saecert.record_files import FORMAT, INNER, ROWS, TABLES, damaged, read_record
 from saecert.storage import atomic_path
 
-_DUST = 1e-6  # float32 log-probabilities may overshoot the support by rounding; anything more is an error
+# float32 log-probabilities may overshoot the support by rounding; anything more is an error
+_DUST = 1e-6
 
 
 def smoothed_support(alpha: float, n_vocab: int) -> tuple[float, float]:
@@ -32,7 +31,8 @@ def smoothed_support(alpha: float, n_vocab: int) -> tuple[float, float]:
     """
     if not 0 < alpha < 1:
         raise ValueError(
-            f"alpha must lie strictly between 0 and 1, got {alpha}: 0 leaves the loss unbounded, 1 ignores the model"
+            f"alpha must lie strictly between 0 and 1, got {alpha}: "
+            "0 leaves the loss unbounded, 1 ignores the model"
         )
     if n_vocab < 2:
         raise ValueError(f"n_vocab must be at least 2, got {n_vocab}")
@@ -59,8 +59,9 @@ class Discovery:
 
 @dataclass(frozen=True, repr=False)
 class SequenceLosses:
-    """Losses of a frozen LM and of its proxies on a sample of sequences. Rows of all arrays are the
-    same sequences.
+    """Losses of a frozen LM and of its proxies on a sample of sequences.
+
+    Rows of all arrays are the same sequences.
     """
 
     alphas: tuple[float, ...]
@@ -120,7 +121,8 @@ class SequenceLosses:
         n_seq = len(self.ids)
         if n_seq < 2:
             raise ValueError(
-                f"{n_seq} sequence(s) measured: a certificate needs at least 2, give a larger corpus"
+                f"{n_seq} sequence(s) measured: a certificate needs at least 2, "
+                "give a larger corpus"
             )
         for alpha in self.alphas:
             smoothed_support(alpha, self.n_vocab)
@@ -130,29 +132,34 @@ class SequenceLosses:
             for name, values in getattr(self, table).items():
                 if values.shape != (n_seq,) or not np.isfinite(values).all():
                     raise ValueError(
-                        f"{table} of '{name}': expected {n_seq} finite values, one per sequence, got shape {values.shape}"
+                        f"{table} of '{name}': expected {n_seq} finite values, "
+                        f"one per sequence, got shape {values.shape}"
                     )
                 if table != "raw" and (values.min() < -_DUST or values.max() > 1 + _DUST):
                     raise ValueError(
-                        f"{table} of '{name}' leaves [0, 1]: it goes from {values.min():.6g} to {values.max():.6g}"
+                        f"{table} of '{name}' leaves [0, 1]: "
+                        f"it goes from {values.min():.6g} to {values.max():.6g}"
                     )
 
     def _check(self, name: str, values: np.ndarray) -> None:
         if values.shape != (len(self.alphas), len(self.ids)):
             raise ValueError(
-                f"loss '{name}' has shape {values.shape}, expected {(len(self.alphas), len(self.ids))} (alphas, sequences)"
+                f"loss '{name}' has shape {values.shape}, "
+                f"expected {(len(self.alphas), len(self.ids))} (alphas, sequences)"
             )
         bad = ~np.isfinite(values).all(axis=0)
         if bad.any():
             raise ValueError(
-                f"loss of '{name}' is not finite on sequence {int(np.argmax(bad))}: NaN or infinite weights or activations?"
+                f"loss of '{name}' is not finite on sequence {int(np.argmax(bad))}: "
+                "NaN or infinite weights or activations?"
             )
         for row, alpha in zip(values, self.alphas, strict=True):
             lo, hi = smoothed_support(alpha, self.n_vocab)
             if row.min() < lo - _DUST or row.max() > hi + _DUST:
                 worst = int(np.argmax(np.maximum(lo - row, row - hi)))
                 raise ValueError(
-                    f"loss of '{name}' on sequence {worst} is {row[worst]:.6g} bits, outside its support [{lo:.6g}, {hi:.6g}]"
+                    f"loss of '{name}' on sequence {worst} is {row[worst]:.6g} bits, "
+                    f"outside its support [{lo:.6g}, {hi:.6g}]"
                 )
 
     def __len__(self) -> int:
@@ -161,10 +168,11 @@ class SequenceLosses:
     def __repr__(self) -> str:
         source = (self.provenance.get(name) for name in ("subject", "hook_name", "sae"))
         about = ", ".join(str(part) for part in source if part)
+        alphas = ", ".join(f"{alpha:g}" for alpha in self.alphas)
+        discovery = "" if self.discovery is None else ", with discovery"
         return (
-            f"SequenceLosses({about or 'no provenance'}: {len(self)} sequences, "
-            f"alpha {', '.join(f'{alpha:g}' for alpha in self.alphas)}, {len(self.loss)} predictors, "
-            f"{self.d_sae} latents{'' if self.discovery is None else ', with discovery'})"
+            f"SequenceLosses({about or 'no provenance'}: {len(self)} sequences, alpha {alphas}, "
+            f"{len(self.loss)} predictors, {self.d_sae} latents{discovery})"
         )
 
     @property
@@ -184,7 +192,8 @@ class SequenceLosses:
             raise KeyError(f"'{name}' was not measured; there are {', '.join(self.loss)}")
         if alpha not in self.alphas:
             raise ValueError(
-                f"losses were recorded at alpha in {self.alphas}, not {alpha}: collect again with alphas=({alpha},)"
+                f"losses were recorded at alpha in {self.alphas}, not {alpha}: "
+                f"collect again with alphas=({alpha},)"
             )
         return np.clip(
             self.loss[name][self.alphas.index(alpha)], *smoothed_support(alpha, self.n_vocab)

@@ -8,7 +8,8 @@ import numpy as np
 
 from saecert.records import Discovery, SequenceLosses, smoothed_support
 
-ALPHA, N_VOCAB = 0.5, 4096
+ALPHA = 0.5
+N_VOCAB = 4096
 LO, HI = smoothed_support(ALPHA, N_VOCAB)
 
 
@@ -62,7 +63,8 @@ def random_losses(n_seq=60, seed=0, n_discovery=40) -> SequenceLosses:
     behaviour and discovery.
     """
     rng = np.random.default_rng(seed)
-    n_active, seen = rng.integers(0, n_discovery + 1, 16), _draw(rng, n_discovery)
+    n_active = rng.integers(0, n_discovery + 1, 16)
+    seen = _draw(rng, n_discovery)
     discovery = Discovery(
         rule="frequency",
         order=np.arange(16)[::-1].copy(),
@@ -70,7 +72,8 @@ def random_losses(n_seq=60, seed=0, n_discovery=40) -> SequenceLosses:
         n_seq=n_discovery,
         losses=replace(seen, ids=seen.ids + np.uint64(10**6)),
     )
-    record, shares = _draw(rng, n_seq), np.random.default_rng(seed + 1)
+    record = _draw(rng, n_seq)
+    shares = np.random.default_rng(seed + 1)
     behaviour = {
         name: {key: shares.beta(*ab, n_seq) for key, ab in _SHARES.items()}
         for name in ("total_variation", "top1_disagreement")

@@ -22,14 +22,15 @@ from saecert.certificates.pool_rules import PoolChoice, choose_pools
 from saecert.certificates.sample import Sample
 from saecert.certificates.summary import source, summary
 from saecert.certificates.terms import Shares, Terms, Upper, joint_loss, sample_means, statements
-from saecert.records import SequenceLosses, smoothed_support
+from saecert.records import SequenceLosses
 from saecert.statistics.inequalities import INEQUALITIES, tightness
 
 
 @dataclass(frozen=True)
 class Certificate:
-    """A high-probability bound on the risk of a frozen LM and of its sparse proxies, with
-    everything it rests on.
+    """A high-probability bound on the risk of a frozen LM and of its sparse proxies.
+
+    With everything it rests on.
 
     **Guarantee.** For sequences drawn i.i.d. from `population`, independently of the model, the
     SAE, the discovery split and every setting here, each group of `statements` is true with
@@ -76,7 +77,9 @@ class Certificate:
     d_sae: int
     """Latents in the dictionary."""
     k: int
-    """Latents in the pool."""
+    """Latents in the pool; with "in_sample" in the set that is paid for, which holds every latent
+    active on the sample.
+    """
     pool_rule: str
     """How the pool was chosen, in words."""
     selection_nats: float
@@ -303,7 +306,8 @@ def certify(
         Record of the certification sample, with what was fixed on discovery.
     method
         "fixed" (default): one pool, chosen on discovery or given, no selection cost. "nested": the
-        best of a grid. "in_sample": all latents active on the sample, the papers' form.
+        best of a grid. "in_sample": the cheapest set that holds every latent active on the sample,
+        the papers' form.
     pool
         A size ("fixed") or grid of sizes ("nested") fixed beforehand. Default: by `tolerance`, or
         every measured size.
@@ -342,16 +346,13 @@ def certify(
         a statement that the record does not allow, an assumption check that found something and is
         not in `allow`.
     """
-    if inequality not in INEQUALITIES:
-        raise ValueError(f"unknown inequality '{inequality}'; there are {', '.join(INEQUALITIES)}")
+    upper = _upper(inequality)
     shares = split_delta(delta, budget)
-    smoothed_support(alpha, losses.n_vocab)
     # concepts are counted on pools ranked on discovery
     ranked = method != "in_sample" or prior == "product" or len(eps) > 0
     rows, checks, let_through = checked_sample(losses, n_seq, seed, allow, discovery=ranked)
     sample = Sample.of(rows, alpha)
     pools = choose_pools(sample, method, pool=pool, prior=prior, tolerance=tolerance)
-    upper = INEQUALITIES[inequality]
     return Certificate(
         method=method,
         inequality=inequality,
@@ -364,19 +365,30 @@ def certify(
         seed=seed,
         allow=let_through,
         eps=[float(e) for e in eps],
-        n_seq=len(sample),
-        sample_sha256=hashlib.sha256(rows.ids.tobytes()).hexdigest(),
-        n_vocab=losses.n_vocab,
-        d_sae=losses.d_sae,
-        pool_rule=pools.rule,
-        selection_nats=pools.nats,
-        **_numbers(sample, pools, shares, upper),
-        concepts=concept_counts(sample, -math.log(delta), eps, upper),
         checks=checks,
-        fingerprint=losses.fingerprint(),
-        population=str(losses.provenance.get("population", "not recorded")),
-        provenance=json.loads(json.dumps(losses.provenance)),
+        concepts=concept_counts(sample, -math.log(delta), eps, upper),
+        **_numbers(sample, pools, shares, upper),
+        **_identity(losses, rows),
     )
+
+
+def _upper(inequality: str) -> Upper:
+    if inequality not in INEQUALITIES:
+        raise ValueError(f"unknown inequality '{inequality}'; there are {', '.join(INEQUALITIES)}")
+    return INEQUALITIES[inequality]
+
+
+def _identity(losses: SequenceLosses, rows: SequenceLosses) -> dict[str, Any]:
+    """What was certified: the record, and its sequences in the order in which they were read."""
+    return {
+        "n_seq": len(rows),
+        "sample_sha256": hashlib.sha256(rows.ids.tobytes()).hexdigest(),
+        "n_vocab": losses.n_vocab,
+        "d_sae": losses.d_sae,
+        "fingerprint": losses.fingerprint(),
+        "population": str(losses.provenance.get("population", "not recorded")),
+        "provenance": json.loads(json.dumps(losses.provenance)),
+    }
 
 
 def _given_pool(pool: int | Sequence[int] | None, pools: PoolChoice) -> int | list[int] | None:
@@ -388,7 +400,8 @@ def _given_pool(pool: int | Sequence[int] | None, pools: PoolChoice) -> int | li
 
 def _numbers(sample: Sample, pools: PoolChoice, shares: Shares, upper: Upper) -> dict[str, Any]:
     """Every field of a certificate that is computed from losses, but for the concept counts."""
-    lo, hi = sample.lo, sample.hi
+    lo = sample.lo
+    hi = sample.hi
     nats = {name: -math.log(share) for name, (share, _) in shares.items()}
     paid = nats["bound"] + pools.nats
     joint = joint_loss(sample.clean, sample.full, pools.losses, hi)
@@ -405,6 +418,8 @@ def _numbers(sample: Sample, pools: PoolChoice, shares: Shares, upper: Upper) ->
         "lo": lo,
         "hi": hi,
         "k": pools.sizes[best],
+        "pool_rule": pools.rule,
+        "selection_nats": pools.nats,
         "means": sample_means(terms),
         "complexity": {"sampling": free - float(terms.joint.mean()), "selection": bound - free},
         "statements": table,

@@ -150,8 +150,10 @@ def values_of(losses: SequenceLosses, quantity: str, k: int, alpha: float) -> Me
         The quantity is unknown or was not measured, or no pool of this size was.
     """
     sample = Sample.of(losses, alpha)
-    lo, hi = sample.lo, sample.hi
-    clean, full = sample.clean, sample.full
+    lo = sample.lo
+    hi = sample.hi
+    clean = sample.clean
+    full = sample.full
     pooled = sample.pooled((k,))[0]
     table: dict[str, Measured] = {
         "gap": (np.abs(clean - full), 0.0, hi - lo),

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from saecert.certificates.checks import checked_sample
+from saecert.certificates.checks import Findings, checked_sample
 from saecert.certificates.comparison import QUANTITIES, values_of
 from saecert.certificates.delta import split_delta
 from saecert.certificates.ladder import rungs
@@ -139,50 +139,76 @@ def certify_stream(
         meet, an empty stream, parts that differ in model, SAE, discovery or population, an
         assumption check that found something and is not in `allow`.
     """
+    _check_inequality(inequality)
+    split_delta(delta)
+    needed = -math.log(delta)
+    reader = _Reader(target, pool, tolerance, alpha, allow)
+    for part in parts:
+        reader.read(part)
+        if reader.log_wealth.max() >= needed:
+            break
+    if reader.seen is None:
+        raise ValueError(
+            "the stream has no part: give an iterable of SequenceLosses, "
+            "such as a generator of collect(...)"
+        )
+    certain = np.flatnonzero(reader.log_wealth >= needed)
+    n = int(certain[0]) + 1 if len(certain) else None
+    return Stopped(
+        target=target,
+        n=n,
+        log_wealth=reader.log_wealth[:n],
+        delta=delta,
+        alpha=alpha,
+        k=reader.choice.sizes[0],
+        pool_rule=reader.choice.rule,
+        checks=reader.checks,
+        allow=reader.let_through,
+        provenance=reader.seen.provenance,
+    )
+
+
+def _check_inequality(inequality: str) -> None:
     if inequality != "betting":
         raise ValueError(
             f"'{inequality}' holds at one sample size fixed beforehand; looking until it succeeds "
             "would be wrong more often than delta: leave inequality='betting', "
             "or certify a sample of fixed size"
         )
-    split_delta(delta)
-    needed = -math.log(delta)
-    seen: SequenceLosses | None = None
-    stakes = None
-    log_wealth = np.empty(0)
-    for part in parts:
-        if seen is None:
-            choice = _pool(part, target, pool, tolerance, alpha)
-            seen = part
+
+
+class _Reader:
+    """What has been read of a stream, and the wealth after each sequence."""
+
+    choice: PoolChoice
+    checks: Findings
+    let_through: list[str]
+
+    def __init__(
+        self, target: Target, pool: int | None, tolerance: float, alpha: float, allow: Sequence[str]
+    ) -> None:
+        self.target = target
+        self.pool = pool
+        self.tolerance = tolerance
+        self.alpha = alpha
+        self.allow = allow
+        self.seen: SequenceLosses | None = None
+        self.stakes: Float[np.ndarray, "fractions rows"] | None = None
+        self.log_wealth = np.empty(0)
+
+    def read(self, part: SequenceLosses) -> None:
+        """Bet on the sequences of a further part."""
+        if self.seen is None:
+            self.choice = _pool(part, self.target, self.pool, self.tolerance, self.alpha)
+            self.seen = part
         else:
-            seen = _joined(seen, part)
-        _, checks, let_through = checked_sample(seen, None, 0, allow)
-        bet = _bet_on(part, target, choice.sizes[0], alpha)
+            self.seen = _joined(self.seen, part)
+        _, self.checks, self.let_through = checked_sample(self.seen, None, 0, self.allow)
+        bet = _bet_on(part, self.target, self.choice.sizes[0], self.alpha)
         width = bet.hi - bet.lo
         shares = (bet.hi - bet.values)[None] / width
-        path, stakes = mixture(shares, (bet.hi - bet.most) / width, stakes)
-        log_wealth = np.append(log_wealth, path)
-        if log_wealth.max() >= needed:
-            break
-    if seen is None:
-        raise ValueError(
-            "the stream has no part: give an iterable of SequenceLosses, "
-            "such as a generator of collect(...)"
-        )
-    certain = np.flatnonzero(log_wealth >= needed)
-    n = int(certain[0]) + 1 if len(certain) else None
-    return Stopped(
-        target=target,
-        n=n,
-        log_wealth=log_wealth[:n],
-        delta=delta,
-        alpha=alpha,
-        k=choice.sizes[0],
-        pool_rule=choice.rule,
-        checks=checks,
-        allow=let_through,
-        provenance=seen.provenance,
-    )
+        path, self.stakes = mixture(shares, (bet.hi - bet.most) / width, self.stakes)
+        self.log_wealth = np.append(self.log_wealth, path)
 
 
 def _pool(

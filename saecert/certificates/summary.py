@@ -66,19 +66,21 @@ def _sentences(c: Certificate) -> list[str]:
     if c.verdict:
         share = c.statements["ladder"]["delta"]
         verdict = f"better than {c.verdict} (the ladder's own statement, delta {share:g})"
+    bound = upper_text(c.bound)
     return [
         f"  verdict: {verdict}",
-        f"  Model, SAE proxy and pooled proxy lose at most {upper_text(c.bound)} bits each on average,",
+        f"  Model, SAE proxy and pooled proxy lose at most {bound} bits each on average,",
         f"  except with probability {c.statements['bound']['delta']:g} over samples",
     ]
 
 
 def _behaviour(c: Certificate) -> list[str]:
     rows = {name: c.statements[name] for name in BEHAVIOUR if name in c.statements}
-    return [
-        f"  {name.replace('_', ' '):<22}{upper_text(row['upper'], 3):>8}  at most, {row['quantity']}"
-        for name, row in rows.items()
-    ]
+    lines = []
+    for name, row in rows.items():
+        label = name.replace("_", " ")
+        lines.append(f"  {label:<22}{upper_text(row['upper'], 3):>8}  at most, {row['quantity']}")
+    return lines
 
 
 def _concepts(c: Certificate) -> list[str]:
@@ -112,9 +114,9 @@ def _checks(c: Certificate) -> list[str]:
     unknown = [name for name, value in c.checks.items() if value is None]
     if short_windows(c.provenance) and "near_duplicates" in unknown:
         unknown.remove("near_duplicates")
+        n_ctx = c.provenance["n_ctx"]
         lines.append(
-            f"  Not checked, since windows of {c.provenance['n_ctx']} tokens are too short to tell: "
-            "near_duplicates"
+            f"  Not checked, since windows of {n_ctx} tokens are too short to tell: near_duplicates"
         )
     if unknown:
         lines.append(f"  Not checked, for want of a record: {', '.join(unknown)}")

@@ -1,5 +1,4 @@
-r"""A betting test of every mean at once: which values the mean of [0, 1]-valued data can still
-have.
+r"""A betting test of every mean at once: what the mean of [0, 1]-valued data can still be.
 
 Against the claim "the mean is m" one bets on each value in turn; the wealth ``prod (1 + bet_i (z_i
 - m))`` is a nonnegative martingale under the claim, so by Ville's inequality it ever reaches
@@ -15,8 +14,8 @@ step takes ``p`` to ``g(p, m) = p + p bet (z - m)``, cut off at 1, and this
 * does not rise with m: ``v`` does not depend on m, nor does ``bet`` below its cap, and at the cap
   ``bet (z - m) = 0.9 (z / m - 1)``;
 * does not fall with p. At the cap ``bet`` is constant and ``1 + bet (z - m) > 0``. Below it, with
-  ``x = (z - m) / sqrt(k v)`` and ``q = Phi^{-1}(p)``, ``g = Phi(q) + x phi(q)``, whose derivative in
-  p is ``1 - x q``. For ``x < 0 < q`` and for ``q < 0 < x`` this is positive; for ``x, q < 0`` use
+  ``x = (z - m) / sqrt(k v)`` and ``q = Phi^{-1}(p)``, ``g = Phi(q) + x phi(q)``, with derivative
+  ``1 - x q`` in p. For ``x < 0 < q`` and for ``q < 0 < x`` this is positive; for ``x, q < 0`` use
   ``|q| < phi(q) / Phi(q)`` and the cap: ``x q < bet (m - z) <= 0.9``; for ``x, q > 0`` it is
   negative only where ``q > 1 / x``, and there ``g >= Phi(q) + phi(q) / q > 1`` is cut off.
 
@@ -97,9 +96,11 @@ def smallest_kept(z: Values, nats: Rows) -> Rows:
     array([0.482])
     """
     bits = GRID.bit_length() - 1
-    # a pass over the data costs as much as about 100 points more in it: many points a pass for few rows, bisection for many
+    # a pass over the data costs as much as about 100 points more in it:
+    # many points a pass for few rows, bisection for many
     per_pass = min((1, 3, 7), key=lambda b: bits // b * (100 + len(z) * (2**b - 1)))
-    found, step = np.zeros((len(z), 1)), GRID
+    found = np.zeros((len(z), 1))
+    step = GRID
     for _ in range(bits // per_pass):
         step >>= per_pass
         points = found + step * np.arange(1, 2**per_pass)
@@ -110,8 +111,9 @@ def smallest_kept(z: Values, nats: Rows) -> Rows:
 def mixture(
     z: Values, m: float, stakes: Float[np.ndarray, "fractions rows"] | None = None
 ) -> tuple[Values, Float[np.ndarray, "fractions rows"]]:
-    """Log wealth, after each value, of bets against "the mean is at most m" that know no horizon;
-    and the log of each stake.
+    """Log wealth, after each value, of bets against "the mean is at most m", and log stakes.
+
+    The gamblers know no horizon.
 
     If the mean of each value given all earlier ones is at most m, the wealth ever reaches exp(nats)
     with probability at most exp(-nats). Give the stakes of one call to the next to go on with
@@ -129,10 +131,12 @@ def mixture(
     array([[1.64, 2.84, 5.14]])
     """
     stakes = np.repeat(np.log(WEIGHTS)[:, None], len(z), axis=1) if stakes is None else stakes
-    log_wealth, last = np.full(z.shape, -np.inf), np.empty_like(stakes)
+    log_wealth = np.full(z.shape, -np.inf)
+    last = np.empty_like(stakes)
     for i, fraction in enumerate(FRACTIONS):
         path = stakes[i, :, None] + np.log1p(fraction * (z / m - 1)).cumsum(axis=1)
-        log_wealth, last[i] = np.logaddexp(log_wealth, path), path[:, -1]
+        log_wealth = np.logaddexp(log_wealth, path)
+        last[i] = path[:, -1]
     return log_wealth, last
 
 

@@ -1,12 +1,12 @@
-r"""The law of a Dirichlet-weighted sum: distribution function and quantiles in closed form, without
-simulation.
+r"""The law of a Dirichlet-weighted sum: distribution function and quantiles in closed form.
 
 With ``(D_0, ..., D_n) ~ Dirichlet(1, ..., 1)`` and ``z_i >= 0``, `log_cdf` gives ``ln P(z_1 D_1 +
 ... + z_n D_n <= m)`` and `quantile` inverts it. The weights are normalised exponentials ``E_j``, so
 the event is ``m E_0 + sum (m - z_i) E_i >= 0``, and inverting the Laplace transform along ``Re s >
 0`` gives
 
-.. math:: P = \frac{1}{2 \pi i} \int \frac{1}{s \, (1 - s m)} \prod_i \frac{1}{1 - s (m - z_i)} \, ds .
+.. math:: P = \frac{1}{2 \pi i}
+   \int \frac{1}{s \, (1 - s m)} \prod_i \frac{1}{1 - s (m - z_i)} \, ds .
 
 *One parameter solves the saddle point.* Put ``s = lam / (1 + lam m)`` and ``t_i = lam z_i / (1 +
 lam z_i)``, and count the factor of ``E_0`` as ``t = 0`` and the pole at ``s = 0`` as ``t = 1``. The
@@ -14,7 +14,8 @@ saddle point is where ``s m`` equals the mean ``c`` of these n + 2 values, that 
 c) lam)``: every ``lam`` is the saddle of an explicit ``m``, which falls as ``lam`` grows. With
 ``gamma`` the centred ``t`` scaled to length 1, and ``w = (1 - c) / |t - c|``,
 
-.. math:: P = (1 - c)^{-(n + 1)} \prod_i (1 - t_i) \; \frac{w}{\pi} \int_0^\infty \mathrm{Re} \prod_j \frac{1}{1 + i v \gamma_j} \, dv .
+.. math:: P = (1 - c)^{-(n + 1)} \prod_i (1 - t_i) \;
+   \frac{w}{\pi} \int_0^\infty \mathrm{Re} \prod_j \frac{1}{1 + i v \gamma_j} \, dv .
 
 *The last integral is taken along its path of steepest descent*, ``v(tau)`` with ``sum ln(1 + i v
 gamma_j) = tau^2 / 2``. On a straight line it oscillates, slowly decaying, as soon as many ``z_i``
@@ -186,9 +187,7 @@ def _log_probability(saddle: _Saddle) -> Rows:
 
 
 def _integral(gamma: Padded) -> Rows:
-    """Integral over v > 0 of the real part of ``prod 1 / (1 + i v gamma_j)``, about sqrt(pi /
-    2).
-    """
+    """Integral over v > 0 of the real part of ``prod 1 / (1 + i v gamma_j)``: some sqrt(pi / 2)."""
     skewness = np.einsum("ij,ij,ij->j", gamma, gamma, gamma)
     if len(gamma) <= LONG:
         return _along_path(gamma, np.zeros((0, gamma.shape[1]), complex), skewness)
@@ -204,7 +203,8 @@ def _integral(gamma: Padded) -> Rows:
 
 def _power_series(gamma: Padded) -> Series:
     """Coefficients of v, v^2, ... in ``sum ln(1 + i v gamma_j)``."""
-    series, power = np.empty((TERMS, gamma.shape[1]), complex), np.ones_like(gamma)
+    series = np.empty((TERMS, gamma.shape[1]), complex)
+    power = np.ones_like(gamma)
     for k in range(1, TERMS + 1):
         power *= gamma
         series[k - 1] = -((-1j) ** k) * power.sum(axis=0) / k
@@ -221,7 +221,8 @@ def _along_path(gamma: Padded, series: Series, skewness: Rows) -> Rows:
     """
     start = 1j * STEP * skewness / 3
     past = [(np.zeros_like(start), start)]
-    log_ratio, total = start, np.zeros(len(skewness))
+    log_ratio = start
+    total = np.zeros(len(skewness))
     for k in itertools.count(1):
         tau = k * STEP
         log_ratio, slope = _on_path(log_ratio, tau, gamma, series)
@@ -249,7 +250,9 @@ def _on_path(log_ratio: Column, tau: float, gamma: Padded, series: Series) -> tu
     powers = np.arange(1, len(series) + 1)[:, None]
     for _ in range(50):
         v = tau * np.exp(log_ratio)
-        real, imag, terms = 1 - v.imag * gamma, v.real * gamma, series * v**powers
+        real = 1 - v.imag * gamma
+        imag = v.real * gamma
+        terms = series * v**powers
         weighted = gamma / (real * real + imag * imag)
         log_slope = (
             1j * v * weighted.sum(axis=0)
@@ -272,7 +275,8 @@ def _product(real: Padded, imag: Padded) -> Column:
     roundings in a row.
     """
     folded = np.empty(real.shape, complex)
-    folded.real, folded.imag = real, imag
+    folded.real = real
+    folded.imag = imag
     count = len(folded)
     while count > 1:
         half = count // 2
@@ -291,10 +295,12 @@ def _falling_root(
     """
     low, high = (np.full_like(x, end) for end in _LOG_LAM)
     x = np.clip(x, low, high)
-    step, done = np.full_like(x, np.inf), np.zeros(len(x), bool)
+    step = np.full_like(x, np.inf)
+    done = np.zeros(len(x), bool)
     value, slope = f(x)
     for _ in range(200):
-        low, high = np.where(value > target, x, low), np.where(value > target, high, x)
+        low = np.where(value > target, x, low)
+        high = np.where(value > target, high, x)
         new = x - (value - target) / slope
         local = (np.abs(step) < 1e-3) | (not secant)  # a secant over a long step is no slope
         settled = (np.abs(new - x) < tol) & local

@@ -102,7 +102,8 @@ def rare_event(name: str, spread: float, unseen: float, n: int) -> Population:
     """
     if not 0 < unseen < 1:
         raise ValueError(
-            f"the probability of missing the point mass must lie strictly between 0 and 1, got {unseen}"
+            "the probability of missing the point mass must lie strictly between 0 and 1, "
+            f"got {unseen}"
         )
     mass = -np.expm1(np.log(unseen) / n)
 

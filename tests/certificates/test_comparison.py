@@ -27,7 +27,8 @@ def two_records(n=200, seed=0, shift=0.5):
     common to both.
     """
     rng = np.random.default_rng(seed)
-    clean, hard = rng.uniform(3, 5, n), rng.uniform(0, 2, n)
+    clean = rng.uniform(3, 5, n)
+    hard = rng.uniform(0, 2, n)
     sides = []
     for extra in (0.0, shift):
         full = clean + hard + extra + rng.uniform(0, 0.05, n)
@@ -45,10 +46,8 @@ def both(records, **settings):
 
 def test_worked_by_hand():
     clean = np.tile([2.0, 3.0], 25)
-    a, b = (
-        make_losses(clean, clean + np.tile([0.5, 0.7], 25)),
-        make_losses(clean, clean - np.tile([0.4, 0.2], 25)),
-    )
+    a = make_losses(clean, clean + np.tile([0.5, 0.7], 25))
+    b = make_losses(clean, clean - np.tile([0.4, 0.2], 25))
     found = compare(*both((a, b), pool=16, inequality="hoeffding"), (a, b), delta=0.1)
     half = (
         2 * WIDTH * math.sqrt(math.log(20) / 100)
@@ -62,7 +61,8 @@ def test_worked_by_hand():
 def test_swapping_the_two_changes_the_sign(inequality):
     records = two_records()
     a, b = both(records, inequality=inequality, seed=3)
-    one, other = compare(a, b, records), compare(b, a, records[::-1])
+    one = compare(a, b, records)
+    other = compare(b, a, records[::-1])
     assert (one.difference, one.lower, one.upper) == pytest.approx(
         (-other.difference, -other.upper, -other.lower)
     )
@@ -114,7 +114,8 @@ def test_two_saes_at_one_hook_point_are_told_apart(facts, label):
 def test_each_certificate_brings_its_own_pool():
     """Two pools of one record: the same model and sequences, the larger one explains more."""
     record = replace(random_losses(400), discovery=None)
-    small, large = certify(record, pool=4, eps=()), certify(record, pool=8, eps=())
+    small = certify(record, pool=4, eps=())
+    large = certify(record, pool=8, eps=())
     for quantity in (
         "pool_gap",
         "proxy",
@@ -209,7 +210,9 @@ def test_pairing_is_what_makes_it_narrow():
     """
     records = two_records(500)
     a, b = (np.abs(record.at("clean", 0.5) - record.at("full", 0.5)) for record in records)
-    found, upper, nats = compare(*both(records), records), INEQUALITIES["dirichlet"], math.log(80)
+    found = compare(*both(records), records)
+    upper = INEQUALITIES["dirichlet"]
+    nats = math.log(80)
     low = lower("dirichlet", a, 0, WIDTH, nats) - upper(b, 0, WIDTH, nats)
     high = upper(a, 0, WIDTH, nats) - lower("dirichlet", b, 0, WIDTH, nats)
     assert low < found.lower < found.upper < high
@@ -223,13 +226,15 @@ def test_errors_say_what_to_do():
         compare(a, b, records, delta=1.5)
     with pytest.raises(
         ValueError,
-        match=r"certificate a was not computed from these losses: pass losses=\(losses_a, losses_b\)",
+        match=r"certificate a was not computed from these losses: "
+        r"pass losses=\(losses_a, losses_b\)",
     ):
         compare(a, b, records[::-1])
     for setting, other in (("inequality", "hoeffding"), ("n_seq", 20), ("seed", 1)):
         with pytest.raises(
             ValueError,
-            match=f"certificate a has {setting} = .*, certificate b has {other}: certify both at the same",
+            match=f"certificate a has {setting} = .*, certificate b has {other}: "
+            "certify both at the same",
         ):
             compare(a, certify(records[1], pool=8, eps=(), **{setting: other}), records)
     shuffled = (records[0], records[1].take(np.arange(30)[::-1]))
@@ -239,7 +244,8 @@ def test_errors_say_what_to_do():
         compare(*both(shuffled), shuffled)
     with pytest.raises(
         ValueError,
-        match=r"'distance' is unknown or was not measured; there are gap, mismatch, pool_gap, proxy, bound",
+        match="'distance' is unknown or was not measured; "
+        "there are gap, mismatch, pool_gap, proxy, bound",
     ):
         compare(a, b, records, quantity="distance")
     with pytest.raises(ValueError, match=r"'total_variation' is unknown or was not measured"):
@@ -247,7 +253,8 @@ def test_errors_say_what_to_do():
     whole = both(records, method="in_sample", pool=None, prior="uniform")
     with pytest.raises(
         ValueError,
-        match=r"'proxy' involves a pool, and this one was read off the sample: certify another method",
+        match="'proxy' involves a pool, and this one was read off the sample: "
+        "certify another method",
     ):
         compare(*whole, records, quantity="proxy")
     assert (

@@ -20,7 +20,10 @@ from saecert.statistics.betting import (
 
 def wealth_path(z, m, delta):
     """The same wealth in plain scalar arithmetic: no logarithms, no vectors."""
-    n, wealth, seen, squares = len(z), 1.0, 0.0, 0.25
+    n = len(z)
+    wealth = 1.0
+    seen = 0.0
+    squares = 0.25
     path = []
     for t, value in enumerate(z):
         p = delta * wealth
@@ -61,7 +64,8 @@ def test_bets_do_not_see_the_value_they_bet_on():
     early[:, 30:] = 0.0  # nothing is won after value 30
     late = early.copy()
     late[:, 35:] = 1.0
-    m, nats = np.full((200, 1), 0.35), np.full(200, 2.0)
+    m = np.full((200, 1), 0.35)
+    nats = np.full(200, 2.0)
     assert np.all(rejects(late, m, nats) >= rejects(early, m, nats))
     assert 0 < rejects(early, m, nats).mean() < 1
 
@@ -82,7 +86,8 @@ def test_rejected_means_are_an_interval():
 
 def test_search_ends_on_the_last_rejected_grid_point_for_any_batch():
     rng = np.random.default_rng(3)
-    z, nats = rng.random((150, 40)), np.full(150, 3.0)
+    z = rng.random((150, 40))
+    nats = np.full(150, 3.0)
     found = smallest_kept(z, nats)  # bisection
     assert rejects(z, found[:, None], nats).all()
     assert not rejects(z, found[:, None] + 1 / GRID, nats).any()
@@ -99,7 +104,8 @@ def test_mixture_equals_the_wealth_in_scalar_arithmetic():
     """Eight gamblers, each with a constant share of what they own at stake; in pieces as in one
     go.
     """
-    z, m = np.random.default_rng(4).random((3, 25)), 0.4
+    z = np.random.default_rng(4).random((3, 25))
+    m = 0.4
     log_wealth, stakes = mixture(z, m)
     for row, path in zip(z, log_wealth, strict=True):
         purses = list(WEIGHTS)

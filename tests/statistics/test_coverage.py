@@ -115,7 +115,7 @@ def test_choosing_on_the_sample_has_to_be_paid_for(teeth, spared):
 
 
 def test_the_cheapest_superset_has_to_be_paid_for_and_has_the_mean_of_what_is_paid():
-    """64 latents that are more likely silent: the product prior leaves them out, as few are seen."""
+    """64 latents that are more likely silent: the product prior leaves out what was not seen."""
     *_, last = in_sample_with_teeth(100, prior="product")
     rows = coverage_table(
         {"dirichlet": dirichlet_upper}, populations=[last, unpaid(last)], **SETTINGS

@@ -46,8 +46,10 @@ def step(x: float, digits: dict[str, int]) -> float:
 @pytest.mark.parametrize("digits", DIGITS, ids=str)
 def test_a_printed_limit_is_on_its_side_and_less_than_a_step_away(digits: dict[str, int]) -> None:
     for x in doubles():
-        up, down = rounded_up(x, **digits), rounded_down(x, **digits)
-        upper, lower = upper_text(x, **digits), lower_text(x, **digits)
+        up = rounded_up(x, **digits)
+        down = rounded_down(x, **digits)
+        upper = upper_text(x, **digits)
+        lower = lower_text(x, **digits)
         assert down <= x <= up
         assert float(lower) <= x <= float(upper)
         assert (float(lower), float(upper)) == (down, up)
