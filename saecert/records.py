@@ -177,15 +177,14 @@ class SequenceLosses:
 
     @property
     def pool_sizes(self) -> tuple[int, ...]:
-        """Sizes k of the measured pools, ascending, the full dictionary last when it was
-        measured.
-        """
+        """Sizes k of the measured pools, ascending; the full dictionary last, if measured."""
         sizes = {int(name.removeprefix("pool_")) for name in self.loss if name.startswith("pool_")}
         return tuple(sorted(sizes | ({self.d_sae} if "full" in self.loss else set())))
 
     def at(self, name: str, alpha: float) -> Float[np.ndarray, "n_seq"]:
-        """Smoothed losses of one predictor in bits per token, clipped to their support;
-        "pool_<d_sae>" means "full".
+        """Smoothed losses of one predictor in bits per token, clipped to their support.
+
+        "pool_<d_sae>" means "full". Raises KeyError or ValueError for what was not measured.
         """
         name = "full" if name == f"pool_{self.d_sae}" else name
         if name not in self.loss:

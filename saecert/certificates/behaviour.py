@@ -14,8 +14,7 @@ OUTSIDE = ("outside_firings", "outside_energy")
 def pool_behaviour(
     sample: SequenceLosses, k: int, measured: int
 ) -> dict[str, tuple[Float[np.ndarray, "n_seq"], float]]:
-    """Each sequence's value and the largest that there can be, by statement, for a pool of size
-    `k`.
+    """Each sequence's share and the largest there can be, by statement, for a pool of size `k`.
 
     `measured` is the size of the pool whose proxy stands for it: `d_sae` for a pool that contains
     every latent active on the sample, so that nothing of the *sample* lies outside. Nothing at all

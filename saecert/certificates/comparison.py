@@ -1,6 +1,4 @@
-"""compare(): which of two SAEs, layers or pools leaves less behind, paired on the same
-sequences.
-"""
+"""compare(): which of two SAEs, layers or pools leaves less behind on the same sequences."""
 
 from __future__ import annotations
 
@@ -35,9 +33,7 @@ All but "gap" involve the pool."""
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two-sided limits on the difference of one quantity between two certificates on the same
-    sequences.
-    """
+    """Two-sided limits on how much one quantity differs between two certificates."""
 
     quantity: str
     """A key of `QUANTITIES`."""
@@ -58,9 +54,7 @@ class Comparison:
 
     @property
     def smaller(self) -> str | None:
-        """ "a" or "b", whichever is certified to have the smaller expectation; None when the sample
-        does not tell.
-        """
+        """Which is certified to have the smaller expectation, "a" or "b"; None if neither is."""
         return "a" if self.upper < 0 else "b" if self.lower > 0 else None
 
     def __str__(self) -> str:
@@ -90,8 +84,7 @@ def compare(
     quantity: str = "gap",
     delta: float = 0.05,
 ) -> Comparison:
-    """A `Comparison` of two SAEs, layers or pools, from the per-sequence values behind their
-    certificates.
+    """A `Comparison` of two SAEs, layers or pools, paired on the same sequences.
 
     **Guarantee.** With probability at least ``1 - delta`` the expected difference is between the
     limits, so that `smaller` is wrong with probability at most delta: for sequences drawn i.i.d.,

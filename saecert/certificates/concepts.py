@@ -22,9 +22,9 @@ COLUMNS = ("pool_gap", "price", *BEHAVIOUR)
 def concept_counts(
     sample: Sample, nats: float, eps: Sequence[float], upper: Callable[..., Any]
 ) -> list[dict[str, Any]]:
-    """One row per tolerance: "eps", "k" (the certified concept count, None if not even the full SAE
-    keeps within eps), "tested".
+    """One row per tolerance: "eps", "k" (the certified concept count), "tested".
 
+    The count is None if not even the full SAE keeps within eps.
     Measured pools are tested from the full dictionary downwards: size k passes if ``upper(|l(f) -
     l(g_A)|; 0, hi - lo; nats)`` is at most eps bits per token. The first failure ends it, and the
     count is the last size that passed; "tested" lists every size tried with its limit.
@@ -76,8 +76,9 @@ def frontier(
     pools: Sequence[int] | None = None,
     allow: Sequence[str] = (),
 ) -> list[dict[str, int | float | None]]:
-    """One row per pool size, ascending: "k", and for each of `COLUMNS` its sample mean under that
-    name and its limit under "<name>_upper".
+    """One row per pool size, ascending: "k", and for each of `COLUMNS` a mean and a limit.
+
+    The sample mean stands under the column's name, the limit under "<name>_upper".
 
     Columns: "pool_gap", ``|l(f) - l(g_A)|`` in bits per token; "price", ``l(g_A) - l(f)``, signed;
     "total_variation" and "disagreement" of model and pooled proxy; "outside_firings" and

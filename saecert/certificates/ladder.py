@@ -1,6 +1,4 @@
-"""The verdict ladder: which reference predictors a certified loss beats, tested in an order fixed
-in advance.
-"""
+"""The verdict ladder: which references a certified loss beats, in an order fixed in advance."""
 
 from __future__ import annotations
 
@@ -36,8 +34,9 @@ class Rung:
 
 
 def rungs(sample: SequenceLosses, alpha: float) -> list[Rung]:
-    """The references to beat, in the order in which they are tested: uniform, unigram, bigram, then
-    others of the record by name.
+    """The references to beat, in the order in which they are tested.
+
+    Uniform, unigram, bigram, then others of the record by name.
 
     The uniform predictor loses exactly ``log2 V`` bits on every token, whatever alpha.
     """

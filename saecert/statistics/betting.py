@@ -56,8 +56,7 @@ Values = Float[np.ndarray, "rows n"]
 def rejects(
     z: Values, m: Float[np.ndarray, "rows points"], nats: Rows
 ) -> Bool[np.ndarray, "rows points"]:
-    """Whether the wealth of the bets against "the mean is m" ever reaches exp(nats), for several m
-    a row.
+    """Whether bets against "the mean is m" ever reach a wealth of exp(nats), several m a row.
 
     Parameters
     ----------
@@ -82,8 +81,9 @@ def rejects(
 
 
 def smallest_kept(z: Values, nats: Rows) -> Rows:
-    """Largest multiple of 1 / GRID that is rejected, row by row: no mean that is kept lies below
-    it. 0 if none is rejected.
+    """Largest multiple of 1 / GRID that is rejected, row by row; 0 if none is.
+
+    No mean that is kept lies below it.
 
     Parameters
     ----------
@@ -141,9 +141,7 @@ def mixture(
 
 
 def _past_variance(z: Values) -> Values:
-    """Variance before each value, from one made-up value of mean 1/2 and variance 1/4 and the
-    values already seen.
-    """
+    """Variance before each value: of the values seen, and a made-up one (mean 1/2, var. 1/4)."""
     seen = np.arange(1, z.shape[1] + 1)
     mean = (0.5 + z.cumsum(axis=1)) / (1 + seen)
     after = (0.25 + ((z - mean) ** 2).cumsum(axis=1)) / (1 + seen)

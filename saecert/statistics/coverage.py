@@ -39,8 +39,9 @@ def coverage_table(
     seed: int = 0,
     progress: bool = True,
 ) -> list[dict[str, Any]]:
-    """Rows that say how often each inequality misses the mean of each population, and whether that
-    is compatible with delta.
+    """Rows that say how often each inequality misses the mean of each population.
+
+    And whether that is compatible with delta.
 
     Parameters
     ----------

@@ -164,8 +164,7 @@ def _quantile_block(z: Padded, nats: Rows) -> Rows:
 
 
 def _saddle(z: Padded, log_lam: Rows) -> _Saddle:
-    """Saddle point of ``exp(log_lam)``: its ln m, Laplace's approximation of ln P, and their slopes
-    in ln lam.
+    """Saddle point of ``exp(log_lam)``: its ln m, Laplace's ln P, and their slopes in ln lam.
 
     The slope of ln m is exact; that of ln P leaves out the change of the integral, a few percent.
     """
@@ -242,8 +241,9 @@ def _along_path(gamma: Padded, series: Series, skewness: Rows) -> Rows:
 
 
 def _on_path(log_ratio: Column, tau: float, gamma: Padded, series: Series) -> tuple[Column, Column]:
-    """``ln(v / tau)`` with ``sum ln(1 + i v gamma_j) = tau^2 / 2``, and its slope times `STEP`, by
-    Newton's method.
+    """``ln(v / tau)`` with ``sum ln(1 + i v gamma_j) = tau^2 / 2``, and its slope times `STEP`.
+
+    By Newton's method.
 
     In ln v, because v grows like a power where few gamma_j count.
     """
@@ -271,8 +271,9 @@ def _on_path(log_ratio: Column, tau: float, gamma: Padded, series: Series) -> tu
 
 
 def _product(real: Padded, imag: Padded) -> Column:
-    """Product of ``real + i imag`` along the first axis, folding halves together: fast, and few
-    roundings in a row.
+    """Product of ``real + i imag`` along the first axis.
+
+    Folding halves together: fast, and few roundings in a row.
     """
     folded = np.empty(real.shape, complex)
     folded.real = real
@@ -288,8 +289,9 @@ def _product(real: Padded, imag: Padded) -> Column:
 def _falling_root(
     f: Callable[[Rows], tuple[Rows, Rows]], target: Rows, x: Rows, tol: float, secant: bool = False
 ) -> Rows:
-    """Where the falling function `f` (value, slope) equals `target`: Newton or secant steps,
-    bisection where they leave the bracket.
+    """Where the falling function `f` (value, slope) equals `target`.
+
+    By Newton or secant steps, and bisection where they leave the bracket.
 
     The last step of a row, shorter than `tol`, is taken without another look.
     """
@@ -310,7 +312,8 @@ def _falling_root(
         done |= settled | (high - low < tol)
         if done.all():
             break
-        before, (value, slope) = value, f(x)
+        before = value
+        value, slope = f(x)
         if secant:
             falls = (value - before) * step < 0
             slope = np.where(

@@ -61,8 +61,9 @@ def hoeffding_upper(x: Sample, lo: Scalar, hi: Scalar, nats: Nats) -> Bound:
 
 
 def empirical_bernstein_upper(x: Sample, lo: Scalar, hi: Scalar, nats: Nats) -> Bound:
-    """Mean plus ``sqrt(2 V (nats + ln 2) / n) + 7 (hi - lo) (nats + ln 2) / 3(n - 1)``, V the
-    sample variance, at most `hi`.
+    """Mean plus ``sqrt(2 V (nats + ln 2) / n) + 7 (hi - lo) (nats + ln 2) / 3(n - 1)``.
+
+    At most `hi`; V is the sample variance.
 
     **Guarantee.** P(E x > bound) <= exp(-nats) for independent, identically distributed values in
     [lo, hi] (Maurer & Pontil 2009, Theorem 4). Lowering a value can raise the bound, because it can
@@ -84,8 +85,9 @@ def empirical_bernstein_upper(x: Sample, lo: Scalar, hi: Scalar, nats: Nats) -> 
 
 
 def chernoff_kl_upper(x: Sample, lo: Scalar, hi: Scalar, nats: Nats) -> Bound:
-    """Largest mean q with ``n kl(mean of x, q) <= nats``, kl the divergence of two coins on [lo,
-    hi].
+    """Largest mean q with ``n kl(mean of x, q) <= nats``.
+
+    kl is the divergence of two coins with the values lo and hi.
 
     **Guarantee.** P(E x > bound) <= exp(-nats) for independent values in [lo, hi], even drawn
     without replacement (Hoeffding 1963, Theorem 1 before its last step). Never wider than
@@ -111,8 +113,9 @@ def chernoff_kl_upper(x: Sample, lo: Scalar, hi: Scalar, nats: Nats) -> Bound:
 
 
 def dirichlet_upper(x: Sample, lo: Scalar, hi: Scalar, nats: Nats) -> Bound:
-    """Quantile of level ``1 - exp(-nats)`` of ``hi D_0 + sum x_i D_i``, (D_0, ..., D_n) uniform on
-    the simplex.
+    """Quantile of level ``1 - exp(-nats)`` of ``hi D_0 + sum x_i D_i``.
+
+    (D_0, ..., D_n) is uniform on the simplex.
 
     **Guarantee.** P(E x > bound) <= exp(-nats) for independent, identically distributed values at
     most `hi` (Gaffke's bound of 2005; validity proved by Vlassis & Thomas 2026, arXiv 2607.08415,
@@ -184,8 +187,9 @@ def lower(inequality: str | Inequality, x: Sample, lo: Scalar, hi: Scalar, nats:
 def misses(
     inequality: str | Inequality, x: Sample, lo: Scalar, hi: Scalar, nats: Nats, mean: Scalar
 ) -> np.bool_ | Bool[np.ndarray, "*lead"]:
-    """Whether the upper bound of each row lies below `mean`: the verdict of ``bound < mean``,
-    faster for two inequalities.
+    """Whether the upper bound of each row lies below `mean`.
+
+    It is the verdict of ``bound < mean``, sooner for two inequalities.
 
     `dirichlet_upper` is below the mean if P(sum (hi - x_i) D_i <= hi - mean) < delta: one
     probability, no root. `betting_upper` is if it refutes the first grid point beyond the mean,
@@ -308,9 +312,7 @@ def _resolve(inequality: str | Inequality) -> Inequality:
 def _checked(
     x: Sample, lo: Scalar, hi: Scalar, nats: Nats
 ) -> tuple[Sample, Float[np.ndarray, "*lead"]]:
-    """`x` in float64, clipped of rounding dust, and `nats` for each of its rows; an error that
-    names what is wrong.
-    """
+    """`x` in float64, clipped of rounding dust, and `nats` for each row; or what is wrong."""
     if not (np.isfinite(lo) and np.isfinite(hi) and lo < hi):
         raise ValueError(f"the support needs finite lo < hi, got lo = {lo}, hi = {hi}")
     x = np.asarray(x, np.float64)

@@ -35,9 +35,7 @@ def unpaid(population: Population) -> Population:
 
 
 def _normal(x: Float[np.ndarray, "*lead n"], lo: Scalar, hi: Scalar, nats: Any) -> Any:
-    """The mean plus z standard errors: right in the limit, and blind to what the sample does not
-    show.
-    """
+    """The mean plus z standard errors: blind to what the sample does not show."""
     return np.minimum(
         x.mean(axis=-1) - ndtri(np.exp(-nats)) * x.std(axis=-1, ddof=1) / np.sqrt(x.shape[-1]), hi
     )

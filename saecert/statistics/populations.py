@@ -53,9 +53,7 @@ class Population:
     draw: Callable[[np.random.Generator, int, int], Draw]
     """``draw(rng, rows, n)``: independent samples of `n`."""
     rule: str = "T1"
-    """How a pool is chosen: "T1" (beforehand), "T2" (among several) or "T3" (read off the
-    sample).
-    """
+    """How a pool is chosen: "T1" (beforehand), "T2" (among several), "T3" (off the sample)."""
 
 
 def fixed(
@@ -88,17 +86,16 @@ def bernoulli(p: float) -> Population:
 
 
 def beta(a: float, b: float) -> Population:
-    """Beta distribution on [0, 1]; with `a` and `b` below 1 most of its mass lies at the two
-    ends.
-    """
+    """Beta distribution on [0, 1]; with `a` and `b` below 1 most mass lies at the two ends."""
     return fixed(
         f"beta({a:g}, {b:g})", 0.0, 1.0, a / (a + b), lambda rng, size: rng.beta(a, b, size)
     )
 
 
 def rare_event(name: str, spread: float, unseen: float, n: int) -> Population:
-    """Values uniform within `spread` of 0.3, and a point mass at 1 that a sample of `n` misses with
-    probability `unseen`.
+    """Values uniform within `spread` of 0.3, and a point mass at 1.
+
+    A sample of `n` misses the point mass with probability `unseen`.
     """
     if not 0 < unseen < 1:
         raise ValueError(
@@ -115,8 +112,7 @@ def rare_event(name: str, spread: float, unseen: float, n: int) -> Population:
 
 
 def with_teeth(n: int, delta: float = 0.05) -> tuple[Population, ...]:
-    """Populations on which a bound for samples of `n` at miscoverage `delta` is easily caught if it
-    is wrong.
+    """Populations on which a wrong bound for samples of `n` at `delta` is easily caught.
 
     Coins only for n >= 100: below, the lattice of their mean hides much. The noise with a point
     mass asks for care exactly where a valid bound has none to spare (a sample without the mass has
@@ -141,8 +137,9 @@ def with_teeth(n: int, delta: float = 0.05) -> tuple[Population, ...]:
 
 
 def nested(population: Population, pools: int) -> Population:
-    """T2 with independent values for every pool, so that misses do not coincide and the union bound
-    has nothing to spare.
+    """T2 with independent values for every pool.
+
+    So misses do not coincide, and the union bound has nothing to spare.
 
     Each of the `pools` has delta / pools to spend: a population with teeth is one that has them at
     that delta.
@@ -236,8 +233,7 @@ def resampled(
     hi: float,
     truth: float | None = None,
 ) -> Population:
-    """Measured losses as a finite population, drawn with replacement: their means are the exact
-    truth.
+    """Measured losses as a finite population, drawn with replacement: with a known mean.
 
     One row of `values` is a fixed pool (T1), several are the pools of T2. `truth` replaces the
     means when slack is shown: how often the bound lies below something that is no larger than what
@@ -253,8 +249,9 @@ def resampled(
 
 
 def repeated(population: Population, group: int) -> Population:
-    """Dependence: each document comes `group` times, spread over the sample, as if those were
-    independent sequences.
+    """Dependence: each document comes `group` times, spread over the sample.
+
+    As if those were independent sequences.
     """
 
     def draw(rng: np.random.Generator, rows: int, n: int) -> Draw:

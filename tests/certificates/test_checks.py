@@ -75,7 +75,7 @@ def test_jaccard_of_one_half_is_near_and_less_is_not():
 
 def test_links_are_followed_to_the_first_of_a_cluster():
     tokens = np.arange(60).reshape(3, 20)
-    tokens[1], tokens[2] = tokens[0], tokens[0]
+    tokens[1:] = tokens[0]
     tokens[1, :5] = range(100, 105)  # near the first
     tokens[2, :5] = tokens[1, :5]
     tokens[2, 15:] = range(200, 205)  # near the second only

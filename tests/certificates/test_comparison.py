@@ -237,6 +237,11 @@ def test_errors_say_what_to_do():
             "certify both at the same",
         ):
             compare(a, certify(records[1], pool=8, eps=(), **{setting: other}), records)
+
+
+def test_other_quantities_and_sequences_are_refused():
+    records = two_records(30)
+    a, b = both(records)
     shuffled = (records[0], records[1].take(np.arange(30)[::-1]))
     with pytest.raises(
         ValueError, match=r"about different sequences, .*: collect both on one corpus"

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from scipy.stats import hypergeom
 
-from saecert.statistics import betting, dirichlet
-from saecert.statistics import coverage as populations
+from saecert.statistics import betting, coverage, dirichlet, priors, rounding
 from saecert.statistics import inequalities as bounds
 from saecert.statistics.inequalities import (
     INEQUALITIES,
@@ -208,7 +207,7 @@ def test_other_errors():
         yardstick(np.array([0.1, 1.2]), 1, 3.0)
 
 
-@pytest.mark.parametrize("module", [bounds, betting, dirichlet, populations])
+@pytest.mark.parametrize("module", [bounds, betting, dirichlet, coverage, priors, rounding])
 def test_examples_in_docstrings_run(module):
     outcome = doctest.testmod(module)
     assert outcome.attempted > 0
