@@ -33,7 +33,7 @@ FIRST = (
 """What is compared before any number that is computed from losses, in this order: support, sample,
 delta budget, pool rule."""
 
-_MAX_BYTES = 2**26
+_MAX_BYTES = 2**24
 
 
 def write_fields(path: str | Path, content: Mapping[str, Any]) -> None:

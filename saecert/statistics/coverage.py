@@ -64,6 +64,7 @@ def coverage_table(
 
     Examples
     --------
+    >>> from saecert.statistics.inequalities import hoeffding_upper
     >>> row, *_ = coverage_table({"hoeffding": hoeffding_upper}, draws=1000, progress=False)
     >>> row["population"], row["verdict"]
     ('Bernoulli(0.5)', 'valid')

@@ -1,6 +1,7 @@
 """Certificates: terms, deltas, samples, files, words, and every refusal."""
 
 import dataclasses
+import doctest
 import json
 import math
 
@@ -9,6 +10,7 @@ import pytest
 from scipy.stats import binom
 from synthetic_losses import HI, LO, make_losses, random_losses
 
+from saecert.certificates import delta, published, terms
 from saecert.certificates.certificate import Certificate, certify
 from saecert.certificates.checks import checked_sample
 from saecert.certificates.delta import GROUPS, split_delta
@@ -352,3 +354,9 @@ def test_a_missing_proxy_is_named():
     )
     with pytest.raises(KeyError, match="'full' was not measured; there are clean"):
         certify(without, pool=4)
+
+
+@pytest.mark.parametrize("module", [delta, published, terms])
+def test_examples_in_docstrings_run(module):
+    outcome = doctest.testmod(module)
+    assert outcome.attempted > 0 and outcome.failed == 0

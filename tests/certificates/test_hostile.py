@@ -110,7 +110,7 @@ def test_a_certificate_without_end(tmp_path):
     path = tmp_path / "certificate.json"
     with path.open("wb") as stream:
         stream.truncate(2**33)
-    assert "more than 67,108,864 bytes" in refused(path, Certificate)
+    assert "more than 16,777,216 bytes" in refused(path, Certificate)
 
 
 # Losses

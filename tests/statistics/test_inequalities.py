@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.stats import hypergeom
 
-from saecert.statistics import betting, coverage, dirichlet, priors, rounding
+from saecert.statistics import betting, coverage, dirichlet, populations, priors, rounding
 from saecert.statistics import inequalities as bounds
 from saecert.statistics.inequalities import (
     INEQUALITIES,
@@ -207,7 +207,9 @@ def test_other_errors():
         yardstick(np.array([0.1, 1.2]), 1, 3.0)
 
 
-@pytest.mark.parametrize("module", [bounds, betting, dirichlet, coverage, priors, rounding])
+@pytest.mark.parametrize(
+    "module", [bounds, betting, dirichlet, coverage, populations, priors, rounding]
+)
 def test_examples_in_docstrings_run(module):
     outcome = doctest.testmod(module)
     assert outcome.attempted > 0
