@@ -13,8 +13,8 @@ from saecert.statistics.rounding import nearest_text, upper_text
 if TYPE_CHECKING:
     from saecert.certificates.certificate import Certificate
 
-WIDTH = 120
-"""Columns at which long lines are wrapped."""
+WIDTH = 72
+"""Columns at which lines are wrapped: as many as a page of the book shows."""
 
 
 def source(provenance: Mapping[str, Any]) -> str:
@@ -36,7 +36,11 @@ def summary(certificate: Certificate) -> str:
         *_joint(certificate),
         *_checks(certificate),
     ]
-    return "\n".join(lines)
+    return "\n".join(map(_wrapped, lines))
+
+
+def _wrapped(line: str) -> str:
+    return textwrap.fill(line, WIDTH, subsequent_indent="      ", break_on_hyphens=False)
 
 
 def _heading(c: Certificate) -> list[str]:
@@ -95,12 +99,7 @@ def _joint(c: Certificate) -> list[str]:
     spent = ", ".join(f"{' + '.join(names)} {total:.3g}" for names, total in groups)
     together = sum(total for _, total in groups)
     return [
-        textwrap.fill(
-            f"Statements and their delta, each on its own: {spent}",
-            WIDTH,
-            initial_indent="  ",
-            subsequent_indent="    ",
-        ),
+        f"  Statements and their delta, each on its own: {spent}",
         f"  All of them at once: {together:.3g}"
         + (", which says nothing: give a budget" if together >= 1 else ""),
     ]

@@ -227,8 +227,23 @@ def test_bad_files_are_refused(tmp_path):
         Certificate.load(tmp_path / "nowhere.json")
 
 
+def in_one_line(certificate: Certificate) -> str:
+    """The summary without its line breaks."""
+    return " ".join(str(certificate).split())
+
+
+def test_no_line_of_a_summary_is_wider_than_a_page():
+    losses = random_losses()
+    losses = dataclasses.replace(
+        losses, provenance=losses.provenance | {"population": "documents " * 30}
+    )
+    for method in ("fixed", "nested", "in_sample"):
+        text = str(certify(losses, method=method, inequality="hoeffding"))
+        assert max(map(len, text.splitlines())) <= 72
+
+
 def test_summary_says_what_it_means():
-    text = str(certify(random_losses(400)))
+    text = in_one_line(certify(random_losses(400)))
     for phrase in (
         "toy at blocks.0.hook_resid_post, in bits per token",
         "proxy risk",
@@ -272,7 +287,8 @@ def test_no_limit_is_printed_below_itself(seed):
         ("total variation", rows["total_variation"]["upper"], 0.001),
     ):
         assert limit <= stated_numbers(text, label) < limit + step + 1e-9
-    assert f"at most {stated_numbers(text, '= bound'):.2f} bits each on average" in text
+    said = f"lose at most {stated_numbers(text, '= bound'):.2f} bits each on average"
+    assert said in in_one_line(certificate)
 
 
 def test_a_limit_just_above_a_round_number_is_printed_above_it():
@@ -284,7 +300,7 @@ def test_a_limit_just_above_a_round_number_is_printed_above_it():
 
 def test_the_summary_gives_each_statement_its_own_delta():
     budget = {"bound": 0.03, "ladder": 0.02}
-    text = str(certify(random_losses(400), inequality="hoeffding", budget=budget))
+    text = in_one_line(certify(random_losses(400), inequality="hoeffding", budget=budget))
     assert "better than unigram (the ladder's own statement, delta 0.02)" in text
     assert "except with probability 0.03 over samples" in text
     assert "which says nothing" in str(certify(random_losses(), inequality="hoeffding", delta=0.5))
@@ -293,7 +309,7 @@ def test_the_summary_gives_each_statement_its_own_delta():
 def test_two_saes_at_one_hook_point_are_told_apart():
     losses = random_losses()
     small = dataclasses.replace(losses, provenance=losses.provenance | {"sae": "small"})
-    text = str(certify(small, inequality="hoeffding", eps=()))
+    text = in_one_line(certify(small, inequality="hoeffding", eps=()))
     assert "Certificate of toy at blocks.0.hook_resid_post, SAE small, in bits" in text
 
 
