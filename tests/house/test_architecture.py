@@ -19,7 +19,8 @@ DICTIONARIES = {"dictionaries", "statistics"} | MEASUREMENT
 
 ALLOWED = {
     "storage": BASE,
-    "records": BASE,
+    "record_files": BASE,
+    "records": {"record_files"} | BASE,
     "statistics": STATISTICS,
     "certificates": CERTIFICATES,
     "subjects": {"subjects", "storage"},
