@@ -55,7 +55,11 @@ _BLOCK = 32  # model samples are always drawn so many at a time: another batch s
 
 @dataclass(frozen=True)
 class Corpus:
-    """Sequences of equal length, each the beginning of one document, in an order fixed by a hash."""
+    """Sequences of equal length, each the beginning of one document, in an order fixed by a hash.
+
+    What the hashes guarantee is simple random sampling without replacement from the finite list of documents: any prefix is a
+    random subset of the list. Nothing is assumed of how the list came about, and nothing is said of text outside it.
+    """
 
     name: str
     """Where the text is from."""
@@ -126,17 +130,26 @@ class Corpus:
             yield rows, torch.from_numpy(self.tokens[rows].astype(np.int64)).to(device)
 
     def without_similar(self) -> Corpus:
-        """The first sequence of each group of near-duplicates, by `saecert.certificates.checks.near_duplicates`; the others are counted."""
-        first = np.sort(
-            np.unique(duplicates.near_duplicates(self.tokens, self.ids), return_index=True)[1]
-        )
-        keys = tuple(self.keys[row] for row in first)
+        """The first sequence of each group of near-duplicates, in an order of its own; the others are counted.
+
+        The first in the order of the first hash stands for its group, and a large group has an early first: kept in that order,
+        prefixes would hold too many large groups. Survivors are therefore ordered by a second hash of their keys, so that every
+        prefix and every stream is a simple random sample without replacement from the finite list of survivors.
+        """
+        clusters = duplicates.near_duplicates(self.tokens, self.ids)
+        first_rows = np.unique(clusters, return_index=True)[1]
+        rows = sorted(first_rows.tolist(), key=lambda row: second_hash(self.keys[row]))
         return replace(
             self,
-            tokens=self.tokens[first],
-            keys=keys,
-            n_similar=self.n_similar + len(self) - len(first),
+            tokens=self.tokens[rows],
+            keys=tuple(self.keys[row] for row in rows),
+            n_similar=self.n_similar + len(self) - len(rows),
         )
+
+
+def second_hash(key: str) -> bytes:
+    """A hash of a document's key that is independent of the one which orders and splits the documents."""
+    return hashlib.blake2b(key.encode(), key=b"order of survivors").digest()
 
 
 def load_corpus(
@@ -168,8 +181,8 @@ def load_corpus(
         ``"docstrings"`` has train, validation, discovery, certification; other sources discovery (25 %) and
         certification (75 %), by a hash of each document. Splits of random sequences are drawn independently.
     n_seq
-        Keep the first `n_seq` sequences (the order is that of document hashes, so they are a random subset; taking more keeps
-        those). Default: all; needed for sources without end.
+        Keep the first `n_seq` sequences. The order is that of a hash, so they are a simple random sample without replacement from
+        the finite list of documents; taking more keeps those. Default: all; needed for sources without end.
     n_ctx
         Tokens per sequence including BOS. Default: the model's context, at most 128.
     column

@@ -1,6 +1,7 @@
 """Documents to sequences: splits, lengths, drift, and text that cannot be used."""
 
 import ast
+import hashlib
 import json
 import re
 import textwrap
@@ -13,9 +14,9 @@ import pytest
 import torch
 from conftest import N_CTX, make_texts
 
-from saecert import load_corpus
+from saecert import Corpus, load_corpus
 from saecert.corpora import docstrings
-from saecert.corpora.corpus import windows
+from saecert.corpora.corpus import second_hash, windows
 from saecert.corpora.docstrings import SPLITS, near_duplicates, split_of
 
 
@@ -64,11 +65,34 @@ def test_certification_keeps_the_first_of_each_group_of_near_duplicates(subject)
         for row, tokens in enumerate(everything.tokens)
         if tokens.tolist() not in everything.tokens[:row].tolist()
     ]
-    np.testing.assert_array_equal(sample.tokens, everything.tokens[first])
-    assert sample.keys == tuple(everything.keys[row] for row in first)
+    assert set(sample.keys) == {everything.keys[row] for row in first}
+    rows = [everything.keys.index(key) for key in sample.keys]
+    np.testing.assert_array_equal(sample.tokens, everything.tokens[rows])
+    assert list(sample.keys) == sorted(sample.keys, key=second_hash) != sorted(sample.keys)
     assert sample.n_similar == len(everything) - len(first) > 0
     assert "near-duplicates" in sample.population and "near-duplicates" not in everything.population
     np.testing.assert_array_equal(sample.take(5).tokens, sample.tokens[:5])
+
+
+def test_prefixes_of_survivors_are_random_subsets():
+    """400 documents and 100 groups of 5 that resemble each other: groups are 20 % of the survivors, early or late."""
+    generator = np.random.default_rng(0)
+    singles = generator.integers(1_000_000, size=(400, 40))
+    groups = np.repeat(generator.integers(1_000_000, size=(100, 40)), 5, axis=0)
+    groups[:, -1] = np.arange(500)
+    tokens = np.concatenate([singles, groups]).astype(np.int32)
+    in_group = np.arange(900) >= 400
+    shares = []
+    for repeat in range(10):
+        names = [f"{repeat}:{row}" for row in range(900)]
+        order = sorted(range(900), key=lambda row: hashlib.sha256(names[row].encode()).digest())
+        keys = tuple(names[row] for row in order)
+        corpus = Corpus("texts", "certification", tokens[order], keys, False, 0, "")
+        survivors = corpus.without_similar()
+        assert len(survivors) == 500 and survivors.n_similar == 400
+        shares.append(np.mean([in_group[int(key.split(":")[1])] for key in survivors.keys[:100]]))
+    standard_error = (0.2 * 0.8 / 100 * 0.8 / 10) ** 0.5  # of a mean of 10, without replacement
+    assert abs(np.mean(shares) - 0.2) < 3 * standard_error
 
 
 def test_parts_of_a_corpus_are_slices(corpora):
