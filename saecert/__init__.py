@@ -4,7 +4,7 @@ from importlib import import_module
 
 _HOME = {
     "load_subject": "subjects.loading",
-    "Subject": "subjects.loading",
+    "Subject": "subjects.subject",
     "load_corpus": "corpora.corpus",
     "Corpus": "corpora.corpus",
     "collect": "measurement.collect",

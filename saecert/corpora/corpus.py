@@ -35,7 +35,7 @@ from saecert.corpora.docstrings import (
 from saecert.storage import cache_dir, cached_arrays
 
 if TYPE_CHECKING:
-    from saecert.subjects.loading import Subject
+    from saecert.subjects.subject import Subject
 
 TEXT_SPLITS = {"discovery": 25, "certification": 75}
 """Percent of a user's own documents in each split."""

@@ -31,7 +31,7 @@ from saecert.records import Discovery, SequenceLosses, smoothed_support
 from saecert.storage import atomic_path, cache_dir, cached_arrays
 from saecert.subjects import forward
 from saecert.subjects.forward import clean_run, final_residual
-from saecert.subjects.loading import Subject
+from saecert.subjects.subject import Subject
 
 POOL_SHARES = (1 / 8, 1 / 4, 1 / 2, 3 / 4)
 """Default pools, as shares of the dictionary."""

@@ -17,7 +17,8 @@ from saecert.measurement.proxies import pca
 from saecert.measurement.references import fit_references
 from saecert.measurement.survey import survey
 from saecert.subjects.forward import native_acts
-from saecert.subjects.loading import Subject, load_subject
+from saecert.subjects.loading import load_subject
+from saecert.subjects.subject import Subject
 from saecert.training import language_model
 from saecert.training import sae as autoencoders
 
