@@ -5,7 +5,7 @@ from importlib import import_module
 _HOME = {
     "load_subject": "subjects.loading",
     "Subject": "subjects.subject",
-    "load_corpus": "corpora.corpus",
+    "load_corpus": "corpora.loading",
     "Corpus": "corpora.corpus",
     "collect": "measurement.collect",
     "collect_layers": "measurement.collect",

@@ -18,8 +18,9 @@ from jaxtyping import Bool, UInt64
 from sae_lens import BatchTopKTrainingSAE
 from tqdm import tqdm
 
-from saecert.corpora.corpus import Corpus, train_windows
+from saecert.corpora.corpus import Corpus
 from saecert.corpora.duplicates import near_duplicates
+from saecert.corpora.installed import train_windows
 from saecert.measurement import proxies, saecheck, scoring
 from saecert.measurement import survey as ranking
 from saecert.measurement.identity import code_of, code_of_proxy, identity

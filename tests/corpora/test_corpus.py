@@ -16,8 +16,10 @@ from conftest import N_CTX, make_texts
 
 from saecert import Corpus, load_corpus
 from saecert.corpora import docstrings
-from saecert.corpora.corpus import second_hash, windows
-from saecert.corpora.docstrings import SPLITS, near_duplicates, split_of
+from saecert.corpora.corpus import second_hash
+from saecert.corpora.docstrings import SPLITS, split_of
+from saecert.corpora.duplicates import near_duplicate_texts
+from saecert.corpora.tokenize import windows
 
 
 def test_splits_share_no_document_and_every_sequence_starts_with_bos(corpora, subject):
@@ -75,7 +77,8 @@ def test_certification_keeps_the_first_of_each_group_of_near_duplicates(subject)
 
 
 def test_prefixes_of_survivors_are_random_subsets():
-    """400 documents and 100 groups of 5 that resemble each other: groups are 20 % of the survivors, early or late."""
+    """400 documents and 100 groups of 5 that resemble each other: groups are 20 % of the survivors,
+    early or late."""
     generator = np.random.default_rng(0)
     singles = generator.integers(1_000_000, size=(400, 40))
     groups = np.repeat(generator.integers(1_000_000, size=(100, 40)), 5, axis=0)
@@ -172,7 +175,7 @@ def test_hub_datasets_are_streamed_up_to_a_number_of_documents_at_one_commit(sub
         return SimpleNamespace(sha=f"commit-of-{revision}")
 
     monkeypatch.setattr("datasets.load_dataset", stream)
-    monkeypatch.setattr("saecert.corpora.corpus.HfApi.dataset_info", info)
+    monkeypatch.setattr("saecert.corpora.sources.HfApi.dataset_info", info)
     source = "hf:org/name?config=en&split=validation&revision=v2&documents=30"
     corpus = load_corpus(source, subject, n_ctx=N_CTX, column="body")
     np.testing.assert_array_equal(
@@ -349,9 +352,9 @@ def test_near_duplicates_keep_the_first():
         " ".join(words[::-1]),
         " ".join(words[:30]),
     ]
-    assert near_duplicates(texts).tolist() == [False, True, False, False]
-    assert near_duplicates(texts[::-1]).tolist() == [False, False, False, True]
-    assert near_duplicates(["short", "short", "other"]).tolist() == [False, True, False]
+    assert near_duplicate_texts(texts).tolist() == [False, True, False, False]
+    assert near_duplicate_texts(texts[::-1]).tolist() == [False, False, False, True]
+    assert near_duplicate_texts(["short", "short", "other"]).tolist() == [False, True, False]
 
 
 def test_shares_of_the_splits():
