@@ -60,7 +60,7 @@ from saecert.measurement import collect as losses
 from saecert.measurement.proxies import Proxy, Site, full, mean_ablation, pool, zero_ablation
 from saecert.measurement.scoring import smoothed_bits
 from saecert.subjects.forward import n_skippable, native_acts
-from saecert.subjects.loading import Subject
+from saecert.subjects.subject import Subject
 
 ALPHA, N_CTX = 0.5, 128
 N_PROXIES = 6

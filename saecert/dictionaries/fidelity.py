@@ -14,7 +14,7 @@ from saecert.measurement.identity import code_of, identity
 from saecert.measurement.proxies import Site
 from saecert.storage import cached_arrays
 from saecert.subjects import forward
-from saecert.subjects.loading import Subject
+from saecert.subjects.subject import Subject
 
 FIDELITY = {"explained variance": (0.0, 1.0), "cosine": (-1.0, 1.0), "relative error": (0.0, 1.0)}
 """What `fidelity` returns, in this order, each with its smallest and largest possible value."""

@@ -21,7 +21,7 @@ from saecert.measurement.identity import code_of, identity
 from saecert.statistics.inequalities import Scalar, dirichlet_upper, lower
 from saecert.storage import cached_arrays
 from saecert.subjects import forward
-from saecert.subjects.loading import Subject
+from saecert.subjects.subject import Subject
 
 Active = Bool[np.ndarray, "n_seq d_sae"]
 """Which latents were active anywhere in each calibration sequence."""

@@ -17,7 +17,7 @@ from saecert.storage import atomic_path, cached_arrays
 
 if TYPE_CHECKING:
     from saecert.corpora.corpus import Corpus
-    from saecert.subjects.loading import Subject
+    from saecert.subjects.subject import Subject
 
 FORMAT = 1
 """Version of the JSON file; one that this code does not know is refused."""

@@ -18,8 +18,9 @@ from jaxtyping import Bool, UInt64
 from sae_lens import BatchTopKTrainingSAE
 from tqdm import tqdm
 
-from saecert.corpora.corpus import Corpus, train_windows
+from saecert.corpora.corpus import Corpus
 from saecert.corpora.duplicates import near_duplicates
+from saecert.corpora.installed import train_windows
 from saecert.measurement import proxies, saecheck, scoring
 from saecert.measurement import survey as ranking
 from saecert.measurement.identity import code_of, code_of_proxy, identity
@@ -31,7 +32,7 @@ from saecert.records import Discovery, SequenceLosses, smoothed_support
 from saecert.storage import atomic_path, cache_dir, cached_arrays
 from saecert.subjects import forward
 from saecert.subjects.forward import clean_run, final_residual
-from saecert.subjects.loading import Subject
+from saecert.subjects.subject import Subject
 
 POOL_SHARES = (1 / 8, 1 / 4, 1 / 2, 3 / 4)
 """Default pools, as shares of the dictionary."""

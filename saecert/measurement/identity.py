@@ -13,7 +13,7 @@ import torch
 
 from saecert.corpora.corpus import Corpus
 from saecert.measurement.proxies import Proxy
-from saecert.subjects.loading import Subject
+from saecert.subjects.subject import Subject
 
 
 def identity(

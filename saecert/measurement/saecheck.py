@@ -13,7 +13,7 @@ from torch import Tensor
 
 from saecert.corpora.corpus import Corpus
 from saecert.subjects.forward import hook_layer, native_acts_at
-from saecert.subjects.loading import Subject
+from saecert.subjects.subject import Subject
 
 MIN_EXPLAINED = 0.3
 """Least share of the variance that an SAE must explain where it belongs."""

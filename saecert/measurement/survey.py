@@ -15,7 +15,7 @@ from saecert.corpora.corpus import Corpus
 from saecert.measurement.proxies import Site, atom_norms
 from saecert.measurement.scoring import loss_gradient
 from saecert.subjects.forward import final_residual, native_acts, native_acts_at
-from saecert.subjects.loading import Subject
+from saecert.subjects.subject import Subject
 
 RANKINGS = ("frequency", "energy", "attribution")
 """What latents may be ranked by, see `Survey.ranking`."""

@@ -10,14 +10,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from saecert.corpora.corpus import Corpus, load_corpus, train_windows
+from saecert.corpora.corpus import Corpus
 from saecert.corpora.docstrings import SPLITS, docstring_documents, package_versions
+from saecert.corpora.installed import train_windows
+from saecert.corpora.loading import load_corpus
 from saecert.measurement.collect import collect
 from saecert.measurement.proxies import pca
 from saecert.measurement.references import fit_references
 from saecert.measurement.survey import survey
 from saecert.subjects.forward import native_acts
-from saecert.subjects.loading import Subject, load_subject
+from saecert.subjects.loading import load_subject
+from saecert.subjects.subject import Subject
 from saecert.training import language_model
 from saecert.training import sae as autoencoders
 

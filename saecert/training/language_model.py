@@ -12,8 +12,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from tqdm import tqdm
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from saecert.corpora.corpus import windows
 from saecert.corpora.docstrings import docstring_documents, split_of
+from saecert.corpora.tokenize import windows
 from saecert.storage import atomic_path
 
 N_CTX, D_VOCAB, SEED = 128, 4096, 0

@@ -20,7 +20,7 @@ from sae_lens.config import SAETrainerConfig
 from tqdm import tqdm
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-from saecert.corpora.corpus import windows
+from saecert.corpora.tokenize import windows
 from saecert.training.language_model import N_CTX, split_texts
 
 WIDTH, SEED, BATCH = 8, 0, 512

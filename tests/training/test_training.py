@@ -6,7 +6,7 @@ import torch
 from conftest import make_texts
 from sae_lens import SAE
 
-from saecert.corpora.corpus import windows
+from saecert.corpora.tokenize import windows
 from saecert.training import language_model
 from saecert.training import sae as autoencoders
 
