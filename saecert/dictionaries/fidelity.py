@@ -1,4 +1,4 @@
-"""Local fidelity: how far an SAE's reconstruction is from the native activation at its own place, at several hook points in one run."""
+"""Local fidelity: how far an SAE's reconstruction is from the activation at its own hook point."""
 
 from __future__ import annotations
 
@@ -10,14 +10,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from saecert.corpora.corpus import Corpus
+from saecert.dictionaries.quantities import FIDELITY
 from saecert.measurement.identity import code_of, identity
 from saecert.measurement.proxies import Site
 from saecert.storage import cached_arrays
 from saecert.subjects import forward
 from saecert.subjects.loading import Subject
-
-FIDELITY = {"explained variance": (0.0, 1.0), "cosine": (-1.0, 1.0), "relative error": (0.0, 1.0)}
-"""What `fidelity` returns, in this order, each with its smallest and largest possible value."""
 
 
 def fidelity(
@@ -25,12 +23,15 @@ def fidelity(
 ) -> Float[Tensor, "3 seq"]:
     """Three numbers a sequence, bounded so that their means have limits: the rows of `FIDELITY`.
 
-    Explained variance is 1 - sum ||x - x_hat||^2 / sum ||x - mean x||^2 with sums and mean over the positions of the sequence, 0 where it
-    is negative. Cosine similarity of x and x_hat, and relative error ||x - x_hat|| / ||x||, are means over positions; a relative error
-    counts as at most 1, what replacing x by zero costs.
+    Explained variance is 1 - sum ||x - x_hat||^2 / sum ||x - mean x||^2 with sums and mean over the
+    positions of the sequence, 0 where it is negative. Cosine similarity of x and x_hat, and
+    relative error ||x - x_hat|| / ||x||, are means over positions; a relative error counts as at
+    most 1, what replacing x by zero costs.
     """
-    native, recons = native.double(), recons.double()
-    error, tiny = (native - recons).norm(dim=-1), torch.finfo(torch.float64).tiny
+    native = native.double()
+    recons = recons.double()
+    tiny = torch.finfo(torch.float64).tiny
+    error = (native - recons).norm(dim=-1)
     spread = (native - native.mean(dim=1, keepdim=True)).square().sum(dim=(1, 2))
     unexplained = error.square().sum(dim=1) / spread.clamp_min(tiny)
     cosine = torch.nn.functional.cosine_similarity(native, recons, dim=-1).clamp(-1, 1)
@@ -46,19 +47,17 @@ def local_fidelity(
     batch_size: int = 16,
     progress: bool = True,
 ) -> dict[str, dict[str, Float[np.ndarray, "n_seq"]]]:
-    """`fidelity` of the SAEs on every sequence of `corpus`, BOS left out: ``{hook_name: {quantity: values}}``.
+    """`fidelity` of the SAEs on every sequence, BOS left out: ``{hook_name: {quantity: values}}``.
 
-    One run of the blocks up to the last hook point serves all of them (default: every one that has an SAE). Kept in the cache folder.
+    One run of the blocks up to the last hook point serves all of them (default: every one that has
+    an SAE). Kept in the cache folder.
     """
     saes = {name: subject.sae_at(name) for name in hook_names or subject.hook_names}
+    ids, first = corpus.ids, int(corpus.bos)
 
     @torch.no_grad()
     def build() -> dict[str, np.ndarray]:
-        found, ids, first = (
-            {name: np.empty((len(FIDELITY), len(corpus))) for name in saes},
-            corpus.ids,
-            int(corpus.bos),
-        )
+        found = {name: np.empty((len(FIDELITY), len(corpus))) for name in saes}
         for rows, tokens in corpus.batches(
             batch_size, subject.device, f"fidelity {corpus.split}", progress
         ):

@@ -9,7 +9,8 @@ from conftest import D_SAE, make_sae
 from sae_lens import JumpReLUSAE, JumpReLUSAEConfig
 
 from saecert import load_subject
-from saecert.dictionaries.growth import absent, activity, missing, pool_growth, sequences_needed
+from saecert.dictionaries.activity import activity
+from saecert.dictionaries.growth import absent, missing, pool_growth, sequences_needed
 from saecert.statistics.inequalities import dirichlet_upper, lower
 from saecert.subjects import forward
 

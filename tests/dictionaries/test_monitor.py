@@ -1,17 +1,19 @@
 """The monitor keeps its rate of false alarms, and refuses what it cannot promise."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
+from checks import ROOT
 from conftest import N_CTX
 from scipy import stats
 from synthetic_losses import make_losses
 
 from saecert import collect, load_corpus
-from saecert.dictionaries.monitor import Monitor, calibrate, conformal_threshold, rivals
+from saecert.dictionaries.monitor import ConstantCountError, Monitor, calibrate, conformal_threshold
 
 HASHES = {"model_sha256": "m", "sae_sha256": "s"}
 
@@ -102,8 +104,9 @@ def test_a_record_is_judged_like_its_l0_and_sequence_by_sequence(subject):
 
 def test_another_subject_is_refused(tmp_path):
     record = make_losses(np.full(40, 3.0), provenance=HASHES | {"subject": "toy"})
+    record = replace(record, l0=np.arange(1, 41)[:, None] * np.ones((1, 3), int))
     monitor = calibrate(record, 0.05)
-    assert not monitor.alarm(record).any()
+    assert monitor.alarm(record).sum() == 1
     for changed in (
         {"model_sha256": "x", "subject": "other"},
         {"sae_sha256": "x"},
@@ -115,9 +118,8 @@ def test_another_subject_is_refused(tmp_path):
             match=f"calibrated on toy at blocks.0.*asked about.*another {next(iter(changed))}.: calibrate",
         ):
             monitor.alarm(other)
-        assert not calibrate(record.l0, 0.05).alarm(other).any(), (
-            "a monitor of bare numbers cannot tell"
-        )
+        bare = calibrate(record.l0, 0.05).alarm(other)
+        assert bare.sum() == 1, "a monitor of bare numbers cannot tell"
     monitor.save(tmp_path / "monitor.json")
     with pytest.raises(ValueError, match="asked about"):
         Monitor.load(tmp_path / "monitor.json").score(other)
@@ -144,6 +146,88 @@ def test_saving_and_loading(tmp_path):
         Monitor.load(tmp_path / "bad.json")
 
 
+GOOD = {
+    "monitor": 1,
+    "upper": 30.0,
+    "lower": None,
+    "statistic": "mean",
+    "level": 0.05,
+    "n_seq": 200,
+    "source": {"subject": "toy", "n_ctx": 128, "bos": True},
+}
+
+
+def refusal(path, text):
+    """What `Monitor.load` says of a file with this text."""
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match="monitor.json") as raised:
+        Monitor.load(path)
+    message = str(raised.value)
+    assert "\n" not in message and len(message) < 400 + len(str(path))
+    return message
+
+
+@pytest.mark.parametrize("name", GOOD)
+@pytest.mark.parametrize("value", ["text", None, True, -1, [], {}, [[1]], 2.5, {"subject": []}])
+def test_a_field_of_another_type_is_refused(name, value, tmp_path):
+    allowed = {"lower": (None, -1, 2.5), "upper": (2.5, -1), "source": ({},)}
+    if value in allowed.get(name, ()) and value is not True:
+        return
+    message = refusal(tmp_path / "monitor.json", json.dumps(GOOD | {name: value}))
+    assert name in message
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"level": 7}, "level must lie strictly between 0 and 1, got 7"),
+        ({"level": 0.001}, "200 calibration sequences cannot guarantee a level of 0.001"),
+        ({"level": 0.009, "lower": 3.0}, "cannot guarantee a level of 0.0045 on one side"),
+        ({"lower": 31.0}, "the lower threshold 31 is above the upper, 30"),
+        ({"n_seq": 10**400}, "has more than 64 bits"),
+        ({"upper": 10**400}, "has more than 64 bits"),
+        ({"upper": float("inf")}, "Infinity is not a finite number"),
+        ({"statistic": "median"}, "unknown statistic 'median'"),
+        ({"source": {"unheard": 1}}, "'source' cannot be"),
+        ({"source": {"subject": "\ud800"}}, "surrogates not allowed"),
+    ],
+)
+def test_values_that_no_calibration_gives_are_refused(change, said, tmp_path):
+    assert said in refusal(tmp_path / "monitor.json", json.dumps(GOOD | change))
+
+
+def test_files_made_to_do_harm_are_refused_in_a_line(tmp_path):
+    path, text = tmp_path / "monitor.json", json.dumps(GOOD)
+    path.write_text(text)
+    assert Monitor.load(path).upper == 30
+    deep = "[" * 990 + "]" * 990
+    assert "nested" in refusal(path, text.replace("null", deep))
+    assert "nested" in refusal(path, "[" * 100_000)
+    assert "'level' stands twice" in refusal(
+        path, text.replace('{"monitor"', '{"level": 0.5, "monitor"', 1)
+    )
+    assert "larger than the 1,048,576 bytes" in refusal(path, text + " " * (1 << 20))
+    assert "1e999 is not a finite number" in refusal(path, text.replace("30.0", "1e999"))
+    path.write_bytes(b"\xff\xfe{}")
+    with pytest.raises(ValueError, match="is not a whole JSON file"):
+        Monitor.load(path)
+
+
+def test_a_constant_count_cannot_raise_an_alarm():
+    constant = np.full((100, 12), 32)
+    constant[:, 0] = 0  # BOS
+    for settings in ({}, {"statistic": "max"}, {"two_sided": True}):
+        with pytest.raises(ConstantCountError, match="the same .* 32: a constant count .*TopK"):
+            calibrate(constant, 0.05, **settings)
+    constant[7, 3] = 31
+    assert calibrate(constant, 0.05).upper == 32
+
+
+def test_monitor_needs_no_torch():
+    code = "import sys, saecert.dictionaries.monitor; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
 def test_what_cannot_be_calibrated():
     l0 = np.ones((18, 4), dtype=int)
     with pytest.raises(
@@ -151,7 +235,7 @@ def test_what_cannot_be_calibrated():
         match="18 calibration sequences cannot guarantee a level of 0.05 on one side, it takes 19",
     ):
         calibrate(l0, 0.05)
-    assert calibrate(np.ones((19, 4), dtype=int), 0.05).upper == 1
+    assert calibrate(np.arange(1, 20)[:, None], 0.05).upper == 19
     with pytest.raises(ValueError, match="level of 0.025 on one side, it takes 39"):
         calibrate(l0, 0.05, two_sided=True)
     with pytest.raises(ValueError, match="0 calibration sequences cannot guarantee"):
@@ -160,17 +244,7 @@ def test_what_cannot_be_calibrated():
         calibrate(l0, 1.0)
     with pytest.raises(ValueError, match="unknown statistic 'median'; there are mean, max"):
         calibrate(l0, 0.2, statistic="median")
+    with pytest.raises(ValueError, match="cannot be negative, got -1"):
+        calibrate(-l0, 0.2)
     with pytest.raises(ValueError, match="must be finite numbers"):
         conformal_threshold(np.array([1.0, np.nan] * 20), 0.05)
-
-
-def test_rivals_by_hand(subject, corpora):
-    sample, hook = corpora["certification"].take(20), subject.middle_hook
-    found = rivals(subject, sample, hook)
-    logits, cache = subject.model.run_with_cache(torch.from_numpy(sample.tokens.astype(np.int64)))
-    acts, sae = cache[hook][:, 1:], subject.sae_at(hook)
-    error = (acts - sae.decode(sae.encode(acts))).square().sum(-1) / acts.square().sum(-1)
-    np.testing.assert_allclose(found["SAE error"], error.mean(1).numpy(), rtol=1e-4)
-    np.testing.assert_allclose(
-        found["low confidence"], -logits.softmax(-1).amax(-1).mean(1).numpy(), rtol=1e-4
-    )
