@@ -155,7 +155,8 @@ class Measurement:
         for name, value in values.items():
             if isinstance(value, Total):
                 array = _array(value.values)
-                totals[name] = self.totals[name] + array if self.done else array.copy()
+                before = self.totals[name] if self.done else np.zeros_like(array)
+                totals[name] = np.asarray(before + array)
                 continue
             array = _array(value)
             if len(array) != n_new:
