@@ -1,4 +1,5 @@
-"""Any proxy in place of the SAE: its pool is masked before decoding, and its certificate is that of an SAE with those losses."""
+"""Any proxy in place of the SAE: its pool is masked before decoding, and its certificate is that of
+an SAE with those losses."""
 
 import numpy as np
 import pytest
@@ -10,13 +11,13 @@ from saecert import certify, collect
 from saecert.measurement.controls import as_sae, best_atoms, pooled
 from saecert.measurement.proxies import (
     Proxy,
-    Site,
     full,
     permuted_dictionary,
     pool,
     random_decoder,
     shuffled_latents,
 )
+from saecert.measurement.site import Site
 
 HOOK = "blocks.1.hook_resid_post"
 
@@ -29,7 +30,7 @@ def site():
 
 def test_the_pool_of_the_reconstruction_is_the_pool(site):
     some = pool(np.arange(0, D_SAE, 2), D_SAE)
-    again = pooled(Proxy("again", lambda site: site.decode(site.latents)), some)
+    again = pooled(Proxy("again", lambda site: site.decode(site.latents), "again"), some)
     torch.testing.assert_close(
         again.replace(site), site.decode(site.latents * some.kept), rtol=0, atol=0
     )
@@ -132,7 +133,7 @@ def test_pools_that_were_not_measured_for_the_control_are_not_borrowed_from_the_
 
 def test_measured_controls_agree_with_the_sae_where_they_are_the_sae(subject, corpora):
     some = pool(np.arange(D_SAE // 2), D_SAE)
-    twin = Proxy("twin", lambda site: site.decode(site.latents))
+    twin = Proxy("twin", lambda site: site.decode(site.latents), "twin")
     losses = collect(
         subject,
         corpora["certification"],
@@ -146,7 +147,7 @@ def test_measured_controls_agree_with_the_sae_where_they_are_the_sae(subject, co
 
 
 def full_again():
-    return Proxy("again", full().replace)
+    return Proxy("again", full().replace, "again")
 
 
 def test_best_atoms_are_found_again_and_a_latent_that_never_fires_gets_none():

@@ -1,4 +1,5 @@
-"""The survey against a plain computation on the whole cache of activations, the attribution against finite differences."""
+"""The survey against a plain computation on the whole cache of activations, the attribution against
+finite differences."""
 
 from dataclasses import replace
 
@@ -89,7 +90,8 @@ def test_surveys_of_several_hook_points_are_those_of_each(subject, corpora):
 
 
 def spliced_bits(subject, tokens, codes):
-    """Raw bits per token of one sequence, BOS native, `codes` decoded after it: a plain hooked forward."""
+    """Raw bits per token of one sequence, BOS native, `codes` decoded after it: a plain hooked
+    forward."""
     sae = subject.sae_at(HOOK)
     logits = subject.model.run_with_hooks(
         tokens,
