@@ -1,16 +1,14 @@
-"""Where the latents of the SAEs are active: a measurement, read by `saecert.dictionaries.growth`."""
+"""Where latents are active: a measurement, which `saecert.dictionaries.growth` reads."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from jaxtyping import UInt
 
 from saecert.corpora.corpus import Corpus
-from saecert.measurement.identity import code_of, identity
-from saecert.storage import cached_arrays
+from saecert.measurement.loop import Batch, Quantity, Values, run
 from saecert.subjects import forward
 from saecert.subjects.loading import Subject
 
@@ -20,30 +18,25 @@ def activity(
     corpus: Corpus,
     hook_names: Sequence[str] | None = None,
     *,
-    batch_size: int = 16,
+    batch_size: int | None = None,
     progress: bool = True,
 ) -> dict[str, UInt[np.ndarray, "n_seq _"]]:
     """Positions at which each latent is active in each sequence, BOS left out, by hook point.
 
-    One run of the LM per batch serves all hook points (default: every one that has an SAE). Kept in the cache folder.
+    One run of the blocks up to the last hook point serves all of them (default: every one that has
+    an SAE). Kept in the cache folder. ValueError for a hook point without an SAE.
     """
-    saes = {name: subject.sae_at(name) for name in hook_names or subject.hook_names}
+    quantity = Quantity("activity", "", _counts, tuple(hook_names or subject.hook_names))
+    counts = run(subject, corpus, quantity, batch_size=batch_size, progress=progress)
+    return {hook_name: counts[hook_name]["positions"] for hook_name in quantity.hook_names}
 
-    @torch.no_grad()
-    def build() -> dict[str, np.ndarray]:
-        counts = {
-            name: np.zeros((len(corpus), sae.cfg.d_sae), np.min_scalar_type(corpus.n_ctx))
-            for name, sae in saes.items()
-        }
-        for rows, tokens in corpus.batches(
-            batch_size, subject.device, f"activity {corpus.split}", progress
-        ):
-            for name, acts in forward.native_acts_at(subject.model, tokens, list(saes)).items():
-                counts[name][rows] = (
-                    (saes[name].encode(acts)[:, int(corpus.bos) :] != 0).sum(dim=1).cpu().numpy()
-                )
-        return counts
 
-    return cached_arrays(
-        "activity", identity(subject, corpus, list(saes), code_of(forward, activity)), build
-    )
+def _counts(subject: Subject, batch: Batch, hook_names: Sequence[str]) -> dict[str, Values]:
+    """Active positions of every latent in every sequence of one batch."""
+    dtype = np.min_scalar_type(batch.tokens.shape[1])
+    acts = forward.native_acts_at(subject.model, batch.tokens, hook_names)
+    positions = {}
+    for hook_name in hook_names:
+        active = subject.sae_at(hook_name).encode(acts[hook_name])[:, batch.first :] != 0
+        positions[hook_name] = {"positions": active.sum(dim=1).cpu().numpy().astype(dtype)}
+    return positions
