@@ -6,9 +6,6 @@ from importlib import resources
 from typing import Any
 
 import numpy as np
-import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from saecert.corpora.corpus import Corpus, load_corpus, train_windows
 from saecert.corpora.docstrings import SPLITS, docstring_documents, package_versions
@@ -16,7 +13,6 @@ from saecert.measurement.collect import collect
 from saecert.measurement.proxies import pca
 from saecert.measurement.references import fit_references
 from saecert.measurement.survey import survey
-from saecert.subjects.forward import native_acts
 from saecert.subjects.loading import Subject
 from saecert.training.recipes import SubjectRecipe
 
@@ -79,45 +75,25 @@ def model_figures(subject: Subject, corpus: Corpus) -> dict[str, float]:
 def sae_figures(subject: Subject, discovery: Corpus, hook_name: str) -> dict[str, float]:
     """Quality of one SAE on discovery text without BOS, PCA of `N_COMPONENTS` beside it.
 
-    Explained and silent are counted by the SAE's own latents; losses are raw bits per token.
+    The fraction of variance unexplained and L0 are of all discovery sequences, silent latents of
+    the first `N_SILENT` tokens, PCA and the increases of cross-entropy (raw bits per token) of the
+    first `N_LOSSES` sequences, on which the components are fitted too.
     """
-    all_of_it = survey(subject, discovery, hook_name)
     n_counted = -(-N_SILENT // (discovery.n_ctx - 1))
-    counted = survey(subject, discovery.take(n_counted), hook_name)
     sample = discovery.take(N_LOSSES)
-    mean, components, pca_fvu = principal_components(subject, sample, hook_name)
-    losses = collect(subject, sample, hook_name, controls=False, extra=[pca(mean, components)])
-    increase = {
-        name: float((losses.raw[name] - losses.raw["clean"]).mean())
-        for name in ("full", f"pca_{len(components)}")
-    }
+    of_all = survey(subject, discovery, hook_name)
+    of_sample = survey(subject, sample, hook_name)
+    components = pca(of_sample.mean, of_sample.components(N_COMPONENTS))
+    losses = collect(subject, sample, hook_name, controls=False, extra=[components])
+    increase = {name: float((losses.raw[name] - losses.raw["clean"]).mean()) for name in losses.raw}
     return {
-        "fvu": all_of_it.fvu,
-        "pca_fvu": pca_fvu,
-        "l0": all_of_it.l0,
-        "silent": counted.silent,
+        "fvu": of_all.fvu,
+        "pca_fvu": float(of_sample.variances[N_COMPONENTS:].sum() / of_sample.variances.sum()),
+        "l0": of_all.l0,
+        "silent": survey(subject, discovery.take(n_counted), hook_name).silent,
         "ce_increase": increase["full"],
-        "pca_ce_increase": increase[f"pca_{len(components)}"],
+        "pca_ce_increase": increase[components.name],
     }
-
-
-@torch.no_grad()
-def principal_components(
-    subject: Subject, corpus: Corpus, hook_name: str
-) -> tuple[Float[Tensor, "d_in"], Float[Tensor, "k d_in"], float]:
-    """Mean, leading principal directions, and the share of variance that they leave unexplained.
-
-    Of the activations on `corpus` without the first position.
-    """
-    batches = torch.from_numpy(corpus.tokens.astype(np.int64)).split(32)
-    parts = [native_acts(subject.model, tokens, hook_name)[:, 1:] for tokens in batches]
-    acts = torch.cat([part.flatten(0, 1) for part in parts])
-    mean = acts.mean(dim=0)
-    centred = (acts - mean).double()
-    variances, directions = torch.linalg.eigh(centred.T @ centred)
-    leading = directions.float().T.flip(0)[:N_COMPONENTS].contiguous()
-    left = variances[:-N_COMPONENTS].sum() / variances.sum()
-    return mean, leading, float(left)
 
 
 def check_figures(subject: Subject, corpus: Corpus) -> dict[str, Any]:

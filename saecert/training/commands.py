@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from sae_lens import SAE
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from saecert.corpora.corpus import windows
@@ -18,6 +20,7 @@ from saecert.subjects.loading import Subject, load_subject
 from saecert.training import language_model
 from saecert.training.activations import cache_activations
 from saecert.training.card import card_text, write_card
+from saecert.training.figures import figures_line, held_out_figures
 from saecert.training.recipes import DOCSTRING_6L, SAERecipe, SubjectRecipe
 from saecert.training.sae import train_sae
 from saecert.training.text import Windows, training_text
@@ -93,8 +96,9 @@ def train_saes(
 
     The activations of all hook points come from one pass over `n_tokens` tokens of `source` (fewer
     if it has not so many), BOS left out. SAEs go to ``out/saes/<hook point>``, what they were
-    trained on to ``out/training.json``, activations and checkpoints to ``out/work``, which may be
-    deleted afterwards. An interrupted call goes on where it was. Nothing is trained on a
+    trained on to ``out/training.json``, their quality on held-out activations to
+    ``out/figures.json``, activations and checkpoints to ``out/work``, which may be deleted
+    afterwards. An interrupted call goes on where it was. Nothing is trained on a
     certification split, see `saecert.training.text.training_text`.
 
     Parameters
@@ -159,7 +163,19 @@ def train_saes(
             subject_name=subject.name,
             checkpoints=out / "work/checkpoints" / hook_name,
         )
+    _write_figures(out, acts["held-out"], recipe.l0)
     return out / "saes"
+
+
+def _write_figures(out: Path, held_out: Mapping[str, np.ndarray], k: int) -> None:
+    """Judge every SAE on held-out activations: ``out/figures.json``, and a line each printed."""
+    figures = {}
+    for hook_name, acts in held_out.items():
+        sae = SAE.load_from_disk(out / "saes" / hook_name, dtype="float32")
+        figures[hook_name] = held_out_figures(sae, acts, k)
+        print(figures_line(hook_name, figures[hook_name], k))
+    with atomic_path(out / "figures.json") as partial:
+        partial.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
 
 
 def _facts(

@@ -68,7 +68,8 @@ def test_a_killed_training_is_resumed_and_its_saes_are_as_asked(folders, text, t
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL, "it was still training"
     assert main(command) == 0
-    assert f"sae='{out / 'saes'}/*'" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"sae='{out / 'saes'}/*'" in said and said.count("PCA with 6") == 2
     subject = load_subject(folders["llama"], sae=f"{out}/saes/*")
     assert subject.hook_names == tuple(HOOKS)
     corpus = load_corpus(text, subject, split="certification", n_seq=100, n_ctx=24)
@@ -79,6 +80,10 @@ def test_a_killed_training_is_resumed_and_its_saes_are_as_asked(folders, text, t
         acts = native_acts(subject.model, tokens, hook)[:, 1:]
         l0 = (sae.encode(acts) != 0).float().sum(-1).mean().item()
         assert l0 == pytest.approx(6, rel=0.1)
+    figures = json.loads((out / "figures.json").read_text())
+    for hook in HOOKS:
+        assert figures[hook]["l0"] == pytest.approx(6, rel=0.1)
+        assert 0.3 < figures[hook]["explained_variance"]["all"] <= 1
     facts = json.loads((out / "training.json").read_text())
     assert facts["tokens_cached"] == 5_000 and facts["recipe"]["n_samples"] == 60_000
     assert facts["bos_left_out"] is True
