@@ -67,32 +67,34 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
     )
     train.set_defaults(command=_train)
     what = train.add_subparsers(metavar="sae")
-    sae = what.add_parser("sae", help="SAEs at hook points of any subject")
-    sae.add_argument("--subject", required=True, metavar="NAME", help="subject, or model folder")
+    _add_train_sae(what.add_parser("sae", help="SAEs at hook points of any subject"))
+
+
+def _add_train_sae(sae: argparse.ArgumentParser) -> None:
+    texts = {
+        "subject": "name of a subject, or folder of a model",
+        "corpus": "text to train on (%(default)s); never its certification split",
+        "out": "where SAEs go, and where it resumes if interrupted",
+    }
+    numbers = {
+        "tokens": (int, None, "tokens whose activations are cached"),
+        "samples": (int, None, "activations seen in training (those cached, once)"),
+        "l0": (int, 32, "active latents per token (%(default)s)"),
+        "expansion": (int, 8, "latents per dimension of the activation (%(default)s)"),
+        "batch-size": (int, 1024, "activations a step (%(default)s)"),
+        "learning-rate": (float, 1.5e-3, "its peak (%(default)s)"),
+        "n-ctx": (int, None, "tokens per window, BOS included (the model's context, at most 128)"),
+        "seed": (int, 0, "of weights and order (%(default)s)"),
+    }
+    for name, text in texts.items():
+        sae.add_argument(f"--{name}", required=name != "corpus", metavar="TEXT", help=text)
+    sae.set_defaults(corpus="docstrings")
     sae.add_argument("--hooks", required=True, nargs="+", metavar="HOOK", help="hook points")
-    sae.add_argument(
-        "--corpus",
-        default="docstrings",
-        metavar="SOURCE",
-        help="text to train on (%(default)s); never its certification split",
-    )
-    sae.add_argument(
-        "--tokens", required=True, type=int, metavar="N", help="tokens to cache activations of"
-    )
-    sae.add_argument("--out", required=True, metavar="DIR", help="where SAEs go, and it resumes")
-    sae.add_argument(
-        "--samples", type=int, metavar="N", help="activations seen in training (those cached, once)"
-    )
-    sae.add_argument("--l0", type=int, default=32, help="active latents per token (%(default)s)")
-    sae.add_argument(
-        "--expansion", type=int, default=8, metavar="N", help="d_sae / d_in (%(default)s)"
-    )
-    sae.add_argument("--batch-size", type=int, default=1024, metavar="N", help="(%(default)s)")
-    sae.add_argument(
-        "--learning-rate", type=float, default=1.5e-3, metavar="X", help="(%(default)s)"
-    )
-    sae.add_argument("--seed", type=int, default=0, metavar="N", help="(%(default)s)")
-    sae.add_argument("--n-ctx", type=int, metavar="N", help="tokens per window, with BOS (128)")
+    for name, (kind, default, text) in numbers.items():
+        required = name == "tokens"
+        sae.add_argument(
+            f"--{name}", type=kind, default=default, required=required, metavar="N", help=text
+        )
     sae.add_argument(
         "--dtype",
         choices=("bfloat16", "float32"),
@@ -138,7 +140,8 @@ def _verify(options: argparse.Namespace) -> int:
         print(f"not verified: {error}", file=sys.stderr)
         return 1
     print(
-        f"{certificate}\nverified: all {agreeing} values of {options.certificate} follow from {options.losses}"
+        f"{certificate}\nverified: all {agreeing} values of {options.certificate} follow from "
+        f"{options.losses}"
     )
     return 0
 

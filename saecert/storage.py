@@ -17,7 +17,10 @@ from platformdirs import user_cache_dir
 
 
 def cache_dir() -> Path:
-    """Folder for what can be recomputed: ``$SAECERT_CACHE``, else the user's cache folder. Created if missing."""
+    """Folder for what can be recomputed: ``$SAECERT_CACHE``, else the user's cache folder.
+
+    Created if missing.
+    """
     path = Path(os.environ.get("SAECERT_CACHE") or user_cache_dir("saecert"))
     path.mkdir(parents=True, exist_ok=True)
     return path
@@ -44,7 +47,10 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 def cached_arrays(
     name: str, key: str, build: Callable[[], Mapping[str, np.ndarray]]
 ) -> dict[str, np.ndarray]:
-    """Arrays that `build` returns, kept in the cache folder under `name` and a hash of `key`: everything that determines them."""
+    """Arrays that `build` returns, kept in the cache folder under `name` and a hash of `key`.
+
+    The key is everything that determines them.
+    """
     path = cache_dir() / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
     if not path.exists():
         with atomic_path(path) as partial:

@@ -75,9 +75,9 @@ def missing(
 def sequences_needed(
     active: Active, fresh: Bool[np.ndarray, "n_fresh d_sae"], mass: float, nats: Scalar
 ) -> dict[str, int]:
-    """How many calibration sequences give a pool that lacks at most ``1 - mass`` of the active mass.
+    """How many calibration sequences give a pool that lacks ``1 - mass`` of the active mass.
 
-    The average over their choice is meant, and a latent's mass is the probability that a sequence
+    Or less of it, on average over their choice; a latent's mass is the probability that a sequence
     activates it. Keys: "estimate", from the calibration sequences alone; "fresh", on further
     sequences; "low" and "high", its limits. One more than the sequences a pool can be drawn from
     (without the one left out, for the estimate) stands for "more than these".

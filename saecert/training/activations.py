@@ -103,29 +103,30 @@ def cache_activations(
     settings = (list(hook_names), n_tokens, str(dtype), bos, seed, shard_tokens, batch_size)
     done = store.open(_key(model, tokens, lengths, settings))
     n_done = sum(len(shard.places) for shard in shards[:done])
-    bar = tqdm(
-        total=store.n_tokens,
+    with _bar(name, n_done, store.n_tokens, progress) as bar:
+        for number, shard in enumerate(shards[done:], done + 1):
+            acts: dict[str, np.ndarray] = {}
+            start = 0
+            for rows in np.array_split(shard.rows, -(-len(shard.rows) // batch_size)):
+                values = _run(model, tokens[rows], lengths[rows], hook_names, first, dtype)
+                n_new = int(counts[rows].sum())
+                _put(acts, values, shard.places[start : start + n_new], len(shard.places))
+                start += n_new
+                bar.update(n_new)
+            store.write(acts, shard.start, number)
+    return store.maps()
+
+
+def _bar(name: str, n_done: int, n_tokens: int, progress: bool) -> tqdm:
+    return tqdm(
+        total=n_tokens,
         initial=n_done,
         desc=f"{name} activations",
         unit="tok",
         unit_scale=True,
         mininterval=5,
-        disable=not progress or done == len(shards),
+        disable=not progress or n_done == n_tokens,
     )
-    with bar:
-        for number, shard in enumerate(shards[done:], done + 1):
-            acts = {}
-            start = 0
-            batches = np.array_split(shard.rows, -(-len(shard.rows) // batch_size))
-            for rows in batches:
-                values = _run(model, tokens[rows], lengths[rows], hook_names, first, dtype)
-                n_new = int(counts[rows].sum())
-                places = shard.places[start : start + n_new]
-                _put(acts, values, places, len(shard.places))
-                start += n_new
-                bar.update(n_new)
-            store.write(acts, shard.start, number)
-    return store.maps()
 
 
 def _shards(

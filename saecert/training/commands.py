@@ -137,34 +137,40 @@ def train_saes(
     train, held_out = training_text(source, subject, n_ctx=n_ctx, n_tokens=n_tokens)
     facts = _facts(subject, hook_names, source, n_tokens, train, recipe, dtype)
     _claim(out / "training.json", facts)
-    acts = {}
-    for name, text, count in (("train", train, n_tokens), ("held-out", held_out, N_HELD_OUT)):
-        acts[name] = cache_activations(
-            subject,
-            text.tokens,
-            text.lengths,
-            hook_names,
-            count,
-            out / "work/activations",
-            dtype,
-            name=name,
-            bos=text.bos,
-            seed=recipe.order_seed,
-            shard_tokens=SHARD_TOKENS,
-            progress=progress,
-        )
+    settings = {
+        "dtype": dtype,
+        "seed": recipe.order_seed,
+        "shard_tokens": SHARD_TOKENS,
+        "progress": progress,
+    }
+    work = out / "work/activations"
+    acts = _cached(subject, train, hook_names, n_tokens, work, name="train", **settings)
+    others = _cached(subject, held_out, hook_names, N_HELD_OUT, work, name="held-out", **settings)
     for hook_name in hook_names:
         train_sae(
-            acts["train"][hook_name],
-            acts["held-out"][hook_name],
+            acts[hook_name],
+            others[hook_name],
             recipe,
             out / "saes" / hook_name,
             hook_name=hook_name,
             subject_name=subject.name,
             checkpoints=out / "work/checkpoints" / hook_name,
         )
-    _write_figures(out, acts["held-out"], recipe.l0)
+    _write_figures(out, others, recipe.l0)
     return out / "saes"
+
+
+def _cached(
+    subject: Subject,
+    text: Windows,
+    hook_names: Sequence[str],
+    n_tokens: int,
+    folder: Path,
+    **settings: Any,
+) -> dict[str, np.ndarray]:
+    return cache_activations(
+        subject, text.tokens, text.lengths, hook_names, n_tokens, folder, bos=text.bos, **settings
+    )
 
 
 def _write_figures(out: Path, held_out: Mapping[str, np.ndarray], k: int) -> None:

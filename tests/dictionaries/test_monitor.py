@@ -31,10 +31,13 @@ def test_threshold_is_the_kth_smallest(n, level, k):
 @pytest.mark.parametrize("two_sided", [False, True])
 @pytest.mark.parametrize(("n", "level"), [(39, 0.05), (100, 0.05), (79, 0.2)])
 def test_rate_of_false_alarms_is_kept_and_nearly_reached(n, level, two_sided):
-    """Counts have ties, so the rate may fall short of (n + 1) * level // 1, but by little; exceed it may not."""
-    rng, draws = np.random.default_rng(n), 4_000
+    """Counts have ties: the rate may fall a little short of (n + 1) * level // 1, not exceed it."""
+    rng = np.random.default_rng(n)
+    draws = 4_000
     l0 = 1 + rng.poisson(20 * rng.gamma(5, 0.2, size=(draws, n + 1, 1)), size=(draws, n + 1, 40))
-    alarms = [calibrate(one[:n], level, two_sided=two_sided).alarm(one[n:])[0] for one in l0]
+    alarms = [
+        calibrate(counts[:n], level, two_sided=two_sided).alarm(counts[n:])[0] for counts in l0
+    ]
     sides = 1 + two_sided
     exact = sides * np.floor((n + 1) * level / sides + 1e-9) / (n + 1)
     assert exact <= level
@@ -43,9 +46,12 @@ def test_rate_of_false_alarms_is_kept_and_nearly_reached(n, level, two_sided):
 
 
 def test_a_threshold_one_rank_too_low_would_be_noticed():
-    rng, draws, n, level = np.random.default_rng(5), 4_000, 39, 0.05
+    rng = np.random.default_rng(5)
+    draws = 4_000
+    n = 39
+    level = 0.05
     scores = rng.random((draws, n + 1))
-    alarms = sum(one[n] > np.sort(one[:n])[n - 3] for one in scores)
+    alarms = sum(row[n] > np.sort(row[:n])[n - 3] for row in scores)
     assert stats.binom.sf(alarms - 1, draws, level) < 1e-3
 
 
@@ -70,7 +76,8 @@ def test_alarm_is_strictly_outside_the_limits():
 
 def test_a_smaller_level_never_adds_an_alarm():
     rng = np.random.default_rng(3)
-    training, asked = rng.integers(1, 60, size=(300, 8)), rng.integers(1, 80, size=(200, 8))
+    training = rng.integers(1, 60, size=(300, 8))
+    asked = rng.integers(1, 80, size=(200, 8))
     alarms = [
         calibrate(training, level, two_sided=True).alarm(asked) for level in (0.01, 0.05, 0.2)
     ]
@@ -115,7 +122,7 @@ def test_another_subject_is_refused(tmp_path):
         other = replace(record, provenance=record.provenance | changed)
         with pytest.raises(
             ValueError,
-            match=f"calibrated on toy at blocks.0.*asked about.*another {next(iter(changed))}.: calibrate",
+            match=f"on toy at blocks.0.*asked about.*another {next(iter(changed))}.: calibrate",
         ):
             monitor.alarm(other)
         bare = calibrate(record.l0, 0.05).alarm(other)
@@ -197,7 +204,8 @@ def test_values_that_no_calibration_gives_are_refused(change, said, tmp_path):
 
 
 def test_files_made_to_do_harm_are_refused_in_a_line(tmp_path):
-    path, text = tmp_path / "monitor.json", json.dumps(GOOD)
+    path = tmp_path / "monitor.json"
+    text = json.dumps(GOOD)
     path.write_text(text)
     assert Monitor.load(path).upper == 30
     deep = "[" * 990 + "]" * 990

@@ -7,12 +7,14 @@ from saecert.dictionaries.rivals import rivals
 
 
 def test_rivals_by_hand(subject, corpora):
-    sample, hook = corpora["certification"].take(20), subject.middle_hook
-    found = rivals(subject, sample, hook)
+    sample = corpora["certification"].take(20)
+    hook = subject.middle_hook
+    scores = rivals(subject, sample, hook)
     logits, cache = subject.model.run_with_cache(torch.from_numpy(sample.tokens.astype(np.int64)))
-    acts, sae = cache[hook][:, 1:], subject.sae_at(hook)
+    acts = cache[hook][:, 1:]
+    sae = subject.sae_at(hook)
     error = (acts - sae.decode(sae.encode(acts))).square().sum(-1) / acts.square().sum(-1)
-    np.testing.assert_allclose(found["SAE error"], error.mean(1).numpy(), rtol=1e-4)
+    np.testing.assert_allclose(scores["SAE error"], error.mean(1).numpy(), rtol=1e-4)
     np.testing.assert_allclose(
-        found["low confidence"], -logits.softmax(-1).amax(-1).mean(1).numpy(), rtol=1e-4
+        scores["low confidence"], -logits.softmax(-1).amax(-1).mean(1).numpy(), rtol=1e-4
     )
