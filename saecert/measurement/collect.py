@@ -168,6 +168,8 @@ def collect_layers(
         alphas=tuple(map(float, alphas)),
     )
     choices.check()
+    if len(corpus) < 2:
+        raise ValueError(f"{len(corpus)} sequence(s) to measure: a record needs at least 2")
     batch_size = checked_batch_size(subject, batch_size)
     some_text = corpus if discovery is None else discovery
     facts = {
