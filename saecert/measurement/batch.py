@@ -79,7 +79,9 @@ def firings(site: Site) -> tuple[Float[Tensor, "batch d_sae"], Float[Tensor, "ba
     """
     n_seq, n_pos, d_sae = site.latents.shape
     spliced = site.active[0] % n_pos >= site.first
-    position, latent, activation = (values[spliced] for values in site.active)
+    position = site.active[0][spliced]
+    latent = site.active[1][spliced]
+    activation = site.active[2][spliced]
     cells = position // n_pos * d_sae + latent
     summed = partial(torch.bincount, cells, minlength=n_seq * d_sae)
     written = activation.double() * atom_norms(site.sae).double()[latent]

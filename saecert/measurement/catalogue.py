@@ -35,8 +35,8 @@ class Surroundings:
         surveyed = self.survey
         if rule == "attribution" and surveyed.attribution is None:
             some = self.discovery.part(0, min(N_ATTRIBUTION, len(self.discovery)))
-            found = attribution(self.subject, some, self.hook_name, progress=False)
-            surveyed = replace(surveyed, attribution=found)
+            sums = attribution(self.subject, some, self.hook_name, progress=False)
+            surveyed = replace(surveyed, attribution=sums)
         return surveyed.ranking(rule)
 
 

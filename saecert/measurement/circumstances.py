@@ -37,10 +37,10 @@ def merged(several: Sequence[Circumstances]) -> Circumstances:
     >>> merged([first, first | {"versions": {"torch": "2.2"}}])["versions"]
     {'torch': '2.1, 2.2'}
     """
-    dates = sorted({one["date"] for one in several})
+    dates = sorted({times["date"] for times in several})
     return {
-        "versions": _joined([one["versions"] for one in several]),
-        "machine": _joined([one["machine"] for one in several]),
+        "versions": _joined([times["versions"] for times in several]),
+        "machine": _joined([times["machine"] for times in several]),
         "date": ", ".join(dates),
     }
 

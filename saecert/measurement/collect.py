@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -157,38 +158,21 @@ def collect_layers(
     hook point.
     """
     hook_names = subject.hook_names if hook_names is None else hook_names
+    specs = tuple(parse(proxy) if isinstance(proxy, str) else proxy for proxy in extra)
     choices = _Choices(
         subject,
         tuple(dict.fromkeys(hook_names)),
-        discovery=discovery,
-        pools=pools,
-        controls=controls,
-        extra=tuple(parse(proxy) if isinstance(proxy, str) else proxy for proxy in extra),
-        rank=rank,
-        alphas=tuple(map(float, alphas)),
+        discovery,
+        pools,
+        controls,
+        specs,
+        rank,
+        tuple(map(float, alphas)),
+        allow_bad_sae,
     )
-    choices.check()
-    batch_size = checked_batch_size(subject, batch_size)
-    some_text = corpus if discovery is None else discovery
-    facts = {
-        name: {"sae_check": check_sae(subject, some_text, name, allow_bad_sae=allow_bad_sae)}
-        for name in choices.hook_names
-    }
-    surveys = choices.surveys(batch_size=min(batch_size, CPU_BATCH), progress=progress)
-    settings = {"alphas": choices.alphas, "batch_size": batch_size, "progress": progress}
-    losses = sweep(subject, corpus, choices.all_proxies(surveys), **settings)
-    similar = _similar(corpus)
-    for name, record in losses.items():
-        losses[name] = replace(record, similar=similar, provenance=record.provenance | facts[name])
-    if discovery is None:
-        return losses
-    some = discovery.take(min(N_DISCOVERY, len(discovery)))
-    tried = sweep(subject, some, choices.pooled_proxies(surveys), **settings)
-    losses = {
-        name: _with_discovery(losses[name], corpus, discovery, rank, surveys[name], tried[name])
-        for name in losses
-    }
-    return with_references(losses, subject, corpus, discovery)
+    choices.check(corpus)
+    running = {"batch_size": checked_batch_size(subject, batch_size), "progress": progress}
+    return _measured(choices, corpus, running)
 
 
 @dataclass(frozen=True)
@@ -203,10 +187,13 @@ class _Choices:
     extra: tuple[Proxy | Spec, ...]
     rank: str
     alphas: tuple[float, ...]
+    allow_bad_sae: bool
 
-    def check(self) -> None:
+    def check(self, corpus: Corpus) -> None:
         """Raise ValueError for whatever is wrong, before anything is measured."""
         check_ranking(self.rank)
+        if len(corpus) < 2:
+            raise ValueError(f"{len(corpus)} sequence(s) to measure: a record needs at least 2")
         if not self.hook_names:
             there = ", ".join(self.subject.saes) or "none"
             raise ValueError(f"no hook point given; there are SAEs at {there}")
@@ -218,6 +205,14 @@ class _Choices:
             raise ValueError("no alpha given: losses are derived at one smoothing weight at least")
         for alpha in self.alphas:
             smoothed_support(alpha, self.subject.d_vocab)
+
+    def sae_checks(self, corpus: Corpus) -> dict[str, dict[str, Any]]:
+        """What the SAEs do on the first sequences of discovery, else of `corpus`, by hook name."""
+        text = corpus if self.discovery is None else self.discovery
+        return {
+            name: check_sae(self.subject, text, name, allow_bad_sae=self.allow_bad_sae)
+            for name in self.hook_names
+        }
 
     def surveys(self, **settings: Any) -> dict[str, Survey]:
         """Surveys on the discovery split by hook name, with attributions where latents are ranked
@@ -298,6 +293,30 @@ class _Choices:
 
     def _dense_names(self) -> list[str]:
         return ["zero"] if self.discovery is None else ["mean", "zero"]
+
+
+def _measured(
+    choices: _Choices, corpus: Corpus, running: Mapping[str, Any]
+) -> dict[str, SequenceLosses]:
+    """Records of what was chosen, by hook name."""
+    checks = choices.sae_checks(corpus)
+    surveys = choices.surveys(**running | {"batch_size": min(running["batch_size"], CPU_BATCH)})
+    measure = partial(sweep, choices.subject, alphas=choices.alphas, **running)
+    losses = measure(corpus, choices.all_proxies(surveys))
+    similar = _similar(corpus)
+    for name, record in losses.items():
+        facts = record.provenance | {"sae_check": checks[name]}
+        losses[name] = replace(record, similar=similar, provenance=facts)
+    discovery = choices.discovery
+    if discovery is None:
+        return losses
+    some = discovery.take(min(N_DISCOVERY, len(discovery)))
+    tried = measure(some, choices.pooled_proxies(surveys))
+    for name, record in losses.items():
+        losses[name] = _with_discovery(
+            record, corpus, discovery, choices.rank, surveys[name], tried[name]
+        )
+    return with_references(losses, choices.subject, corpus, discovery)
 
 
 def _with_discovery(

@@ -17,13 +17,10 @@ up over the batches instead. Gradients are off unless the function turns them on
 
 from __future__ import annotations
 
-import json
 import re
 import time
-import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -33,9 +30,9 @@ from tqdm import tqdm
 
 from saecert.corpora.corpus import Corpus
 from saecert.measurement import circumstances
-from saecert.measurement.circumstances import Circumstances
 from saecert.measurement.identity import digest, identity
-from saecert.storage import atomic_path, cache_dir
+from saecert.measurement.kept import Measurement, Total, Values
+from saecert.storage import cache_dir
 from saecert.subjects.loading import Subject
 
 CHECKPOINT_SECONDS = 30
@@ -46,7 +43,18 @@ CPU_BATCH = 16
 """Sequences in a batch on a CPU, if not said."""
 GPU_BATCH = 64
 """Sequences in a batch on a GPU, if not said."""
-_FORMAT = 1
+
+__all__ = [
+    "Batch",
+    "Measurement",
+    "Part",
+    "Quantity",
+    "Total",
+    "Values",
+    "checked_batch_size",
+    "measure_parts",
+    "run",
+]
 
 
 @dataclass(frozen=True)
@@ -63,18 +71,6 @@ class Batch:
     """Row in the corpus of the first sequence."""
 
 
-@dataclass(frozen=True)
-class Total:
-    """An array of one batch that is added up over the batches instead of being put row after
-    row."""
-
-    values: Tensor | np.ndarray
-    """Of the same shape in every batch; float64 or integers, for sums over many batches."""
-
-
-Values = Mapping[str, Tensor | np.ndarray | Total]
-"""What a function of one batch returns for one hook point: arrays with a row a sequence, and
-totals."""
 Measure = Callable[[Subject, Batch, Sequence[str]], Mapping[str, Values]]
 """A function of one batch at some hook points: ``{hook_name: values}``."""
 
@@ -107,113 +103,6 @@ class Part:
 
 MeasureParts = Callable[[Subject, Batch, Sequence[Part]], Mapping[Part, Values]]
 """A function of one batch that yields several parts at once: ``{part: values}``."""
-
-
-@dataclass
-class Measurement:
-    """What is known of one part: the rows measured so far, the totals over them, and when."""
-
-    path: Path
-    """The file it is kept in."""
-    n_seq: int
-    """Sequences to measure."""
-    rows: dict[str, np.ndarray] = field(default_factory=dict)
-    """Arrays with a row for each sequence."""
-    counted: tuple[int, dict[str, np.ndarray]] = (0, {})
-    """Sequences measured, and arrays added up over them: one value, so that no interrupt parts
-    them."""
-    circumstances: list[Circumstances] = field(default_factory=list)
-    """Versions, machine and date: as they were when measured, more than one after an
-    interruption."""
-    saved: int = 0
-    """Sequences in the file."""
-
-    @property
-    def done(self) -> int:
-        """Sequences measured."""
-        return self.counted[0]
-
-    @property
-    def totals(self) -> dict[str, np.ndarray]:
-        """Arrays added up over the sequences."""
-        return self.counted[1]
-
-    @property
-    def arrays(self) -> dict[str, np.ndarray]:
-        """Rows and totals by name."""
-        return self.rows | self.totals
-
-    @property
-    def measured(self) -> Circumstances:
-        """Versions, machine and date as they were when this was measured."""
-        return circumstances.merged(self.circumstances)
-
-    def add(self, values: Values, n_new: int) -> None:
-        """Take in what was measured of the next `n_new` sequences."""
-        stop = self.done + n_new
-        totals = {}
-        for name, value in values.items():
-            if isinstance(value, Total):
-                array = _array(value.values)
-                before = self.totals[name] if self.done else np.zeros_like(array)
-                totals[name] = np.asarray(before + array)
-                continue
-            array = _array(value)
-            if len(array) != n_new:
-                raise ValueError(f"'{name}' has {len(array)} rows for {n_new} sequences")
-            if not self.done:
-                self.rows[name] = np.empty((self.n_seq, *array.shape[1:]), array.dtype)
-            self.rows[name][self.done : stop] = array
-        self.counted = (stop, totals)
-
-    def save(self) -> None:
-        """Write what there is, whole or not at all; nothing if the file has it already."""
-        if self.saved == self.done:
-            return
-        facts = {"format": _FORMAT, "done": self.done, "circumstances": self.circumstances}
-        arrays = {f"rows/{name}": array[: self.done] for name, array in self.rows.items()}
-        arrays |= {f"totals/{name}": array for name, array in self.totals.items()}
-        with atomic_path(self.path) as partial:
-            np.savez(partial, facts=np.array(json.dumps(facts)), **arrays)
-        self.saved = self.done
-
-    def load(self) -> None:
-        """Read the file, if there is one; one that is damaged is named, and thrown away."""
-        if not self.path.exists():
-            return
-        try:
-            self._read()
-        except Exception as error:  # zipfile, zlib and json raise types of their own
-            self.rows = {}
-            self.circumstances = []
-            self.path.unlink(missing_ok=True)
-            warnings.warn(
-                f"{self.path} is damaged ({error!r}): thrown away and measured again", stacklevel=2
-            )
-        self.saved = self.done
-
-    def _read(self) -> None:
-        with self.path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
-            arrays = dict(archive)
-        facts = json.loads(str(arrays.pop("facts")))
-        done = facts["done"]
-        if facts["format"] != _FORMAT or not 0 < done <= self.n_seq or not arrays:
-            raise ValueError("not a measurement of these sequences")
-        circumstances.merged(facts["circumstances"])
-        totals = {}
-        for name, array in arrays.items():
-            kind, _, key = name.partition("/")
-            if kind == "totals":
-                totals[key] = array
-                continue
-            if len(array) != done:
-                raise ValueError(f"{len(array)} rows of {key} for {done} sequences")
-            self.rows[key] = array
-            if done < self.n_seq:
-                self.rows[key] = np.empty((self.n_seq, *array.shape[1:]), array.dtype)
-                self.rows[key][:done] = array
-        self.counted = (done, totals)
-        self.circumstances = facts["circumstances"]
 
 
 def run(
@@ -256,7 +145,7 @@ def run(
         values = quantity.measure(subject, batch, [parts[part] for part in todo])
         return {part: values[parts[part]] for part in todo}
 
-    kept = measure_parts(
+    measurements = measure_parts(
         subject,
         corpus,
         list(parts),
@@ -265,7 +154,7 @@ def run(
         batch_size=batch_size,
         progress=progress,
     )
-    return {name: kept[part].arrays for part, name in parts.items()}
+    return {name: measurements[part].arrays for part, name in parts.items()}
 
 
 def measure_parts(
@@ -283,36 +172,32 @@ def measure_parts(
     `measure` is called with the parts that still need a batch: those measured before cost nothing.
     """
     batch_size = checked_batch_size(subject, batch_size)
-    kept = _open(subject, corpus, parts)
-    ids = corpus.ids if any(one.done < len(corpus) for one in kept.values()) else None
-    done = min((one.done for one in kept.values()), default=len(corpus))
-    bar = tqdm(
-        total=len(corpus),
-        initial=done,
-        desc=f"{subject.name} {title}",
-        unit="seq",
-        disable=not progress or ids is None,
-    )
+    measurements = _open(subject, corpus, parts)
+    unfinished = any(part.done < len(corpus) for part in measurements.values())
+    if not unfinished:
+        return measurements
+    done = min(part.done for part in measurements.values())
+    bar = _bar(f"{subject.name} {title}", done, len(corpus), progress)
     clock = _Clock()
+    ids = corpus.ids
     try:
         while done < len(corpus):
-            stop = _stop(done, batch_size, len(corpus), kept.values())
-            todo = [part for part in parts if kept[part].done == done]
+            stop = _stop(done, batch_size, len(corpus), measurements.values())
+            todo = [part for part in parts if measurements[part].done == done]
             batch = _batch(subject, corpus, ids, done, stop)
             values = _attempt(measure, subject, batch, todo)
             if values is None:
                 batch_size = _halved(batch_size)
                 continue
             for part in todo:
-                kept[part].add(values[part], stop - done)
+                measurements[part].add(values[part], stop - done)
             bar.update(stop - done)
-            done = min(one.done for one in kept.values())
-            clock.checkpoint(kept.values())
+            done = min(part.done for part in measurements.values())
+            clock.checkpoint(measurements.values())
     finally:
         bar.close()
-        for one in kept.values():
-            one.save()
-    return kept
+        _save(measurements.values())
+    return measurements
 
 
 def checked_batch_size(subject: Subject, batch_size: int | None) -> int:
@@ -324,6 +209,11 @@ def checked_batch_size(subject: Subject, batch_size: int | None) -> int:
     return batch_size
 
 
+def _bar(title: str, done: int, n_seq: int, progress: bool) -> tqdm:
+    """A progress bar on standard error, which shows nothing unless `progress`."""
+    return tqdm(total=n_seq, initial=done, desc=title, unit="seq", disable=not progress)
+
+
 class _Clock:
     """When to write what was measured: every 30 s, more rarely if writing takes long."""
 
@@ -331,36 +221,40 @@ class _Clock:
         self.last = time.monotonic()
         self.pause = float(CHECKPOINT_SECONDS)
 
-    def checkpoint(self, kept: Collection[Measurement]) -> None:
+    def checkpoint(self, measurements: Collection[Measurement]) -> None:
         start = time.monotonic()
         if start - self.last < self.pause:
             return
-        for one in kept:
-            one.save()
+        _save(measurements)
         self.last = time.monotonic()
         self.pause = max(CHECKPOINT_SECONDS, CHECKPOINT_SHARE * (self.last - start))
 
 
 def _open(subject: Subject, corpus: Corpus, parts: Sequence[Part]) -> dict[Part, Measurement]:
     """What is known of each part; those that are not whole go on under today's circumstances."""
-    bases = {part.hook_name: "" for part in parts}
-    for hook_name in bases:
-        bases[hook_name] = identity(subject, corpus, hook_name)
+    hook_names = dict.fromkeys(part.hook_name for part in parts)
+    bases = {hook_name: identity(subject, corpus, hook_name) for hook_name in hook_names}
     present = circumstances.now(subject.device)
-    kept = {}
+    measurements = {}
     for part in parts:
         key = digest(bases[part.hook_name], part.name, part.key)
         name = re.sub(r"\W+", "_", part.name)[:40]
-        kept[part] = Measurement(cache_dir() / f"{name}-{key}.npz", len(corpus))
-        kept[part].load()
-        if kept[part].done < len(corpus) and present not in kept[part].circumstances:
-            kept[part].circumstances.append(present)
-    return kept
+        measurement = Measurement(cache_dir() / f"{name}-{key}.npz", len(corpus))
+        measurement.load()
+        if measurement.done < len(corpus) and present not in measurement.circumstances:
+            measurement.circumstances.append(present)
+        measurements[part] = measurement
+    return measurements
 
 
-def _stop(done: int, batch_size: int, n_seq: int, kept: Collection[Measurement]) -> int:
+def _save(measurements: Collection[Measurement]) -> None:
+    for measurement in measurements:
+        measurement.save()
+
+
+def _stop(done: int, batch_size: int, n_seq: int, measurements: Collection[Measurement]) -> int:
     """Where the batch that begins at `done` ends: at the latest where another part goes on."""
-    ahead = [one.done for one in kept if one.done > done]
+    ahead = [part.done for part in measurements if part.done > done]
     return min([done + batch_size, n_seq, *ahead])
 
 
@@ -389,10 +283,3 @@ def _halved(batch_size: int) -> int:
             "shorter sequences or dtype=torch.bfloat16"
         )
     return batch_size // 2
-
-
-def _array(values: Tensor | np.ndarray) -> np.ndarray:
-    if not isinstance(values, Tensor):
-        return np.asarray(values)
-    values = values.detach().cpu()
-    return (values.float() if values.dtype == torch.bfloat16 else values).numpy()

@@ -145,6 +145,8 @@ def _settings(kind: str, call: ast.Call | None, text: str) -> tuple[tuple[str, A
     wrong = [key for key in named if key not in wanted or key in given]
     if wrong:
         raise ValueError(f"'{text}': {_usage(kind)}, not {', '.join(map(str, wrong))}")
+    if call and len(named) < len(call.keywords):
+        raise ValueError(f"'{text}': {_usage(kind)}, each once")
     given |= named
     return tuple((key, _setting(kind, key, given.get(key), text)) for key in wanted)
 

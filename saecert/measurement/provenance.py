@@ -56,9 +56,12 @@ def _about_subject(subject: Subject) -> dict[str, Any]:
 def _about_sae(subject: Subject, hook_name: str) -> dict[str, Any]:
     sae = subject.sae_at(hook_name)
     names = getattr(subject, "sae_names", {})
+    mismatches = getattr(subject, "hook_mismatches", {})
+    stated = {"sae_hook_name": mismatches[hook_name]} if hook_name in mismatches else {}
     return {
         "hook_name": hook_name,
         "sae": names.get(hook_name, hook_name),
+        **stated,
         "sae_sha256": subject.sae_fingerprint(hook_name),
         "sae_architecture": sae.cfg.architecture(),
         "sae_training": subject.sae_training,

@@ -92,19 +92,19 @@ def check_sae(
     here = Trial(hook_name)
     around = [Trial(name) for name in _layers_around(subject, hook_name)]
     fits = _fits(subject, some, hook_name, around)
-    found = fits[here]
+    fit_here = fits[here]
     facts = {
-        "explained_variance": round(found.explained, 4),
-        "l0": round(found.l0, 2),
+        "explained_variance": round(fit_here.explained, 4),
+        "l0": round(fit_here.l0, 2),
         "listed_l0": listed,
         "best_at": max(around, key=lambda trial: fits[trial].explained).hook_name,
         "n_seq": len(some),
     }
-    if acceptable(found, listed):
+    if acceptable(fit_here, listed):
         return facts | {"problem": None}
     del fits[here]
     # what "expected_average_only_in" of sae_lens means
-    usual = subject.sae_at(hook_name).cfg.d_in ** 0.5 / found.norm
+    usual = subject.sae_at(hook_name).cfg.d_in ** 0.5 / fit_here.norm
     fits |= _fits(
         subject, some, hook_name, [Trial(hook_name, centred=True), Trial(hook_name, usual)]
     )
@@ -112,7 +112,7 @@ def check_sae(
         fits |= _fits(
             subject, some, hook_name, [Trial(hook_name, scale) for scale in SCALES if scale != 1]
         )
-    problem = _problem(hook_name, found, listed, len(some), fits)
+    problem = _problem(hook_name, fit_here, listed, len(some), fits)
     if not allow_bad_sae:
         raise ValueError(problem)
     return facts | {"problem": problem}
@@ -133,7 +133,7 @@ def acceptable(fit: Fit, listed: float | None) -> bool:
 
 
 def _problem(
-    hook_name: str, found: Fit, listed: float | None, n_seq: int, fits: dict[Trial, Fit]
+    hook_name: str, fit_here: Fit, listed: float | None, n_seq: int, fits: dict[Trial, Fit]
 ) -> str:
     best = max(fits, key=lambda trial: (acceptable(fits[trial], listed), fits[trial].explained))
     fit_there = fits[best]
@@ -148,8 +148,8 @@ def _problem(
         f" (its release lists {listed:.3g}; a factor {L0_FACTOR} is let pass)" if listed else ""
     )
     return (
-        f"the SAE at '{hook_name}' explains {found.explained:.2f} of the variance (at least "
-        f"{MIN_EXPLAINED} is asked for) with {found.l0:.3g} active latents{listing} on {n_seq} "
+        f"the SAE at '{hook_name}' explains {fit_here.explained:.2f} of the variance (at least "
+        f"{MIN_EXPLAINED} is asked for) with {fit_here.l0:.3g} active latents{listing} on {n_seq} "
         f"sequences. {better} is unlike what it was trained on. allow_bad_sae=True measures it all "
         "the same, and records this"
     )
@@ -168,8 +168,8 @@ def _fits(
         return {
             hook_name: {
                 f"{index} {name}": Total(value)
-                for index, one in enumerate(sums)
-                for name, value in one.items()
+                for index, trial_sums in enumerate(sums)
+                for name, value in trial_sums.items()
             }
         }
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
+from jaxtyping import Int
 
 from saecert.corpora.corpus import Corpus
 from saecert.measurement.batch import CLEAN, measure_losses
@@ -58,14 +59,20 @@ def sweep(
     plan = _Plan(chosen)
     title = f"{' '.join(chosen)} x{1 + sum(map(len, chosen.values()))}"
     run = partial(measure_parts, subject, title=title, progress=progress)
-    kept = run(corpus, plan.parts(), plan.measure(), batch_size=batch_size)
+    together = run(corpus, plan.parts(), plan.measure(), batch_size=batch_size)
     rows = np.unique(np.linspace(0, len(corpus) - 1, N_ALONE).astype(int))
-    few = replace(corpus, tokens=corpus.tokens[rows], keys=tuple(corpus.keys[row] for row in rows))
-    alone = run(few, plan.parts("alone"), plan.measure("alone"), batch_size=1) if N_ALONE else {}
-    return {
-        hook_name: _record(subject, corpus, plan, hook_name, alphas, kept, alone, rows)
-        for hook_name in chosen
-    }
+    keys = tuple(corpus.keys[row] for row in rows)
+    few = replace(corpus, tokens=corpus.tokens[rows], keys=keys)
+    alone = {}
+    if N_ALONE:
+        alone = run(few, plan.parts("alone"), plan.measure("alone"), batch_size=1)
+    losses = {}
+    for hook_name in chosen:
+        record = _record(subject, corpus, plan, hook_name, alphas, together)
+        change = _largest_change(record, alone, hook_name, rows)
+        facts = record.provenance | {"batch_dependence": round(change, 6)}
+        losses[hook_name] = replace(record, provenance=facts)
+    return losses
 
 
 def check_proxies(proxies: Sequence[Proxy]) -> None:
@@ -126,55 +133,75 @@ def _record(
     plan: _Plan,
     hook_name: str,
     alphas: tuple[float, ...],
-    kept: Mapping[Part, Measurement],
-    alone: Mapping[Part, Measurement],
-    rows: np.ndarray,
+    measurements: Mapping[Part, Measurement],
 ) -> SequenceLosses:
-    proxies = plan.proxies(hook_name)
-    by_name = {"clean": kept[plan.clean()]} | {part.name: kept[part] for part in proxies}
-    probability = {name: one.rows["probability"] for name, one in by_name.items()}
-    n_vocab = subject.d_vocab
-    loss = {
-        name: np.stack([sequence_bits(values, alpha, n_vocab) for alpha in alphas])
-        for name, values in probability.items()
-    }
-    again = {
-        part.name: one.rows["probability"]
-        for part, one in alone.items()
-        if part.name == "clean" or part.hook_name == hook_name
-    }
-    changes = [
-        np.abs(sequence_bits(values, alpha, n_vocab) - loss[name][index, rows]).max()
-        for name, values in again.items()
-        for index, alpha in enumerate(alphas)
-    ]
-    latents = kept[plan.latents(hook_name)]
-    measured = merged([x for one in (*by_name.values(), latents) for x in one.circumstances])
-    facts = provenance(subject, corpus, hook_name, measured)
-    by_pool = {
-        name: one.rows["outside"].clip(0, 1)
-        for name, one in by_name.items()
-        if "outside" in one.rows
-    }
-    tables = {
-        table: {name: by_name[name].rows[table] for name in by_name if name != "clean"}
-        for table in ("total_variation", "top1_disagreement")
-    }
-    tables["total_variation"] = {
-        name: values.clip(0, 1) for name, values in tables["total_variation"].items()
-    }
+    """The record of one hook point: losses at all alphas, derived from what is kept."""
+    proxies = {part.name: measurements[part] for part in plan.proxies(hook_name)}
+    predictors = {"clean": measurements[plan.clean()]} | proxies
+    latents = measurements[plan.latents(hook_name)]
+    several = [*predictors.values(), latents]
+    measured = merged([times for part in several for times in part.circumstances])
     return SequenceLosses(
         alphas=alphas,
-        n_vocab=n_vocab,
-        loss=loss,
-        raw={name: raw_bits(values) for name, values in probability.items()},
-        **tables,
-        outside_firings={name: shares[:, 0] for name, shares in by_pool.items()},
-        outside_energy={name: shares[:, 1] for name, shares in by_pool.items()},
+        n_vocab=subject.d_vocab,
+        **_loss_tables(predictors, alphas, subject.d_vocab),
+        **_behaviour_tables(proxies),
+        **_outside_tables(proxies),
         active=latents.rows["active"],
         d_sae=subject.sae_at(hook_name).cfg.d_sae,
         l0=latents.rows["l0"],
         ids=corpus.ids,
         documents=document_hashes(corpus),
-        provenance=facts | {"batch_dependence": round(float(max(changes, default=0.0)), 6)},
+        provenance=provenance(subject, corpus, hook_name, measured),
     )
+
+
+_Tables = dict[str, dict[str, np.ndarray]]
+"""Fields of a record, each an array by predictor."""
+
+
+def _loss_tables(
+    predictors: Mapping[str, Measurement], alphas: tuple[float, ...], n_vocab: int
+) -> _Tables:
+    loss = {}
+    raw = {}
+    for name, measurement in predictors.items():
+        probability = measurement.rows["probability"]
+        loss[name] = np.stack([sequence_bits(probability, alpha, n_vocab) for alpha in alphas])
+        raw[name] = raw_bits(probability)
+    return {"loss": loss, "raw": raw}
+
+
+def _behaviour_tables(proxies: Mapping[str, Measurement]) -> _Tables:
+    variation = {name: part.rows["total_variation"].clip(0, 1) for name, part in proxies.items()}
+    disagreement = {name: part.rows["top1_disagreement"] for name, part in proxies.items()}
+    return {"total_variation": variation, "top1_disagreement": disagreement}
+
+
+def _outside_tables(proxies: Mapping[str, Measurement]) -> _Tables:
+    shares = {
+        name: part.rows["outside"].clip(0, 1)
+        for name, part in proxies.items()
+        if "outside" in part.rows
+    }
+    return {
+        "outside_firings": {name: values[:, 0] for name, values in shares.items()},
+        "outside_energy": {name: values[:, 1] for name, values in shares.items()},
+    }
+
+
+def _largest_change(
+    record: SequenceLosses,
+    alone: Mapping[Part, Measurement],
+    hook_name: str,
+    rows: Int[np.ndarray, "n_alone"],
+) -> float:
+    """Largest change of a smoothed loss at a hook point when its sequence is measured alone."""
+    changes = [0.0]
+    for part, measurement in alone.items():
+        if part.hook_name not in ("", hook_name):
+            continue
+        for index, alpha in enumerate(record.alphas):
+            bits = sequence_bits(measurement.rows["probability"], alpha, record.n_vocab)
+            changes.append(np.abs(bits - record.loss[part.name][index, rows]).max())
+    return float(max(changes))

@@ -429,6 +429,60 @@ def test_cost_in_block_forwards_is_the_one_stated(subject, corpora, ran, monkeyp
     )
 
 
+def test_another_proxy_pool_or_alpha_costs_only_itself(subject, corpora, ran):
+    sample = corpora["certification"].take(20)
+    settings = {"discovery": corpora["discovery"], "progress": False}
+    behind = N_LAYERS - n_skippable(HOOK)
+    first = collect(subject, sample, HOOK, pools=[8], **settings)
+    ran.clear()
+    other = collect(subject, sample, HOOK, pools=[8], alphas=(0.1, 0.5), **settings)
+    assert not ran, "alphas are derived"
+    np.testing.assert_array_equal(other.loss["full"][1], first.loss["full"][0])
+    n_alone = 4
+    more = collect(subject, sample, HOOK, pools=[8], extra=["noise"], **settings)
+    assert sum(ran) == (N_LAYERS + behind) * (20 + n_alone), "the model once, noise once"
+    np.testing.assert_array_equal(more.loss["full"], first.loss["full"])
+    ran.clear()
+    collect(subject, sample, HOOK, pools=[8, 16], extra=["noise"], **settings)
+    n_tried = len(corpora["discovery"])
+    assert sum(ran) == (N_LAYERS + behind) * (20 + n_alone + n_tried + n_alone), "one pool"
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"batch_size": -1}, "batch_size must be at least 1, got -1"),
+        ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
+        ({"alphas": ()}, "no alpha given"),
+        ({"alphas": (0.5, 2.0)}, "alpha must lie strictly"),
+        ({"rank": "size"}, "unknown ranking 'size'"),
+        ({"pools": [0]}, "a pool of 0 latents does not fit"),
+        ({"pools": [65]}, "a pool of 65 latents does not fit"),
+        ({"extra": ["nothing"]}, "no proxy is called 'nothing'"),
+    ],
+)
+def test_settings_are_checked_before_anything_is_measured(subject, corpora, ran, settings, message):
+    with pytest.raises(ValueError, match=message):
+        collect(subject, corpora["certification"], discovery=corpora["discovery"], **settings)
+    assert not ran
+
+
+def test_one_sequence_is_too_few_before_anything_is_measured(subject, corpora, ran):
+    with pytest.raises(ValueError, match="1 sequence.* a record needs at least 2"):
+        collect(subject, corpora["certification"].part(0, 1))
+    assert not ran
+
+
+def test_a_damaged_file_is_named_and_measured_again(subject, corpora):
+    sample = corpora["certification"].take(10)
+    whole = collect(subject, sample, HOOK, progress=False)
+    path = next(cache_dir().glob("full-*.npz"))
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.warns(UserWarning, match=f"{path.name} is damaged"):
+        again = collect(subject, sample, HOOK, progress=False)
+    assert same(again, whole)
+
+
 def same(one, other):
     """Whether two records are the same, bit for bit."""
     return one.fingerprint() == other.fingerprint()

@@ -1,8 +1,11 @@
 """Measurements are kept under what determines them, and under nothing else."""
 
+import ast
+import hashlib
 from dataclasses import replace
 
 import pytest
+from checks import ROOT
 
 from saecert import load_subject
 from saecert.measurement import identity as identities
@@ -52,3 +55,55 @@ def test_circumstances_that_differ_are_all_told():
     }
     assert merged([first, second]) == both
     assert merged([first, first]) == first
+
+
+MEASURING = (
+    "saecert/measurement/batch.py",
+    "saecert/measurement/catalogue.py",
+    "saecert/measurement/controls.py",
+    "saecert/measurement/proxies.py",
+    "saecert/measurement/quality.py",
+    "saecert/measurement/references.py",
+    "saecert/measurement/saecheck.py",
+    "saecert/measurement/scoring.py",
+    "saecert/measurement/site.py",
+    "saecert/measurement/survey.py",
+    "saecert/subjects/forward.py",
+)
+"""Files with code that makes numbers."""
+PINNED = "59b18480c395df1a"
+"""Hash of that code at the present `MEASUREMENT_VERSION`."""
+
+
+def code_hash(paths):
+    """Hash of the code of files without docstrings, comments and layout."""
+    dumped = []
+    for path in paths:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            body = getattr(node, "body", None)
+            if isinstance(body, list):
+                node.body = [line for line in body if not _is_text(line)]
+        dumped.append(ast.dump(tree))
+    return hashlib.sha256("\n".join(dumped).encode()).hexdigest()[:16]
+
+
+def _is_text(line):
+    return isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant)
+
+
+def test_the_code_that_measures_is_the_one_of_this_version():
+    present = code_hash([ROOT / path for path in MEASURING])
+    assert present == PINNED, (
+        "the measuring code changed: numbers may change. If they do, raise MEASUREMENT_VERSION in "
+        "saecert/measurement/version.py and measure again (make measure). If they cannot, only "
+        f"update the hash: PINNED = '{present}'"
+    )
+
+
+def test_comments_and_layout_are_no_code(tmp_path):
+    plain, annotated, changed = (tmp_path / f"{name}.py" for name in "abc")
+    plain.write_text("def f(x):\n    return x + 1\n")
+    annotated.write_text('"""About."""\n\ndef f(x):\n    """More."""\n    return (x + 1)  # one\n')
+    changed.write_text("def f(x):\n    return x + 10\n")
+    assert code_hash([plain]) == code_hash([annotated]) != code_hash([changed])
