@@ -44,6 +44,27 @@ def parse_json(text: str, *, max_depth: int = 32) -> Any:
     raise ValueError(f"nested deeper than {max_depth}")
 
 
+def read_json(path: str | Path, *, max_bytes: int = 1 << 20, max_depth: int = 32) -> Any:
+    """What a JSON file of at most `max_bytes` says, read by `parse_json`.
+
+    Raises
+    ------
+    ValueError
+        The file is larger, is not UTF-8, or is refused by `parse_json`: one line that begins with
+        the path.
+    OSError
+        It cannot be read.
+    """
+    with Path(path).open("rb") as stream:
+        content = stream.read(max_bytes + 1)
+    if len(content) > max_bytes:
+        raise ValueError(f"{path} is larger than the {max_bytes:,} bytes that such a file may have")
+    try:
+        return parse_json(content.decode("utf-8"), max_depth=max_depth)
+    except ValueError as error:
+        raise ValueError(f"{path} is not a whole JSON file ({error})") from error
+
+
 def _children(node: Any) -> list[Any]:
     if isinstance(node, dict):
         return [*node, *node.values()]
