@@ -14,11 +14,11 @@ def test_json_is_read_strictly(tmp_path):
     assert read_json(path) == value
     assert read_json(path, max_depth=4) == value
     with pytest.raises(
-        ValueError, match=r"file.json is not a whole JSON file \(nested more than 3"
+        ValueError, match=r"file.json is not a whole JSON file \(nested deeper than 3"
     ):
         read_json(path, max_depth=3)
     for text, said in {
-        '{"a": 1, "a": 1}': "'a' stands twice",
+        '{"a": 1, "a": 1}': "'a' comes twice",
         "[NaN]": "NaN is not a finite",
         "[-1e400]": "-1e400 is not a finite",
         str(2**64): "more than 64 bits",
