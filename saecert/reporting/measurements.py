@@ -147,8 +147,7 @@ def save_frame(request: Request, frame: pd.DataFrame, facts: Mapping[str, Any]) 
 
 def read_frame(source: Path | StringIO) -> pd.DataFrame:
     """A frame written by `save_frame`: numbers to the last digit, and empty text stays text."""
-    exact: dict[str, Any] = {"float_precision": "round_trip", "keep_default_na": False}
-    return pd.read_csv(source, na_values=["nan"], **exact)
+    return pd.read_csv(source, keep_default_na=False, na_values=["nan"])
 
 
 def as_kept_frame(frame: pd.DataFrame) -> pd.DataFrame:

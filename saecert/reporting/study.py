@@ -47,7 +47,7 @@ class Study:
     """What was asked for, by the names of `open_study`."""
     notes: list[str] = field(default_factory=list)
     """What differs from what was asked for, as it was printed."""
-    _shared: dict[str, Any] = field(default_factory=dict, repr=False)
+    _shared: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     # -- what is studied
 
