@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import saecert
 from saecert.corpora.docstrings import SPLITS
 from saecert.statistics.inequalities import INEQUALITIES
 
@@ -25,7 +24,7 @@ PLACES = ("first", "middle", "last")
 ALL = "all"
 """The word for all of them."""
 DEVICES = re.compile(r"(cpu|mps|cuda)(:\d+)?")
-EMBEDDED = Path(saecert.__file__).parent / "embedded"
+EMBEDDED = Path(__file__).parents[1] / "embedded"
 
 
 class SettingsError(ValueError):

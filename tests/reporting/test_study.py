@@ -39,7 +39,7 @@ def measured(monkeypatch):
         alphas = tuple(options["alphas"])
         extra = [str(proxy) for proxy in options["extra"]]
         made = made_up(alphas, extra).take(slice(0, len(sample)))
-        return {name: made for name in names}
+        return dict.fromkeys(names, made)
 
     monkeypatch.setattr("saecert.measurement.collect.collect_layers", collect)
     monkeypatch.setattr(study.Study, "subject", None)
@@ -54,7 +54,7 @@ def made_up(alphas, extra):
     seen = at_alphas(record.discovery.losses, alphas)
     whole = record.total_variation["full"]
     names = ["full", "pool_4", "pool_8", "mean", "zero", *extra]
-    behaviour = {name: whole for name in names}
+    behaviour = dict.fromkeys(names, whole)
     loss = {name: record.loss.get(name, record.loss["full"]) for name in (*record.loss, *names)}
     facts = {"n_ctx": 128, "population": "made up", "sae_check": {"problem": ""}}
     return replace(
