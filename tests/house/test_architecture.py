@@ -30,7 +30,8 @@ ALLOWED = {
     "reporting.show": CERTIFICATES,
     "reporting.claims": {"storage"},
     "reporting.tables": {"reporting.tables", "reporting.show"} | CERTIFICATES,
-    "reporting.figures": {"reporting.tables", "reporting.figures"} | CERTIFICATES,
+    "reporting.panels": CERTIFICATES,
+    "reporting.figures": {"reporting.panels", "reporting.tables"} | CERTIFICATES,
     "reporting": {"reporting", "dictionaries"} | MEASUREMENT | CERTIFICATES,
 }
 """Rooms, and modules with a stricter rule than their room, with what they may import of the package."""
