@@ -482,7 +482,8 @@ def _fewer(settings: Mapping[str, Any], parameter: str, asked: int, there: int) 
     split = "discovery" if parameter == "n_discovery" else settings["split"]
     source = settings["corpus"]
     kind = source if source in (*INSTALLED, *ENDLESS) else f"'{source}'"
-    return f"{parameter}: {kind} gives {there} {split} sequences; {asked} were asked for, {there} are used"
+    used = f"{asked} were asked for, {there} are used"
+    return f"{parameter}: {kind} gives {there} {split} sequences; {used}"
 
 
 def _too_few(corpus: Corpus | None, source: str, parameter: str, least: int, have: int) -> str:
