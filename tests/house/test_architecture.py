@@ -1,4 +1,4 @@
-"""Which room may import which: the table of the house, held against every import, late and type-checking ones too."""
+"""Which room may import which: a table, held against every import, late and typing ones too."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ ALLOWED = {
     "reporting.figures": {"reporting.panels", "reporting.tables"} | CERTIFICATES,
     "reporting": {"reporting", "dictionaries"} | MEASUREMENT | CERTIFICATES,
 }
-"""Rooms, and modules with a stricter rule than their room, with what they may import of the package."""
+"""Rooms, and modules with a stricter rule than their room, with what they may import."""
 
 
 def place(module: str) -> str:
-    """The row of the table that holds for a module of the package, such as "statistics" or "reporting.tables"."""
+    """The row of the table that holds for a module, such as "statistics" or "reporting.tables"."""
     parts = module.split(".")[1:]
     two = ".".join(parts[:2])
     return two if two in ALLOWED else parts[0] if parts else ""
