@@ -46,7 +46,8 @@ from scipy.linalg import hadamard
 from saecert import certify, collect, load_corpus, load_subject, storage
 from saecert.measurement import survey as pools
 from saecert.measurement.controls import as_sae, best_atoms, pooled
-from saecert.measurement.proxies import Proxy, atom_norms, pool
+from saecert.measurement.proxies import Proxy, pool
+from saecert.measurement.site import atom_norms
 from saecert.reporting import figures, tables
 from saecert.subjects import forward
 

@@ -1,15 +1,14 @@
 """Kept measurements: files under ``measurements/``, with the request that each answers.
 
 Beside every ``.npz`` or ``.csv`` lies a ``.json`` of the same name: the request, how many sequences
-there are, and which names in the file the proxies of the request have. A request for fewer
-sequences, fewer proxies or fewer smoothing weights is answered by a part of the file.
+there are, and of which population. A request for fewer sequences, fewer proxies or fewer smoothing
+weights is answered by a part of the file.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -21,6 +20,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from saecert.measurement.named import parse
 from saecert.records import Discovery, SequenceLosses, smoothed_support
 from saecert.reporting.requests import Request, canonical, file_name
 from saecert.storage import atomic_path
@@ -76,7 +76,7 @@ def find_losses(request: Request) -> SequenceLosses | None:
     """The kept record, or the part of one, that answers `request`; None if there is none."""
     for kept in all_kept("losses"):
         if _answers(kept, request):
-            return _part(SequenceLosses.load(kept.path), kept, request)
+            return _part(SequenceLosses.load(kept.path), request)
     return None
 
 
@@ -103,14 +103,11 @@ def find_frame(request: Request) -> pd.DataFrame | None:
 
 def save_losses(request: Request, record: SequenceLosses, n_discovery: int) -> Path:
     """The file in which `record`, the answer to `request`, now is, with its side file."""
-    measured = list(record.total_variation)
-    extra = [name for name in measured if not _is_standard(name)]
     facts = {
         "n_seq": len(record),
         "complete": not request["n_seq"] or len(record) < request["n_seq"],
         "n_discovery": n_discovery,
         "d_sae": record.d_sae,
-        "names": dict(zip(request["extra"], extra, strict=True)),
         "n_ctx": record.provenance.get("n_ctx", 0),
         "population": record.provenance.get("population", ""),
         "measured": record.provenance.get("measured", {}),
@@ -239,11 +236,11 @@ def _pools(request: Request, d_sae: int) -> set[int]:
     return {size for size in sizes if size != d_sae}
 
 
-def _part(record: SequenceLosses, kept: Kept, request: Request) -> SequenceLosses:
+def _part(record: SequenceLosses, request: Request) -> SequenceLosses:
     """What `request` asks for out of a record that holds it all."""
     asked = {f"pool_{size}" for size in _pools(request, record.d_sae)}
     asked |= {"mean", "zero"} if request["controls"] else set()
-    asked |= {kept.facts["names"][proxy] for proxy in request["extra"]}
+    asked |= {parse(proxy).name for proxy in request["extra"]}
     left_out = set(record.total_variation) - asked - {"full"}
     record = _chosen(record, left_out, tuple(request["alphas"]))
     wanted = request["n_seq"]
@@ -267,10 +264,6 @@ def _chosen(
         discovery = replace(discovery, losses=_chosen(discovery.losses, left_out, alphas))
     changes = {"alphas": alphas, "reference_support": limits, "discovery": discovery}
     return replace(record, **tables, **changes)
-
-
-def _is_standard(name: str) -> bool:
-    return name in ("full", "mean", "zero") or re.fullmatch(r"pool_\d+", name) is not None
 
 
 def _within_support(record: SequenceLosses, name: str) -> np.ndarray:

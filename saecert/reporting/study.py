@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 import pandas as pd
 
+from saecert.measurement.named import parse
 from saecert.records import SequenceLosses
 from saecert.reporting import kept, measurements, requests, simulations
 from saecert.reporting.quantities import MEASURABLE, Arrays
@@ -144,7 +145,8 @@ class Study:
         names = [self.hook_name] if hook_names is None else list(hook_names)
         weights = list(dict.fromkeys((*ALPHAS, *map(float, alphas))))
         options = {"pools": None if pools is None else list(pools), "controls": controls}
-        options |= {"extra": list(extra), "rank": rank, "alphas": weights}
+        named = [str(parse(proxy)) if isinstance(proxy, str) else proxy for proxy in extra]
+        options |= {"extra": named, "rank": rank, "alphas": weights}
         keepable = self._keepable(extra)
         asked = {name: self._losses_request(name, options) for name in names if keepable}
         records = {} if live else self._find(asked)

@@ -14,6 +14,7 @@ from conftest import make_texts
 from synthetic_losses import random_losses
 
 from saecert import certify
+from saecert.measurement.named import parse
 from saecert.reporting import measurements, simulations, study
 from saecert.reporting.settings import SettingsError
 from saecert.reporting.study import open_study
@@ -37,7 +38,9 @@ def measured(monkeypatch):
     def collect(subject, sample, names, **options):
         calls.append((tuple(names), options))
         alphas = tuple(options["alphas"])
-        extra = [str(proxy) for proxy in options["extra"]]
+        extra = [
+            parse(name).name if isinstance(name, str) else "other" for name in options["extra"]
+        ]
         made = made_up(alphas, extra).take(slice(0, len(sample)))
         return dict.fromkeys(names, made)
 
