@@ -56,11 +56,12 @@ from transformers.pytorch_utils import Conv1D
 
 from saecert import SequenceLosses, load_corpus, load_subject
 from saecert.corpora.corpus import Corpus
-from saecert.measurement import collect as losses
-from saecert.measurement.proxies import Proxy, Site, full, mean_ablation, pool, zero_ablation
+from saecert.measurement import sweep as losses
+from saecert.measurement.proxies import Proxy, full, mean_ablation, pool, zero_ablation
 from saecert.measurement.scoring import smoothed_bits
+from saecert.measurement.site import Site
 from saecert.subjects.forward import n_skippable, native_acts
-from saecert.subjects.loading import Subject
+from saecert.subjects.subject import Subject
 
 ALPHA, N_CTX = 0.5, 128
 N_PROXIES = 6
@@ -384,7 +385,7 @@ def table(speeds: Speeds, n_ctx: int, n_hooks: int) -> list[str]:
 def unshared(folder: Path) -> Iterator[None]:
     """A cache of its own, and no sequences measured once more on their own: what is timed is what more sequences cost."""
     own_cache = mock.patch.dict(os.environ, SAECERT_CACHE=str(folder))
-    with own_cache, mock.patch.object(losses, "_compare_alone", return_value=set()):
+    with own_cache, mock.patch.object(losses, "N_ALONE", 0):
         yield
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from saecert.storage import Archive, parse_json
+from saecert.untrusted import Archive, parse_json
 
 FORMAT = 2
 """Version of the file."""

@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
-import json
-import math
 import os
+import platform
 import tempfile
+import time
+import warnings
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
+import psutil
 from platformdirs import user_cache_dir
+
+_Content = TypeVar("_Content")
+_PARTIAL = ".saecert-partial"
+_OLD = 86_400.0  # seconds after which a temporary file of another machine is litter
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, KeyError, TypeError, OSError)
 
 
 def cache_dir() -> Path:
-    """Folder for what can be recomputed: ``$SAECERT_CACHE``, else the user's cache folder. Created
-    if missing.
+    """Folder for what can be recomputed: ``$SAECERT_CACHE``, else the user's cache folder.
+
+    Created if missing.
     """
     path = Path(os.environ.get("SAECERT_CACHE") or user_cache_dir("saecert"))
     path.mkdir(parents=True, exist_ok=True)
@@ -31,195 +42,99 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """Path of a temporary file in `path`'s folder that replaces `path` when the block succeeds.
 
     A reader never sees a half-written file, and a failed or interrupted write leaves the old one.
+    What killed processes left in that folder is removed.
+
+    Raises
+    ------
+    OSError
+        The disk is full; the message names the file and what to do.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
-    os.close(handle)
+    _remove_litter(path.parent)
+    prefix = f"{_PARTIAL}-{_machine()}-{os.getpid()}-"
     try:
-        yield Path(name)
-        os.chmod(name, 0o644)  # temporary files are private, results are not
-        os.replace(name, path)
-    finally:
-        Path(name).unlink(missing_ok=True)
-
-
-def parse_json(text: str, *, max_depth: int = 32) -> Any:
-    """What a JSON text says, read strictly: it may come from anybody.
-
-    Raises
-    ------
-    ValueError
-        It is no JSON; a name comes twice in one object (people read the first value, programs the
-        last); a number is not finite or an integer of more than 64 bits; it is nested deeper than
-        `max_depth`; or it has a character that is half of one.
-    """
-    try:
-        value = json.loads(
-            text,
-            object_pairs_hook=_each_once,
-            parse_int=_small_integer,
-            parse_float=_finite_number,
-            parse_constant=_finite_number,
-        )
-    except RecursionError:
-        raise ValueError(f"nested deeper than {max_depth}") from None
-    level = [value]
-    for _ in range(max_depth):
-        for word in level:
-            if isinstance(word, str):
-                word.encode("utf-8")
-        level = [child for node in level for child in _children(node)]
-        if not level:
-            return value
-    raise ValueError(f"nested deeper than {max_depth}")
-
-
-def _children(node: Any) -> list[Any]:
-    if isinstance(node, dict):
-        return [*node, *node.values()]
-    return node if isinstance(node, list) else []
-
-
-def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    table = dict(pairs)
-    if len(table) < len(pairs):
-        names = [name for name, _ in pairs]
-        repeated = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"{repeated[:40]!r} comes twice in one object")
-    return table
-
-
-def _small_integer(digits: str) -> int:
-    if len(digits) > 20 or not -(2**63) <= int(digits) < 2**64:
-        raise ValueError(f"the integer {digits[:12]}... has more than 64 bits")
-    return int(digits)
-
-
-def _finite_number(digits: str) -> float:
-    number = float(digits)
-    if not math.isfinite(number):
-        raise ValueError(f"{digits[:12]} is not a finite number")
-    return number
-
-
-class Archive:
-    """An ``.npz`` file from anybody: what it holds is known, and may be refused, before it is read.
-
-    Parameters
-    ----------
-    path
-        The file. Arrays of objects, packed arrays whose size is not the one declared, and anything
-        that is no array are refused on opening, by name; nothing of them is unpacked but a header.
-    known
-        Whether an array of this name belongs in the file.
-    required
-        Name of the array without which the file is another one.
-    max_bytes
-        Most bytes that all arrays together may have when unpacked.
-
-    Raises
-    ------
-    ValueError
-        The file is no whole archive, or one of the above; without the path, which the caller knows.
-    """
-
-    def __init__(
-        self,
-        path: str | Path,
-        known: Callable[[str], bool],
-        *,
-        required: str,
-        max_bytes: int = 2**32,
-    ) -> None:
-        self.path = Path(path)
-        self.declared: dict[str, tuple[tuple[int, ...], np.dtype]] = {}
-        with self._opened() as archive:
-            if f"{required}.npy" not in archive.namelist():
-                raise ValueError(f"its {required} is missing")
-            total = 0
-            for member in archive.infolist():
-                name = _array_name(member, known)
-                if name in self.declared:
-                    raise ValueError(f"{name!r} is in it twice")
-                total += member.file_size
-                if total > max_bytes:
-                    raise ValueError(f"its arrays have more than {max_bytes:,} bytes")
-                self.declared[name] = _declared(archive, member)
-
-    def read(self) -> dict[str, np.ndarray]:
-        """Every array by name."""
-        with self._opened() as archive:
-            return {name: self._read(archive, name) for name in self.declared}
-
-    def read_one(self, name: str) -> np.ndarray:
-        """One array."""
-        with self._opened() as archive:
-            return self._read(archive, name)
-
-    @contextmanager
-    def _opened(self) -> Iterator[zipfile.ZipFile]:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=path.suffix)
+        os.close(handle)
         try:
-            with self.path.open("rb") as stream, zipfile.ZipFile(stream) as archive:
-                yield archive
-        except (FileNotFoundError, ValueError):
+            yield Path(name)
+            os.chmod(name, 0o644)  # temporary files are private, results are not
+            os.replace(name, path)
+        finally:
+            Path(name).unlink(missing_ok=True)
+    except OSError as error:
+        if error.errno not in _FULL:
             raise
-        except Exception as error:  # zipfile, zlib and struct raise their own types
-            raise ValueError(str(error) or type(error).__name__) from error
-
-    def _read(self, archive: zipfile.ZipFile, name: str) -> np.ndarray:
-        with archive.open(f"{name}.npy") as stream:
-            array = np.lib.format.read_array(stream, allow_pickle=False)
-            stream.read(1)  # at the end of the member its checksum is compared
-        if (array.shape, array.dtype) != self.declared[name]:
-            raise ValueError(f"{name!r} changed while it was read")
-        return array
-
-
-def _array_name(member: zipfile.ZipInfo, known: Callable[[str], bool]) -> str:
-    name = member.filename.removesuffix(".npy")
-    if name == member.filename or not known(name):
-        raise ValueError(f"{member.filename[:60]!r} does not belong in it")
-    if member.flag_bits & 1 or member.compress_type not in (
-        zipfile.ZIP_STORED,
-        zipfile.ZIP_DEFLATED,
-    ):
-        raise ValueError(f"{name!r} is packed in an unknown way")
-    return name
-
-
-def _declared(
-    archive: zipfile.ZipFile, member: zipfile.ZipInfo
-) -> tuple[tuple[int, ...], np.dtype]:
-    """Shape and type that the header of an array declares, if they fit its size in the archive."""
-    with archive.open(member) as stream:
-        version = np.lib.format.read_magic(stream)
-        readers = {
-            (1, 0): np.lib.format.read_array_header_1_0,
-            (2, 0): np.lib.format.read_array_header_2_0,
-        }
-        if version not in readers:
-            raise ValueError(f"{member.filename!r} is of an unknown format")
-        shape, _, dtype = readers[version](stream)
-        header = stream.tell()
-    if dtype.hasobject:
-        raise ValueError(f"{member.filename!r} holds objects, not numbers")
-    if any(size < 0 for size in shape) or (
-        math.prod(shape) * dtype.itemsize != member.file_size - header
-    ):
-        raise ValueError(f"{member.filename!r} has another size than it declares")
-    return shape, dtype
+        message = (
+            "the disk is full: free some space, or set SAECERT_CACHE to a folder on another disk, "
+            "and run again"
+        )
+        raise OSError(error.errno, message, str(path)) from error
 
 
 def cached_arrays(
     name: str, key: str, build: Callable[[], Mapping[str, np.ndarray]]
 ) -> dict[str, np.ndarray]:
-    """Arrays that `build` returns, kept in the cache folder under `name` and a hash of `key`:
-    everything that determines them.
+    """Arrays that `build` returns, kept in the cache folder under `name` and a hash of `key`.
+
+    `key` has to hold everything that determines them. A kept file that is damaged is discarded with
+    a warning, and made anew.
     """
     path = cache_dir() / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
-    if not path.exists():
+    arrays = read_kept(path, load_arrays)
+    if arrays is None:
+        built = build()
         with atomic_path(path) as partial:
-            np.savez_compressed(partial, **build())
-    with np.load(path) as saved:
-        return dict(saved)
+            np.savez_compressed(partial, **built)
+        arrays = load_arrays(path)
+    return arrays
+
+
+def load_arrays(path: Path) -> dict[str, np.ndarray]:
+    """All arrays of an ``.npz`` file, read; ValueError when it holds none."""
+    with path.open("rb") as file, np.load(file) as saved:
+        arrays = dict(saved)
+    if not arrays:
+        raise ValueError("no arrays in it")
+    return arrays
+
+
+def read_kept(path: Path, read: Callable[[Path], _Content]) -> _Content | None:
+    """What `read` makes of a file of the cache; None when there is none or it is damaged.
+
+    A damaged file, of which `read` raises one of the usual errors, is removed with a warning that
+    names it, so that whoever asked makes it anew.
+    """
+    try:
+        return read(path)
+    except FileNotFoundError:
+        return None
+    except PermissionError:
+        raise
+    except _DAMAGE as error:
+        warnings.warn(
+            f"{path} is damaged ({type(error).__name__}: {error}): discarded, and made anew",
+            stacklevel=3,
+        )
+        path.unlink(missing_ok=True)
+        return None
+
+
+def _remove_litter(folder: Path) -> None:
+    """Remove temporary files of processes that are gone, and old ones of other machines."""
+    for path in folder.glob(f"{_PARTIAL}-*"):
+        machine, process = path.name.removeprefix(f"{_PARTIAL}-").split("-")[:2]
+        try:
+            if machine == _machine() and process.isdigit():
+                is_litter = not psutil.pid_exists(int(process))
+            else:
+                is_litter = time.time() - path.stat().st_mtime > _OLD
+            if is_litter:
+                path.unlink()
+        except OSError:  # another process was faster, or it is not ours to remove
+            continue
+
+
+def _machine() -> str:
+    """A short name of this machine for file names, from which the host name cannot be read."""
+    return hashlib.sha256(platform.node().encode()).hexdigest()[:8]

@@ -10,7 +10,8 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
-from saecert.storage import atomic_path, parse_json
+from saecert.storage import atomic_path
+from saecert.untrusted import parse_json
 
 SCHEMA = 2
 """Version of the JSON file (certificates/schema.json describes it); unknown ones are refused."""

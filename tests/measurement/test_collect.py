@@ -1,6 +1,8 @@
-"""What `collect` measures is what a plain computation gives, whatever the batching, and nothing is lost when it stops."""
+"""What `collect` measures is what a plain computation gives, whatever the batching, and nothing is
+lost when it stops."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,9 +12,11 @@ from sae_lens import BatchTopKTrainingSAE, BatchTopKTrainingSAEConfig
 
 from saecert import collect, collect_layers, load_corpus, load_subject
 from saecert.corpora.duplicates import near_duplicates
-from saecert.measurement import collect as losses
-from saecert.measurement.proxies import Proxy, noise, pool
+from saecert.measurement import batch, sweep
+from saecert.measurement.proxies import Proxy, full, noise, pool
 from saecert.measurement.scoring import score, smoothed_bits
+from saecert.measurement.survey import survey_layers
+from saecert.storage import cache_dir
 from saecert.subjects.forward import n_skippable
 
 HOOK = "blocks.1.hook_resid_post"
@@ -181,7 +185,7 @@ def test_an_interrupted_run_keeps_what_it_measured_and_goes_on(subject, corpora,
             raise KeyboardInterrupt
         return site.recons
 
-    proxy = Proxy("slow", fail_once)
+    proxy = Proxy("slow", fail_once, "slow")
     with pytest.raises(KeyboardInterrupt):
         collect(subject, corpus, HOOK, extra=[proxy], batch_size=10, progress=False)
     resumed = collect(subject, corpus, HOOK, extra=[proxy], batch_size=10, progress=False)
@@ -203,7 +207,7 @@ def test_a_batch_that_does_not_fit_is_halved(subject, corpora):
         return site.recons
 
     halved = collect(
-        subject, corpus, HOOK, extra=[Proxy("heavy", heavy)], batch_size=8, progress=False
+        subject, corpus, HOOK, extra=[Proxy("heavy", heavy, "heavy")], batch_size=8, progress=False
     )
     assert seen[:3] == [8, 4, 2] and set(seen[3:]) == {1, 2}, "two at a time, and a few alone"
     np.testing.assert_allclose(halved.loss["heavy"], halved.loss["full"], atol=1e-6)
@@ -212,19 +216,34 @@ def test_a_batch_that_does_not_fit_is_halved(subject, corpora):
             subject,
             corpus,
             HOOK,
-            extra=[Proxy("heavier", lambda site: heavy(site, 0))],
+            extra=[Proxy("heavier", lambda site: heavy(site, 0), "heavier")],
             progress=False,
         )
 
 
-def test_a_proxy_edited_under_the_same_name_is_measured_again(subject, corpora):
+def scaled(factor):
+    return lambda site: site.recons * factor
+
+
+class Scaled:
+    def __call__(self, site):
+        return site.recons
+
+
+@pytest.mark.parametrize(
+    "function", [scaled(2), partial(torch.mul, 2), Scaled(), lambda site: site.recons]
+)
+def test_a_proxy_without_a_key_is_refused_before_anything_is_measured(subject, corpora, function):
+    with pytest.raises(ValueError, match="the proxy 'mine' has no key.*give it a key"):
+        collect(subject, corpora["certification"], HOOK, extra=[Proxy("mine", function)])
+    assert not list(cache_dir().iterdir())
+
+
+def test_a_proxy_with_another_key_is_measured_again(subject, corpora):
     corpus = corpora["certification"].take(10)
-    first = collect(
-        subject, corpus, HOOK, extra=[Proxy("mine", lambda site: site.recons)], progress=False
-    )
-    edited = collect(
-        subject, corpus, HOOK, extra=[Proxy("mine", lambda site: site.recons * 0)], progress=False
-    )
+    settings = {"controls": False, "progress": False}
+    first = collect(subject, corpus, HOOK, extra=[Proxy("mine", scaled(1), "1")], **settings)
+    edited = collect(subject, corpus, HOOK, extra=[Proxy("mine", scaled(0), "0")], **settings)
     assert np.abs(first.loss["mine"] - edited.loss["mine"]).max() > 1e-3
 
 
@@ -238,7 +257,7 @@ def test_activity_and_l0_match_the_encoder(record, subject, corpora):
 
 
 def test_not_finite_losses_name_sequence_and_proxy(subject, corpora):
-    broken = Proxy("broken", lambda site: site.acts * float("nan"))
+    broken = Proxy("broken", lambda site: site.acts * float("nan"), "broken")
     with pytest.raises(ValueError, match=r"'broken' on sequence 0 is not finite"):
         collect(subject, corpora["certification"], HOOK, extra=[broken], progress=False)
 
@@ -262,7 +281,7 @@ def test_bad_arguments(subject, corpora, folders):
     with pytest.raises(ValueError, match="pool of 65 latents does not fit a dictionary of 64"):
         collect(subject, sample, HOOK, discovery=corpora["discovery"], pools=[65], progress=False)
     with pytest.raises(ValueError, match="same name: full"):
-        collect(subject, sample, HOOK, extra=[losses.proxies.full()])
+        collect(subject, sample, HOOK, extra=[full()])
     wide = load_subject(
         folders["llama"], sae={"blocks.0.mlp.hook_post": make_sae("blocks.0.mlp.hook_post")}
     )
@@ -271,7 +290,7 @@ def test_bad_arguments(subject, corpora, folders):
 
 
 def test_pool_of_every_latent_is_the_full_sae(subject, corpora):
-    everything = Proxy("all", pool(np.arange(D_SAE), D_SAE).replace)
+    everything = Proxy("all", pool(np.arange(D_SAE), D_SAE).replace, "all")
     measured = collect(subject, corpora["certification"], HOOK, extra=[everything], progress=False)
     np.testing.assert_allclose(measured.loss["all"], measured.loss["full"], atol=1e-6)
 
@@ -357,7 +376,7 @@ def test_losses_that_depend_on_the_batch_are_noticed(subject, corpora, record):
         record.provenance["batch_dependence"] <= 1e-5
         and record.provenance["batch_threshold"] is False
     )
-    shared = Proxy("shared", lambda site: site.acts - site.acts.mean(dim=0))
+    shared = Proxy("shared", lambda site: site.acts - site.acts.mean(dim=0), "shared")
     measured = collect(subject, sample, HOOK, extra=[shared], progress=False)
     assert measured.provenance["batch_dependence"] > 0.01
     assert (
@@ -392,7 +411,7 @@ def ran(subject):
 
 def test_cost_in_block_forwards_is_the_one_stated(subject, corpora, ran, monkeypatch):
     sample, names = corpora["certification"].take(20), subject.hook_names
-    monkeypatch.setattr(losses, "_compare_alone", lambda *arguments: set())
+    monkeypatch.setattr(sweep, "N_ALONE", 0)
     subject.model(torch.from_numpy(sample.tokens.astype(np.int64)))
     assert sum(ran) == N_LAYERS * 20, "every block is counted"
     look = N_LAYERS * 4  # four sequences, as far as two layers behind the hook point
@@ -402,14 +421,66 @@ def test_cost_in_block_forwards_is_the_one_stated(subject, corpora, ran, monkeyp
     assert sum(ran) == (N_LAYERS + 3 * sum(behind.values())) * 20 + 2 * look, "full, zero and noise"
     ran.clear()
     collect(subject, sample.take(19), names[0], batch_size=7, progress=False)
-    assert sum(ran) == (N_LAYERS + 2 * behind[names[0]]) * 19 + look
+    assert sum(ran) == (N_LAYERS + 2 * behind[names[0]]) * 19, "the look was kept"
     ran.clear()
-    found = losses._surveys(
-        subject, corpora["discovery"], names, "frequency", batch_size=7, progress=False
-    )
+    found = survey_layers(subject, corpora["discovery"], names, batch_size=7, progress=False)
     assert len(found) == 2 and sum(ran) == 2 * len(corpora["discovery"]), (
         "blocks up to the last hook point"
     )
+
+
+def test_another_proxy_pool_or_alpha_costs_only_itself(subject, corpora, ran):
+    sample = corpora["certification"].take(20)
+    settings = {"discovery": corpora["discovery"], "progress": False}
+    behind = N_LAYERS - n_skippable(HOOK)
+    first = collect(subject, sample, HOOK, pools=[8], **settings)
+    ran.clear()
+    other = collect(subject, sample, HOOK, pools=[8], alphas=(0.1, 0.5), **settings)
+    assert not ran, "alphas are derived"
+    np.testing.assert_array_equal(other.loss["full"][1], first.loss["full"][0])
+    n_alone = 4
+    more = collect(subject, sample, HOOK, pools=[8], extra=["noise"], **settings)
+    assert sum(ran) == (N_LAYERS + behind) * (20 + n_alone), "the model once, noise once"
+    np.testing.assert_array_equal(more.loss["full"], first.loss["full"])
+    ran.clear()
+    collect(subject, sample, HOOK, pools=[8, 16], extra=["noise"], **settings)
+    n_tried = len(corpora["discovery"])
+    assert sum(ran) == (N_LAYERS + behind) * (20 + n_alone + n_tried + n_alone), "one pool"
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"batch_size": -1}, "batch_size must be at least 1, got -1"),
+        ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
+        ({"alphas": ()}, "no alpha given"),
+        ({"alphas": (0.5, 2.0)}, "alpha must lie strictly"),
+        ({"rank": "size"}, "unknown ranking 'size'"),
+        ({"pools": [0]}, "a pool of 0 latents does not fit"),
+        ({"pools": [65]}, "a pool of 65 latents does not fit"),
+        ({"extra": ["nothing"]}, "no proxy is called 'nothing'"),
+    ],
+)
+def test_settings_are_checked_before_anything_is_measured(subject, corpora, ran, settings, message):
+    with pytest.raises(ValueError, match=message):
+        collect(subject, corpora["certification"], discovery=corpora["discovery"], **settings)
+    assert not ran
+
+
+def test_one_sequence_is_too_few_before_anything_is_measured(subject, corpora, ran):
+    with pytest.raises(ValueError, match="1 sequence.* a record needs at least 2"):
+        collect(subject, corpora["certification"].part(0, 1))
+    assert not ran
+
+
+def test_a_damaged_file_is_named_and_measured_again(subject, corpora):
+    sample = corpora["certification"].take(10)
+    whole = collect(subject, sample, HOOK, progress=False)
+    path = next(cache_dir().glob("full-*.npz"))
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.warns(UserWarning, match=f"{path.name} is damaged"):
+        again = collect(subject, sample, HOOK, progress=False)
+    assert same(again, whole)
 
 
 def same(one, other):
@@ -459,7 +530,7 @@ def test_layers_are_resumed_each_from_where_it_was(subject, corpora):
             raise KeyboardInterrupt
         return site.recons
 
-    settings = {"extra": [Proxy("slow", fail_once)], "batch_size": 10, "progress": False}
+    settings = {"extra": [Proxy("slow", fail_once, "slow")], "batch_size": 10, "progress": False}
     with pytest.raises(KeyboardInterrupt):
         collect_layers(subject, sample, **settings)
     one = collect(subject, sample, subject.hook_names[1], **settings)
@@ -474,7 +545,7 @@ def test_final_residuals_scored_in_several_groups_change_nothing(
 ):
     sample = corpora["certification"].take(20)
     whole = collect_layers(subject, sample, progress=False)
-    monkeypatch.setattr(losses, "HELD_BYTES", 0)
+    monkeypatch.setattr(batch, "HELD_BYTES", 0)
     monkeypatch.setenv("SAECERT_CACHE", str(tmp_path / "other"))
     assert all(
         same(record, whole[hook_name])

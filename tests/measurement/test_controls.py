@@ -1,4 +1,5 @@
-"""Any proxy in place of the SAE: its pool is masked before decoding, and its certificate is that of an SAE with those losses."""
+"""Any proxy in place of the SAE: its pool is masked before decoding, and its certificate is that of
+an SAE with those losses."""
 
 import numpy as np
 import pytest
@@ -7,16 +8,17 @@ from conftest import D_MODEL, D_SAE, make_sae
 from synthetic_losses import ALPHA, HI, make_losses
 
 from saecert import certify, collect
-from saecert.measurement.controls import as_sae, best_atoms, pooled
+from saecert.measurement.controls import as_sae, best_atoms, mix, mixed, pooled, random_encoder
 from saecert.measurement.proxies import (
     Proxy,
-    Site,
     full,
     permuted_dictionary,
     pool,
     random_decoder,
     shuffled_latents,
 )
+from saecert.measurement.site import Site
+from saecert.subjects.forward import native_acts
 
 HOOK = "blocks.1.hook_resid_post"
 
@@ -29,7 +31,7 @@ def site():
 
 def test_the_pool_of_the_reconstruction_is_the_pool(site):
     some = pool(np.arange(0, D_SAE, 2), D_SAE)
-    again = pooled(Proxy("again", lambda site: site.decode(site.latents)), some)
+    again = pooled(Proxy("again", lambda site: site.decode(site.latents), "again"), some)
     torch.testing.assert_close(
         again.replace(site), site.decode(site.latents * some.kept), rtol=0, atol=0
     )
@@ -132,7 +134,7 @@ def test_pools_that_were_not_measured_for_the_control_are_not_borrowed_from_the_
 
 def test_measured_controls_agree_with_the_sae_where_they_are_the_sae(subject, corpora):
     some = pool(np.arange(D_SAE // 2), D_SAE)
-    twin = Proxy("twin", lambda site: site.decode(site.latents))
+    twin = Proxy("twin", lambda site: site.decode(site.latents), "twin")
     losses = collect(
         subject,
         corpora["certification"],
@@ -146,7 +148,7 @@ def test_measured_controls_agree_with_the_sae_where_they_are_the_sae(subject, co
 
 
 def full_again():
-    return Proxy("again", full().replace)
+    return Proxy("again", full().replace, "again")
 
 
 def test_best_atoms_are_found_again_and_a_latent_that_never_fires_gets_none():
@@ -158,3 +160,48 @@ def test_best_atoms_are_found_again_and_a_latent_that_never_fires_gets_none():
     torch.testing.assert_close(best_atoms(codes, codes @ atoms), atoms, atol=1e-2, rtol=1e-2)
     codes[:, 5] = 0.0
     assert (best_atoms(codes, codes @ atoms)[5] == 0).all()
+
+
+def test_mixing_keeps_what_whole_blocks_write():
+    generator = torch.Generator().manual_seed(0)
+    codes = torch.randn(5, 27, generator=generator).relu()
+    atoms = torch.randn(27, 7, generator=generator)
+    new_codes = mix(codes, 8)
+    new_atoms = mix(atoms.T, 8).T
+    for k in (8, 16, 24, 27):
+        torch.testing.assert_close(new_codes[:, :k] @ new_atoms[:k], codes[:, :k] @ atoms[:k])
+    assert (new_codes != 0).sum() > 1.5 * (codes != 0).sum()
+    assert torch.equal(new_codes[:, 24:], codes[:, 24:])
+
+
+def test_mixed_latents_reconstruct_what_the_sae_does_and_so_do_their_pools(site):
+    order = np.random.default_rng(0).permutation(D_SAE)
+    proxy = mixed(site.sae, order, 8)
+    torch.testing.assert_close(proxy.replace(site), site.recons, atol=1e-5, rtol=1e-4)
+    cut = pooled(proxy, pool(np.arange(16), D_SAE))
+    expected = pool(order[:16], D_SAE).replace(site)
+    torch.testing.assert_close(cut.replace(site), expected, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("block", [0, 3, 128])
+def test_blocks_are_powers_of_two_that_fit(site, block):
+    with pytest.raises(ValueError, match=f"power of two of at most 64, got {block}"):
+        mixed(site.sae, np.arange(D_SAE), block)
+
+
+def test_a_random_encoder_with_more_latents_reconstructs_better(subject, corpora):
+    discovery = corpora["discovery"]
+    tokens = torch.from_numpy(discovery.tokens.astype(np.int64))
+    acts = native_acts(subject.model, tokens, HOOK)
+    mean = acts[:, 1:].mean(dim=(0, 1))
+    site = Site(acts, subject.sae_at(HOOK), discovery.ids, first=1)
+    errors = []
+    for k in (2, 8, 64):
+        proxy = random_encoder(subject, discovery, HOOK, mean, k)
+        assert proxy.name == f"random_{k}"
+        errors.append((proxy.replace(site) - acts)[:, 1:].square().mean().item())
+    assert errors == sorted(errors, reverse=True) and errors[2] < 0.5 * acts.var().item()
+    other = random_encoder(subject, discovery, HOOK, mean, 8, seed=1)
+    assert other.key != random_encoder(subject, discovery, HOOK, mean, 8).key
+    with pytest.raises(ValueError, match="65 active latents asked of a random encoder of 64"):
+        random_encoder(subject, discovery, HOOK, mean, 65)

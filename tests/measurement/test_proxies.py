@@ -1,4 +1,5 @@
-"""Proxies keep what they must keep, destroy what they must destroy, and do so whatever the batch."""
+"""Proxies keep what they must keep, destroy what they must destroy, and do so whatever the
+batch."""
 
 from dataclasses import replace
 
@@ -8,10 +9,7 @@ import torch
 from conftest import D_MODEL, D_SAE, make_sae
 from sae_lens import SAE, StandardSAE, StandardSAEConfig
 
-from saecert.measurement.collect import sweep
 from saecert.measurement.proxies import (
-    Site,
-    atom_norms,
     donor_codes,
     full,
     mean_ablation,
@@ -24,7 +22,9 @@ from saecert.measurement.proxies import (
     shuffled_positions,
     zero_ablation,
 )
+from saecert.measurement.site import Site, atom_norms
 from saecert.measurement.survey import survey
+from saecert.measurement.sweep import sweep
 
 HOOK = "blocks.1.hook_resid_post"
 

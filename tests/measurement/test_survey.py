@@ -1,4 +1,5 @@
-"""The survey against a plain computation on the whole cache of activations, the attribution against finite differences."""
+"""The survey against a plain computation on the whole cache of activations, the attribution against
+finite differences."""
 
 from dataclasses import replace
 
@@ -8,6 +9,7 @@ import torch
 from conftest import make_sae
 
 from saecert.measurement.survey import RANKINGS, attribution, survey, survey_layers
+from saecert.storage import cache_dir
 from saecert.subjects.forward import native_acts
 
 HOOK = "blocks.1.hook_resid_post"
@@ -89,7 +91,8 @@ def test_surveys_of_several_hook_points_are_those_of_each(subject, corpora):
 
 
 def spliced_bits(subject, tokens, codes):
-    """Raw bits per token of one sequence, BOS native, `codes` decoded after it: a plain hooked forward."""
+    """Raw bits per token of one sequence, BOS native, `codes` decoded after it: a plain hooked
+    forward."""
     sae = subject.sae_at(HOOK)
     logits = subject.model.run_with_hooks(
         tokens,
@@ -120,3 +123,26 @@ def test_attribution_is_the_first_order_effect_of_removing_a_latent(subject, cor
         found = attribution(subject, corpus, HOOK, batch_size=batch_size, progress=False)
         np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5)
     np.testing.assert_allclose(removed, predicted, rtol=0.1, atol=2e-3)
+
+
+def test_a_survey_resumes_where_it_was_interrupted(subject, corpora, monkeypatch):
+    corpus = corpora["discovery"]
+    whole = survey(subject, corpus, HOOK, batch_size=8, progress=False)
+    monkeypatch.setenv("SAECERT_CACHE", str(cache_dir() / "other"))
+    sae = subject.sae_at(HOOK)
+    encode = sae.encode
+    sizes = []
+
+    def interrupted(acts):
+        sizes.append(len(acts))
+        if len(sizes) == 3:
+            raise KeyboardInterrupt
+        return encode(acts)
+
+    monkeypatch.setattr(sae, "encode", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        survey(subject, corpus, HOOK, batch_size=8, progress=False)
+    resumed = survey(subject, corpus, HOOK, batch_size=8, progress=False)
+    assert sum(sizes) == len(corpus) + 8, "only the interrupted batch was measured twice"
+    for name, value in vars(whole).items():
+        np.testing.assert_array_equal(vars(resumed)[name], value, err_msg=name)
