@@ -69,6 +69,7 @@ __all__ = [
     "plot_shuffling",
     "plot_terms",
     "plot_tightness",
+    "plot_wealth",
     "use_style",
 ]
 
@@ -109,37 +110,46 @@ def plot_four_terms(frame: pd.DataFrame, references: Mapping[str, Number] | None
     return fig
 
 
-def plot_price_of_choosing(
-    frame: pd.DataFrame, wealth: pd.DataFrame, vacuous: Number, delta: Number
-) -> Figure:
-    """Bounds by way of choosing the pool, one panel an alpha, and the wealth of streams (page 03).
+def plot_price_of_choosing(frame: pd.DataFrame, vacuous: Number) -> Figure:
+    """Bounds by way of choosing the pool, one panel an alpha (page 03).
 
     Parameters
     ----------
     frame
         Columns alpha, n_seq, label, bound, valid.
-    wealth
-        Columns order (0: the recorded one), n_seq, log10_wealth.
     vacuous
         Risk of the uniform predictor.
+    """
+    alphas = list(dict.fromkeys(frame["alpha"]))
+    fig, axes = panels(len(alphas), height=5.2)
+    top = 1.05 * frame.loc[frame["valid"].astype(bool), "bound"].max()
+    for ax, alpha in zip(axes, alphas, strict=True):
+        plot_convergence(frame[frame["alpha"] == alpha], ax, vacuous)
+        ax.set(title=f"alpha = {alpha:g}", ylim=(0, top))
+    place = {"loc": "outside lower center", "ncols": 2}
+    fig.legend(*axes[0].get_legend_handles_labels(), **place)
+    return fig
+
+
+def plot_wealth(wealth: pd.DataFrame, delta: Number) -> Figure:
+    """Wealth of streams sequence by sequence, each up to where it stopped (page 03).
+
+    Parameters
+    ----------
+    wealth
+        Columns order (0: the recorded one), n_seq, log10_wealth.
     delta
         A stream is certain at a wealth of 1/delta.
     """
-    alphas = list(dict.fromkeys(frame["alpha"]))
-    fig, axes = panels(len(alphas) + 1, height=4.6)
-    top = 1.05 * frame.loc[frame["valid"].astype(bool), "bound"].max()
-    for ax, alpha in zip(axes, alphas, strict=False):
-        plot_convergence(frame[frame["alpha"] == alpha], ax, vacuous)
-        ax.set(title=f"alpha = {alpha:g}", ylim=(0, top))
-    legend_below(axes[0])
-    ax = axes[-1]
+    fig, (ax,) = panels(1, height=4)
+    recorded = {"color": BLUE, "linewidth": 2.2, "zorder": 3, "label": "recorded order"}
+    other = {"color": GREY, "alpha": 0.3, "linewidth": 0.8}
+    ax.plot([], [], color=GREY, label="other orders of the same sequences")
     for order, part in wealth.groupby("order"):
-        look = {"color": GREY, "alpha": 0.15, "linewidth": 1}
-        if order == 0:
-            look = {"color": BLUE, "linewidth": 2, "zorder": 3, "label": "recorded order"}
+        look = recorded if order == 0 else other
         ax.plot(part["n_seq"], part["log10_wealth"], **look)
     ax.axhline(-np.log10(delta), label="1/delta: certain", **DASHED)
-    ax.set(title="stream", xlabel="sequences read", ylabel="wealth (power of ten)")
+    ax.set(xlabel="sequences read", ylabel="wealth (power of ten)", xlim=(0, None))
     ax.legend(loc="lower right")
     return fig
 

@@ -51,9 +51,12 @@ def four_terms(few):
 
 def price_of_choosing(few):
     frames = [curve([3] if few else [3, 10, 100]).assign(alpha=alpha) for alpha in (0.5, 0.01)]
-    wealth = pd.DataFrame({"order": [0, 0, 1, 1], "n_seq": [1, 2, 1, 2], "log10_wealth": 0.5})
-    frame = pd.concat(frames[:1] if few else frames)
-    return figures.plot_price_of_choosing(frame, wealth, 12.0, 0.05)
+    return figures.plot_price_of_choosing(pd.concat(frames[:1] if few else frames), 12.0)
+
+
+def wealth(few):
+    frame = pd.DataFrame({"order": [0, 0, 1, 1], "n_seq": [1, 2, 1, 2], "log10_wealth": 0.5})
+    return figures.plot_wealth(frame[frame["order"] == 0] if few else frame, 0.05)
 
 
 def tightness(few):
