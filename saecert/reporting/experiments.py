@@ -1,0 +1,206 @@
+"""Experiments of pages, one cell at a time: any cell can be made again from its settings.
+
+How often bounds miss, on populations that are made up and on measured losses (page 04), and how
+wide they are (page 05). Each function is the `build` of `saecert.reporting.simulations.simulated`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy.stats import binom
+
+from saecert.certificates.pool_rules import PRIORS, fixed_pool
+from saecert.certificates.sample import Sample
+from saecert.certificates.terms import joint_loss
+from saecert.records import SequenceLosses
+from saecert.statistics import populations
+from saecert.statistics.coverage import coverage_table
+from saecert.statistics.inequalities import INEQUALITIES, Inequality, dirichlet_upper, tightness
+from saecert.statistics.mutants import mutants, unpaid
+from saecert.statistics.populations import Population
+
+Rows = list[dict[str, Any]]
+
+POOLS: dict[str, Callable[[int, float], Sequence[Population]]] = {
+    "T1: fixed": populations.with_teeth,
+    "T2: nested": populations.nested_with_teeth,
+} | {
+    f"T3: {prior} prior": partial(populations.in_sample_with_teeth, prior=prior) for prior in PRIORS
+}
+"""Populations with known mean by pool rule."""
+
+COINS = "coins"
+RARE = "rare event"
+MEASURED = "measured v_A"
+REPEATED = (COINS, RARE, MEASURED)
+"""Populations of which documents are repeated."""
+
+
+class Measured(NamedTuple):
+    """Values of a quantity on every sequence, taken as a population."""
+
+    values: np.ndarray
+    """One row a pool, one column a sequence."""
+    lo: float
+    """Smallest possible value."""
+    hi: float
+    """Largest possible value."""
+    truth: float | None = None
+    """What misses are counted against, if not the mean of the values."""
+
+
+def measured_quantities(
+    losses: SequenceLosses, alpha: float, tolerance: float
+) -> dict[str, Measured]:
+    """Everything that a certificate bounds, by name, on every sequence of a record.
+
+    The fixed pool is chosen on discovery at `tolerance`, as `saecert.certify` does. The last row is
+    no quantity of its own: how often the bound on v_A lies below R(f), which is slack.
+    """
+    sample = Sample.of(losses, alpha)
+    pooled = fixed_pool(sample, None, tolerance).losses
+    lo = sample.lo
+    hi = sample.hi
+    width = hi - lo
+    v = joint_loss(sample.clean, sample.full, pooled, hi)
+    nested = joint_loss(sample.clean, sample.full, sample.pools, hi)
+    return {
+        "v_A (T1)": Measured(v, lo, hi),
+        "v_A of any pool (T2)": Measured(nested, lo, hi),
+        "proxy risk": Measured(pooled, lo, hi),
+        "reconstruction gap": Measured(np.abs(sample.clean - sample.full)[None], 0.0, width),
+        "pool mismatch": Measured(np.abs(sample.full - pooled), 0.0, width),
+        "model risk": Measured(sample.clean[None], lo, hi),
+        "price of explanation": Measured(pooled - sample.clean, -width, width),
+        "slack: R(f) by v_A": Measured(v, lo, hi, float(sample.clean.mean())),
+    }
+
+
+def misses_made_up(
+    *, pools: str, n: int, method: str = "", free: bool = False, **settings: Any
+) -> Rows:
+    """Miss rates on populations made to break a bound: rows of `coverage_table`, with a label.
+
+    Parameters
+    ----------
+    pools
+        A key of `POOLS`.
+    n
+        Sequences in a sample.
+    method
+        An inequality or a mutant; all inequalities if empty.
+    free
+        Whether pools are chosen on the sample at no cost, which is wrong.
+    settings
+        draws, values, delta and seed of `coverage_table`.
+    """
+    known: Mapping[str, Inequality] = {**INEQUALITIES, **mutants()}
+    tested = {method: known[method]} if method else INEQUALITIES
+    made = POOLS[pools](n, settings["delta"])
+    if free:
+        made = [unpaid(population) for population in made]
+    rows = coverage_table(tested, [n], populations=made, progress=False, **settings)
+    label = f"{pools}, at no cost" if free else pools
+    return [{"label": method if method in mutants() else label, **row} for row in rows]
+
+
+def misses_on_measured(
+    losses: SequenceLosses,
+    *,
+    quantity: str,
+    n: int,
+    alpha: float,
+    tolerance: float,
+    **settings: Any,
+) -> Rows:
+    """Miss rates on samples of `n` drawn, with replacement, from measured losses.
+
+    `quantity` is a key of `measured_quantities`; the other settings as for `misses_made_up`.
+    """
+    case = measured_quantities(losses, alpha, tolerance)[quantity]
+    made = [populations.resampled(quantity, *case)]
+    rows = coverage_table(INEQUALITIES, [n], populations=made, progress=False, **settings)
+    return [{"label": quantity, **row} for row in rows]
+
+
+def misses_of_repeats(
+    losses: SequenceLosses,
+    *,
+    source: str,
+    copies: int,
+    n: int,
+    alpha: float,
+    tolerance: float,
+    **settings: Any,
+) -> Rows:
+    """Miss rates of the default bound on `n` documents of which each comes `copies` times.
+
+    `source` is one of `REPEATED`; the other settings as for `misses_made_up`.
+    """
+    if source == COINS:
+        population = populations.bernoulli(0.5)
+    elif source == RARE:
+        population = populations.rare_event(RARE, 0.0, 0.98 * settings["delta"], n)
+    else:
+        case = measured_quantities(losses, alpha, tolerance)["v_A (T1)"]
+        population = populations.resampled(MEASURED, *case)
+    made = [populations.repeated(population, copies)]
+    default = {"dirichlet": dirichlet_upper}
+    rows = coverage_table(default, [n], populations=made, progress=False, **settings)
+    return [{"label": f"{source}, {copies} of each", **row} for row in rows]
+
+
+def worst_cells(frame: pd.DataFrame, by: Sequence[str] = ("label", "inequality")) -> pd.DataFrame:
+    """Of each group the row that misses most often, in the order of the frame."""
+    rows = frame.groupby(list(by), sort=False)["miss_rate"].idxmax()
+    return frame.loc[rows].reset_index(drop=True)
+
+
+def tightness_of_resamples(
+    losses: SequenceLosses,
+    *,
+    n: int,
+    resamples: int,
+    delta: float,
+    seed: int,
+    alpha: float,
+    tolerance: float,
+) -> Rows:
+    """Mean tightness of every inequality on v_A and its terms, over resamples of `n` sequences.
+
+    Columns: quantity, inequality, tightness, its standard error "error". The resamples are the same
+    for all inequalities and quantities.
+    """
+    quantities = measured_quantities(losses, alpha, tolerance)
+    names = ("v_A (T1)", "proxy risk", "reconstruction gap", "pool mismatch")
+    rng = np.random.default_rng([seed, n])
+    drawn = rng.integers(len(losses), size=(resamples, n))
+    nats = -np.log(delta)
+    rows = []
+    for name in names:
+        values, lo, hi, _ = quantities[name]
+        x = values[0][drawn]
+        for inequality, upper in INEQUALITIES.items():
+            ratios = tightness(upper(x, lo, hi, nats), x, hi, nats)
+            error = ratios.std(ddof=1) / np.sqrt(resamples)
+            row = {"quantity": name.removesuffix(" (T1)"), "inequality": inequality}
+            rows.append(row | {"tightness": ratios.mean(), "error": error})
+    return rows
+
+
+def tightness_on_coins(sizes: Sequence[int], delta: float, p: float = 0.3) -> dict[int, float]:
+    """Exact mean tightness of the Dirichlet bound on coins by n: a sum over the number of heads."""
+    nats = -np.log(delta)
+    means = {}
+    for n in sizes:
+        weights = binom.pmf(np.arange(n + 1), n, p)
+        heads = np.flatnonzero(weights > 1e-9)
+        flips = (np.arange(n) < heads[:, None]).astype(float)
+        limits = dirichlet_upper(flips, 0.0, 1.0, nats)
+        means[n] = float(weights[heads] @ tightness(limits, flips, 1.0, nats))
+    return means
