@@ -112,7 +112,7 @@ def first_below(frame: pd.DataFrame, ceiling: float) -> pd.DataFrame:
 
 
 def times_as_many(
-    first: pd.DataFrame, label: str, reference: str, factor: float, largest: int
+    first: pd.DataFrame, label: str, reference: str, factor: float | int, largest: int
 ) -> bool | str:
     """Whether one way needs `factor` times the sequences of another, or why that is not known.
 
