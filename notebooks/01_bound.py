@@ -46,6 +46,7 @@ from saecert.reporting.study import simulated
 from saecert.reporting.tables import show
 from saecert.statistics.inequalities import INEQUALITIES
 from saecert.statistics.mutants import mutants
+from saecert.statistics.rounding import lower_text, upper_text
 
 # %% [markdown]
 # ## Losses with a known support
@@ -146,10 +147,9 @@ show(percent(tested), caption, note=note)
 # %% tags=["hide-input"]
 worst = tested.loc[tested["miss_rate"].idxmax()]
 print(f"most misses: {worst['inequality']} on {worst['population']}")
+print(f"{100 * worst['miss_rate']:.2f} %")
 low, high = 100 * worst["ci_low"], 100 * worst["ci_high"]
-rate = 100 * worst["miss_rate"]
-print(f"{rate:.2f} %, between {np.floor(100 * low) / 100:.2f}")
-print(f"and {np.ceil(100 * high) / 100:.2f} % (99 % limits)")
+print(f"99 % limits {lower_text(low)} and {upper_text(high)} %")
 
 # %% [markdown]
 # The largest rate of the table, with its limits: they reach down to the nominal rate or below it, so nothing here contradicts the
@@ -182,7 +182,10 @@ print(f"inequalities tested: {len(INEQUALITIES)}")
 passed = (tested["verdict"] == "valid").all()
 claims(
     strict,
-    {"no inequality is rejected": passed, "every mutant is rejected": caught == len(mutants())},
+    {
+        "no inequality is rejected": passed,
+        "every mutant is rejected": caught == len(mutants()),
+    },
 )
 
 # %% [markdown]

@@ -97,7 +97,16 @@ assert np.allclose(v - f, twice)
 # the hook point, and from there on once for every proxy.
 
 # %%
-study = open_study(subject, sae, corpus, hook_name, n_seq, n_discovery, device, allow_bad_sae)
+study = open_study(
+    subject,
+    sae,
+    corpus,
+    hook_name,
+    n_seq,
+    n_discovery,
+    device,
+    allow_bad_sae,
+)
 losses = study.losses(alphas=[alpha])
 print(study)
 
@@ -127,7 +136,13 @@ print(again)
 # ## The certificate
 
 # %%
-certificate = certify(losses, delta=delta, alpha=alpha, inequality=inequality, tolerance=tolerance)
+certificate = certify(
+    losses,
+    delta=delta,
+    alpha=alpha,
+    inequality=inequality,
+    tolerance=tolerance,
+)
 study.keep(certificate, losses)
 print(certificate)
 
@@ -168,7 +183,9 @@ show(risks, caption, note=f"{note}, alpha = {alpha:g}")
 # With either constant in the place of the activation the model would do worse than a table of word pairs.
 
 # %% mystnb={"figure": {"caption": "The certificate of the default subject: terms stacked up to the bound (bold, rounded up), in bits per token; n = 1,000, delta = 0.05 for each bound, alpha = 0.5, k = 1,152 of 1,536 latents. Below it the bound on the model alone, without any proxy, and two ablations: the activation replaced by its mean, or by zero. Dotted: risk of the reference predictors on the same sequences.", "name": "fig-four-terms"}, "image": {"alt": "Stacked horizontal bars. The bar of the concept pool ends well below the dotted lines of the bigram, unigram and uniform predictors and a little above the bound on the model alone; both ablations end far to the right."}} tags=["hide-input"]
-plot_four_terms(terms, {name: row["risk"] for name, row in ladder.items()})
+plot_four_terms(
+    terms, {name: row["risk"] for name, row in ladder.items()}
+)
 plt.show()
 
 # %% [markdown]
@@ -190,7 +207,9 @@ show(rungs, caption, note=footing(certificate))
 # %%
 signed = certificate.statements["signed_gap"]
 least, most = signed["lower"], signed["upper"]
-print(f"R(g_A) - R(f) from {lower_text(least)} to {upper_text(most)} bits")
+print(
+    f"R(g_A) - R(f) from {lower_text(least)} to {upper_text(most)} bits"
+)
 print(f"price of explanation at most {upper_text(certificate.price)}")
 
 # %% [markdown]

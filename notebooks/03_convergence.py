@@ -63,7 +63,10 @@ from saecert import certify_stream
 from saecert.certificates import orders as streams
 from saecert.reporting import choosing
 from saecert.reporting.claims import claims
-from saecert.reporting.figures import plot_price_of_choosing, plot_wealth
+from saecert.reporting.figures import (
+    plot_price_of_choosing,
+    plot_wealth,
+)
 from saecert.reporting.study import open_study, wrapped
 from saecert.reporting.tables import show
 from saecert.statistics.priors import uniform_prior_nats
@@ -123,7 +126,16 @@ assert np.isclose(total, 1.0)
 # ## The run
 
 # %%
-study = open_study(subject, sae, corpus, hook_name, n_seq, n_discovery, device, allow_bad_sae)
+study = open_study(
+    subject,
+    sae,
+    corpus,
+    hook_name,
+    n_seq,
+    n_discovery,
+    device,
+    allow_bad_sae,
+)
 losses = study.losses(controls=False)
 print(study)
 
@@ -227,7 +239,9 @@ plt.show()
 # %%
 first = choosing.first_below(frame, vacuous)
 first.columns = [f"alpha = {alpha:g}" for alpha in first.columns]
-show(first.rename_axis("pool"), "Sequences to be non-vacuous", note=note)
+show(
+    first.rename_axis("pool"), "Sequences to be non-vacuous", note=note
+)
 
 # %% [markdown]
 # On this grid of sizes, paying for the whole dictionary takes a few times as many sequences as a fixed pool, the exact active set at
@@ -305,19 +319,22 @@ first = choosing.first_below(frame, vacuous)
 soon = (first.loc[T1] <= 10).fillna(False).all()
 largest = len(losses)
 ten = choosing.times_as_many(first, PAPERS, T1, 10, largest)
-bounds = frame.pivot(index=["alpha", "n_seq"], columns="label", values="bound")
+bounds = frame.pivot(
+    index=["alpha", "n_seq"], columns="label", values="bound"
+)
 cheaper = (bounds[UNIFORM] <= bounds[EXACT] + 1e-12).all()
 brief = "a stream or a fixed size was not certain"
 if ended.all() and known is not None:
     brief = bool(read.mean() <= 1.5 * known)
 
 # %%
+never_worse = "the cheapest superset is never worse than the exact set"
 claims(
     strict,
     {
         "a fixed pool beats uniform within 10 sequences": soon,
         "the exact active set needs 10 times as many": ten,
-        "the cheapest superset is never worse than the exact set": cheaper,
+        never_worse: cheaper,
         "the stream stops within 1.5 times the fixed size": brief,
     },
 )

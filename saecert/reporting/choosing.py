@@ -88,7 +88,7 @@ def printed_bounds(losses: SequenceLosses, sizes: Sequence[int], delta: float) -
 def by_size(
     frame: pd.DataFrame, alpha: float, sizes: Sequence[int], values: Sequence[str]
 ) -> pd.DataFrame:
-    """One row a way and, for each of some sizes, its `values`, such as bound and k, at one alpha."""
+    """One row a way and, for each of some sizes, its `values` (bound, k, nats), at one alpha."""
     part = frame[(frame["alpha"] == alpha) & frame["n_seq"].isin(sizes)]
     labels = list(dict.fromkeys(part["label"]))
     columns = {}

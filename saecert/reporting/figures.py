@@ -153,7 +153,7 @@ def plot_wealth(wealth: pd.DataFrame, delta: Number) -> Figure:
         ax.plot(part["n_seq"], part["log10_wealth"], **look)
     ax.axhline(-np.log10(delta), label="1/delta: certain", **DASHED)
     ax.set(xlabel="sequences read", ylabel="wealth (power of ten)", xlim=(0, None))
-    ax.legend(loc="lower right")
+    legend_below(ax, columns=3)
     return fig
 
 

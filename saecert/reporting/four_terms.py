@@ -39,8 +39,8 @@ def stacked_terms(
     risk = certificate.means["model risk"]
     alone = {"model risk": risk, "complexity: sampling": certificate.direct - risk}
     frames.append(_labelled("model alone", alone))
-    for name in ablations:
-        frames.append(_labelled(f"{name} ablation", _ablation_terms(certificate, losses, name)))
+    terms = {name: _ablation_terms(certificate, losses, name) for name in ablations}
+    frames += [_labelled(f"{name} ablation", bits) for name, bits in terms.items()]
     return pd.concat(frames, ignore_index=True)
 
 

@@ -16,11 +16,10 @@ from typing import TYPE_CHECKING, Any, overload
 
 import pandas as pd
 
-from saecert.measurement.named import parse
 from saecert.records import SequenceLosses
 from saecert.reporting import kept, measurements, requests, simulations
 from saecert.reporting.quantities import MEASURABLE, Arrays
-from saecert.reporting.requests import ALPHAS, Request
+from saecert.reporting.requests import Request
 from saecert.reporting.settings import (
     ALL,
     ENDLESS,
@@ -143,7 +142,7 @@ class Study:
         """
         check_settings({"rank": rank, **({"pools": list(pools)} if pools else {})})
         names = [self.hook_name] if hook_names is None else list(hook_names)
-        options = _options(pools, controls, extra, rank, alphas)
+        options = requests.losses_options(pools, controls, extra, rank, alphas)
         keepable = self._keepable(extra)
         asked = {name: self._losses_request(name, options) for name in names if keepable}
         records = {} if live else self._find(asked)
@@ -155,20 +154,11 @@ class Study:
             self._say_how_many(record)
         return records[names[0]] if hook_names is None else {name: records[name] for name in names}
 
-    def is_kept(
-        self,
-        *,
-        pools: Sequence[int] | None = None,
-        controls: bool = True,
-        extra: Sequence[Any] = (),
-        rank: str = "frequency",
-        alphas: Sequence[float] = (),
-    ) -> bool:
-        """Whether `losses`, asked with the same arguments, are kept, so that nothing is measured."""
-        if not self._keepable(extra):
+    def is_kept(self, **options: Any) -> bool:
+        """Whether `losses`, asked with the same `options`, are kept, so that none is measured."""
+        if not self._keepable(options.get("extra", ())):
             return False
-        options = _options(pools, controls, extra, rank, alphas)
-        asked = self._losses_request(self.hook_name, options)
+        asked = self._losses_request(self.hook_name, requests.losses_options(**options))
         return measurements.find_losses(asked) is not None
 
     def measure(
@@ -479,20 +469,6 @@ def simulated(
 def wrapped(text: str) -> str:
     """`text` in lines of at most `WIDTH` columns, the later ones indented."""
     return textwrap.fill(text, WIDTH, subsequent_indent="  ", break_long_words=False)
-
-
-def _options(
-    pools: Sequence[int] | None,
-    controls: bool,
-    extra: Sequence[Any],
-    rank: str,
-    alphas: Sequence[float],
-) -> dict[str, Any]:
-    """What is asked of `collect`, as a request has it: proxies by name, every weight."""
-    weights = list(dict.fromkeys((*ALPHAS, *map(float, alphas))))
-    named = [str(parse(proxy)) if isinstance(proxy, str) else proxy for proxy in extra]
-    asked = {"pools": None if pools is None else list(pools), "controls": controls}
-    return {**asked, "extra": named, "rank": rank, "alphas": weights}
 
 
 def _given(settings: Mapping[str, Any]) -> dict[str, Any]:
