@@ -191,7 +191,7 @@ few.append(len(losses))
 paid = frame[~frame["label"].isin([PAPERS, choosing.PRINTED])]
 prices = choosing.by_size(paid, alpha, few, ["nats", "k"])
 m = f"k of {losses.d_sae:,} latents"
-note = f"n sequences, delta = {delta:g}; {m}"
+note = f"delta = {delta:g}, alpha = {alpha:g}; {m}"
 caption = "Selection cost in nats and pool size"
 show(prices, caption, note=note, decimals=1, significant=())
 
@@ -237,6 +237,7 @@ plt.show()
 # $\delta$ for a size fixed beforehand; the curve as a whole, and the smallest $n$ read off it, are not.
 
 # %%
+note = f"each at delta = {delta:g}, on its own; {inequality}"
 first = choosing.first_below(frame, vacuous)
 first.columns = [f"alpha = {alpha:g}" for alpha in first.columns]
 show(
