@@ -330,7 +330,8 @@ class Study:
             raise SettingsError(
                 f"'{quantity}' is measured on discovery: n_discovery must not be None"
             )
-        found = measurable.measure(self.subject, corpus, names, settings)
+        running = {**settings, "progress": sys.stderr.isatty()}
+        found = measurable.measure(self.subject, corpus, names, running)
         if not asked:
             return found
         found = {name: measurements.rounded_arrays(arrays) for name, arrays in found.items()}
