@@ -165,12 +165,19 @@ def _verify(options: argparse.Namespace) -> int:
     try:
         certificate = Certificate.load(options.certificate)
         agreeing = certificate.verify(SequenceLosses.load(options.losses))
-    except (OSError, ValueError) as error:
-        print(f"not verified: {error}", file=sys.stderr)
+    except (OSError, ValueError, MemoryError) as error:
+        print(f"not verified: {_one_line(error)}", file=sys.stderr)
         return 1
     print(certificate)
     print(f"verified: all {agreeing} values of {options.certificate} follow from {options.losses}")
     return 0
+
+
+def _one_line(error: Exception) -> str:
+    """An error as a line that a terminal can show: files from anybody are quoted in it."""
+    words = " ".join((str(error) or type(error).__name__).split())
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in words)
+    return shown if len(shown) <= 1000 else f"{shown[:1000]}..."
 
 
 def _train(options: argparse.Namespace) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from saecert.corpora.corpus import Corpus
-    from saecert.subjects.loading import Subject
+    from saecert.subjects.subject import Subject
 
 Arrays = dict[str, np.ndarray]
 ByHook = dict[str, Arrays]

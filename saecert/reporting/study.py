@@ -34,7 +34,7 @@ from saecert.reporting.settings import (
 
 if TYPE_CHECKING:
     from saecert.corpora.corpus import Corpus
-    from saecert.subjects.loading import Subject
+    from saecert.subjects.subject import Subject
 
 WIDTH = 72
 """Columns of a page."""
@@ -248,7 +248,7 @@ class Study:
 
     def _text(self, split: str, n_seq: int, parameter: str) -> Corpus:
         """The first `n_seq` sequences of a split, fewer if there are fewer, all for 0."""
-        from saecert.corpora.corpus import load_corpus
+        from saecert.corpora.loading import load_corpus
 
         source = self.settings["corpus"]
         options = {key: self.settings[key] or None for key in ("n_ctx",)}
