@@ -87,12 +87,11 @@ def test_zero_ablation_equals_a_manual_computation(record, subject, corpora):
 
 
 def test_bfloat16_weights_give_about_the_same_losses(folders, subject, corpora):
-    sample, half = (
-        corpora["certification"].take(20),
-        load_subject(folders["llama"], dtype=torch.bfloat16),
-    )
+    sample = corpora["certification"].take(20)
+    half = load_subject(folders["llama"], dtype=torch.bfloat16)
     settings = {"discovery": corpora["discovery"], "pools": [16], "progress": False}
-    measured, exact = (collect(one, sample, HOOK, **settings) for one in (half, subject))
+    measured = collect(half, sample, HOOK, **settings)
+    exact = collect(subject, sample, HOOK, **settings)
     assert (
         measured.provenance["dtype"] == "bfloat16" and measured.provenance["batch_dependence"] < 0.1
     )
@@ -106,14 +105,10 @@ def test_bfloat16_weights_give_about_the_same_losses(folders, subject, corpora):
 def test_bfloat16_logits_have_probabilities_in_float32(folders):
     half = load_subject(folders["llama"], dtype=torch.bfloat16)
     residual = torch.randn(2, 5, 16, generator=torch.Generator().manual_seed(1)).bfloat16()
-    other, tokens = (
-        residual + 0.3,
-        torch.randint(2, 300, (2, 5), generator=torch.Generator().manual_seed(2)),
-    )
-    p, q = (
-        half.model.original_model.get_output_embeddings()(x)[:, :-1].float().softmax(-1)
-        for x in (residual, other)
-    )
+    other = residual + 0.3
+    tokens = torch.randint(2, 300, (2, 5), generator=torch.Generator().manual_seed(2))
+    p = half.model.original_model.get_output_embeddings()(residual)[:, :-1].float().softmax(-1)
+    q = half.model.original_model.get_output_embeddings()(other)[:, :-1].float().softmax(-1)
     probability, variation, _ = score(half.model, {"clean": residual, "x": other}, tokens)["x"]
     np.testing.assert_allclose(
         probability, q.gather(2, tokens[:, 1:, None])[..., 0].numpy(), rtol=1e-5
@@ -142,12 +137,11 @@ def test_losses_do_not_depend_on_batch_size(subject, corpora, tmp_path, monkeypa
 
 def test_total_variation_and_top1_by_hand(subject):
     residual = torch.randn(2, 5, 16, generator=torch.Generator().manual_seed(1))
-    other, tokens = (
-        residual + 0.3,
-        torch.randint(2, 300, (2, 5), generator=torch.Generator().manual_seed(2)),
-    )
+    other = residual + 0.3
+    tokens = torch.randint(2, 300, (2, 5), generator=torch.Generator().manual_seed(2))
     head = subject.model.original_model.get_output_embeddings()
-    p, q = head(residual)[:, :-1].softmax(-1), head(other)[:, :-1].softmax(-1)
+    p = head(residual)[:, :-1].softmax(-1)
+    q = head(other)[:, :-1].softmax(-1)
     probability, variation, disagree = score(
         subject.model, {"clean": residual, "x": other}, tokens
     )["x"]
@@ -163,10 +157,8 @@ def test_total_variation_and_top1_by_hand(subject):
 
 
 def test_scoring_in_chunks_changes_nothing(subject, monkeypatch):
-    residual, tokens = (
-        torch.randn(4, 9, 16, generator=torch.Generator().manual_seed(3)),
-        torch.full((4, 9), 7),
-    )
+    residual = torch.randn(4, 9, 16, generator=torch.Generator().manual_seed(3))
+    tokens = torch.full((4, 9), 7)
     whole = score(subject.model, {"clean": residual, "x": residual * 2}, tokens)
     monkeypatch.setattr("saecert.measurement.scoring.CHUNK_BYTES", 1)
     monkeypatch.setattr("saecert.measurement.scoring.MIN_ROWS", 5)
@@ -177,7 +169,8 @@ def test_scoring_in_chunks_changes_nothing(subject, monkeypatch):
 
 
 def test_an_interrupted_run_keeps_what_it_measured_and_goes_on(subject, corpora, monkeypatch):
-    corpus, seen = corpora["certification"].take(60), []
+    corpus = corpora["certification"].take(60)
+    seen = []
 
     def fail_once(site):
         seen.append(len(site.ids))
@@ -198,7 +191,8 @@ def test_an_interrupted_run_keeps_what_it_measured_and_goes_on(subject, corpora,
 
 
 def test_a_batch_that_does_not_fit_is_halved(subject, corpora):
-    corpus, seen = corpora["certification"].take(20), []
+    corpus = corpora["certification"].take(20)
+    seen = []
 
     def heavy(site, most=3):
         seen.append(len(site.ids))
@@ -298,10 +292,8 @@ def test_pool_of_every_latent_is_the_full_sae(subject, corpora):
 def test_what_a_pool_leaves_out_by_hand(subject, corpora):
     sae = make_sae(HOOK).requires_grad_(False)
     sae.W_dec *= torch.linspace(0.2, 3, D_SAE)[:, None]
-    sample, settings = (
-        corpora["certification"].take(20),
-        {"discovery": corpora["discovery"], "pools": [8, 48], "progress": False},
-    )
+    sample = corpora["certification"].take(20)
+    settings = {"discovery": corpora["discovery"], "pools": [8, 48], "progress": False}
     settings["allow_bad_sae"] = True
     record = collect(replace(subject, saes={HOOK: sae}), sample, **settings)
     _, cache = subject.model.run_with_cache(torch.from_numpy(sample.tokens.astype(np.int64)))
@@ -329,13 +321,10 @@ def test_what_a_pool_leaves_out_by_hand(subject, corpora):
 
 @pytest.mark.parametrize("rank", ["frequency", "energy", "attribution"])
 def test_the_rule_orders_the_pools_and_is_recorded(subject, corpora, rank):
-    sample, settings = (
-        corpora["certification"].take(20),
-        {"discovery": corpora["discovery"], "pools": [16], "progress": False},
-    )
-    first, measured = (
-        collect(subject, sample, HOOK, rank=rule, **settings) for rule in ("frequency", rank)
-    )
+    sample = corpora["certification"].take(20)
+    settings = {"discovery": corpora["discovery"], "pools": [16], "progress": False}
+    first = collect(subject, sample, HOOK, rank="frequency", **settings)
+    measured = collect(subject, sample, HOOK, rank=rank, **settings)
     kept = pool(measured.discovery.order[:16], D_SAE)
     expected = collect(
         subject, sample, HOOK, extra=[replace(kept, name="expected")], progress=False
@@ -349,7 +338,8 @@ def test_the_rule_orders_the_pools_and_is_recorded(subject, corpora, rank):
 
 
 def test_documents_near_duplicates_and_overlap_are_recorded(subject, corpora):
-    sample, discovery = corpora["certification"], corpora["discovery"]
+    sample = corpora["certification"]
+    discovery = corpora["discovery"]
     shared = replace(discovery, tokens=np.concatenate([discovery.tokens[:-1], sample.tokens[3:4]]))
     shared = replace(shared, keys=(*discovery.keys[:-2], sample.keys[7], "another name"))
     measured = collect(subject, sample, HOOK, discovery=shared, progress=False)
@@ -362,7 +352,8 @@ def test_documents_near_duplicates_and_overlap_are_recorded(subject, corpora):
 def test_an_sae_that_does_not_fit_is_refused_unless_told(subject, corpora):
     sae = make_sae(HOOK).requires_grad_(False)
     sae.W_dec *= -1
-    wrong, sample = replace(subject, saes={HOOK: sae}), corpora["certification"].take(20)
+    wrong = replace(subject, saes={HOOK: sae})
+    sample = corpora["certification"].take(20)
     with pytest.raises(ValueError, match="of the variance .* is asked for"):
         collect(wrong, sample, progress=False)
     measured = collect(wrong, sample, allow_bad_sae=True, progress=False).provenance["sae_check"]
@@ -410,7 +401,8 @@ def ran(subject):
 
 
 def test_cost_in_block_forwards_is_the_one_stated(subject, corpora, ran, monkeypatch):
-    sample, names = corpora["certification"].take(20), subject.hook_names
+    sample = corpora["certification"].take(20)
+    names = subject.hook_names
     monkeypatch.setattr(sweep, "N_ALONE", 0)
     subject.model(torch.from_numpy(sample.tokens.astype(np.int64)))
     assert sum(ran) == N_LAYERS * 20, "every block is counted"
@@ -522,7 +514,8 @@ def test_layers_together_are_the_layers_one_by_one_and_share_their_files(
 
 
 def test_layers_are_resumed_each_from_where_it_was(subject, corpora):
-    sample, seen = corpora["certification"].take(40), []
+    sample = corpora["certification"].take(40)
+    seen = []
 
     def fail_once(site):
         seen.append(len(site.ids))

@@ -38,7 +38,8 @@ def site():
 
 def codes_of(proxy, site):
     """The codes that a proxy decodes."""
-    seen, decode = [], site.sae.decode
+    seen = []
+    decode = site.sae.decode
     site.sae.decode = lambda codes: seen.append(codes) or decode(codes)
     proxy.replace(site)
     return seen[-1]
@@ -193,7 +194,8 @@ def test_random_decoder_writes_unit_vectors_and_matching_restores_the_norm(site)
 
 
 def test_noise_has_the_norm_of_the_error_and_none_of_its_direction(site):
-    added, error = noise(seed=2).replace(site) - site.acts, site.recons - site.acts
+    added = noise(seed=2).replace(site) - site.acts
+    error = site.recons - site.acts
     torch.testing.assert_close(added.norm(dim=-1), error.norm(dim=-1))
     assert torch.nn.functional.cosine_similarity(added, error, dim=-1).mean().abs() < 0.15
     assert (
@@ -217,7 +219,8 @@ def test_another_seed_is_another_proxy():
 def test_losses_of_every_proxy_are_the_same_at_batch_sizes_1_and_32(
     subject, corpora, tmp_path, monkeypatch
 ):
-    corpus, discovery = corpora["certification"].take(20), corpora["discovery"]
+    corpus = corpora["certification"].take(20)
+    discovery = corpora["discovery"]
     found = survey(subject, discovery, HOOK, progress=False)
     chosen = [
         full(),

@@ -67,7 +67,8 @@ def test_limits(explained, l0, listed, fits):
 
 
 def test_sae_of_another_layer_is_named(shipped, texts):
-    hook, true = "blocks.5.hook_resid_post", "blocks.4.hook_resid_post"
+    hook = "blocks.5.hook_resid_post"
+    true = "blocks.4.hook_resid_post"
     wrong = with_sae(shipped, hook, shipped.sae_at(true))
     with pytest.raises(
         ValueError,

@@ -16,7 +16,8 @@ HOOK = "blocks.1.hook_resid_post"
 
 
 def test_survey_by_hand(subject, corpora):
-    corpus, sae = corpora["discovery"], make_sae(HOOK).requires_grad_(False)
+    corpus = corpora["discovery"]
+    sae = make_sae(HOOK).requires_grad_(False)
     sae.W_dec *= torch.linspace(0.2, 3, len(sae.W_dec))[:, None]
     subject = replace(subject, saes={HOOK: sae})
     _, cache = subject.model.run_with_cache(torch.from_numpy(corpus.tokens.astype(np.int64)))
@@ -25,10 +26,8 @@ def test_survey_by_hand(subject, corpora):
     found = survey(subject, corpus, HOOK, batch_size=7, progress=False)
     np.testing.assert_array_equal(found.token_count, (latents > 0).sum((0, 1)).numpy())
     np.testing.assert_array_equal(found.sequence_count, (latents > 0).any(1).sum(0).numpy())
-    flat, recons = (
-        acts.flatten(0, 1).double(),
-        subject.sae_at(HOOK).decode(latents).flatten(0, 1).double(),
-    )
+    flat = acts.flatten(0, 1).double()
+    recons = subject.sae_at(HOOK).decode(latents).flatten(0, 1).double()
     assert found.fvu == pytest.approx(
         ((flat - recons).square().sum() / (flat - flat.mean(0)).square().sum()).item(), rel=1e-5
     )
@@ -104,8 +103,11 @@ def spliced_bits(subject, tokens, codes):
 
 
 def test_attribution_is_the_first_order_effect_of_removing_a_latent(subject, corpora):
-    corpus, sae = corpora["discovery"].take(3), subject.sae_at(HOOK)
-    expected, removed, predicted = np.zeros(64), [], []
+    corpus = corpora["discovery"].take(3)
+    sae = subject.sae_at(HOOK)
+    expected = np.zeros(64)
+    removed = []
+    predicted = []
     for row in corpus.tokens.astype(np.int64):
         tokens = torch.from_numpy(row)[None]
         codes = sae.encode(native_acts(subject.model, tokens, HOOK)).detach().requires_grad_()
