@@ -139,7 +139,8 @@ def test_an_sae_that_fits_nowhere(subject, corpora):
     sae.W_dec.data = torch.randn(sae.W_dec.shape, generator=torch.Generator().manual_seed(0))
     with pytest.raises(
         ValueError,
-        match="No layer around, rescaling or centring helps: another model's SAE.*the text is unlike",
+        match="No layer around, rescaling or centring helps: another model's SAE"
+        ".*the text is unlike",
     ):
         check_sae(with_sae(subject, hook, sae), corpora["discovery"], hook)
 
