@@ -163,12 +163,12 @@ def test_what_a_pool_leaves_out_by_hand(subject, corpora):
     assert set(record.outside_firings) == set(record.outside_energy) == {"pool_8", "pool_48"}
     for k in (8, 48):
         outside = torch.from_numpy(record.discovery.order[k:].copy())
-        for found, values in (
+        for shares, values in (
             (record.outside_firings, (latents > 0).float()),
             (record.outside_energy, energy),
         ):
             np.testing.assert_allclose(
-                found[f"pool_{k}"],
+                shares[f"pool_{k}"],
                 (values[..., outside].sum((1, 2)) / values.sum((1, 2))).numpy(),
                 atol=1e-5,
             )
@@ -186,9 +186,9 @@ def test_the_rule_orders_the_pools_and_is_recorded(subject, corpora, rank):
     settings = {"discovery": corpora["discovery"], "pools": [16], "progress": False}
     first = collect(subject, sample, HOOK, rank="frequency", **settings)
     measured = collect(subject, sample, HOOK, rank=rank, **settings)
-    kept = pool(measured.discovery.order[:16], D_SAE)
+    chosen = pool(measured.discovery.order[:16], D_SAE)
     expected = collect(
-        subject, sample, HOOK, extra=[replace(kept, name="expected")], progress=False
+        subject, sample, HOOK, extra=[replace(chosen, name="expected")], progress=False
     )
     assert measured.discovery.rule == rank
     np.testing.assert_allclose(measured.loss["pool_16"], expected.loss["expected"], atol=1e-6)

@@ -240,16 +240,8 @@ def test_losses_of_every_proxy_are_the_same_at_batch_sizes_1_and_32(
     measured = []
     for batch_size in (1, 32):
         monkeypatch.setenv("SAECERT_CACHE", str(tmp_path / str(batch_size)))
-        measured.append(
-            sweep(
-                subject,
-                corpus,
-                {HOOK: chosen},
-                alphas=(0.5,),
-                batch_size=batch_size,
-                progress=False,
-            )[HOOK]
-        )
+        settings = {"alphas": (0.5,), "batch_size": batch_size, "progress": False}
+        measured.append(sweep(subject, corpus, {HOOK: chosen}, **settings)[HOOK])
     for name in measured[0].loss:
         np.testing.assert_allclose(
             measured[0].loss[name], measured[1].loss[name], atol=1e-5, err_msg=name

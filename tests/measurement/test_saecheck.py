@@ -72,7 +72,8 @@ def test_sae_of_another_layer_is_named(shipped, texts):
     wrong = with_sae(shipped, hook, shipped.sae_at(true))
     with pytest.raises(
         ValueError,
-        match=rf"'{hook}' explains -\d+.*It fits best at '{true}': was it trained there.*allow_bad_sae=True",
+        match=rf"'{hook}' explains -\d+.*It fits best at '{true}': was it trained there.*"
+        "allow_bad_sae=True",
     ):
         check_sae(wrong, texts, hook)
     facts = check_sae(wrong, texts, hook, allow_bad_sae=True)
@@ -100,7 +101,8 @@ def test_sae_of_rescaled_activations_is_named(shipped, texts, scale, named):
     )  # as if trained on activations times `scale`, which was not folded in
     with pytest.raises(
         ValueError,
-        match=rf"lists 24; a factor 3.*fits best on activations times about ({named}): sae.fold_activation_norm",
+        match=rf"lists 24; a factor 3.*fits best on activations times about ({named}): "
+        "sae.fold_activation_norm",
     ):
         check_sae(with_sae(shipped, HOOK, sae), texts, HOOK)
 

@@ -34,15 +34,15 @@ def test_losses_do_not_depend_on_batch_size(subject, corpora, tmp_path, monkeypa
         "rank": "attribution",
         "progress": False,
     }
-    one = collect(subject, corpora["certification"].take(20), HOOK, batch_size=1, **settings)
+    single = collect(subject, corpora["certification"].take(20), HOOK, batch_size=1, **settings)
     monkeypatch.setenv("SAECERT_CACHE", str(tmp_path / "another"))
     many = collect(subject, corpora["certification"].take(20), HOOK, batch_size=32, **settings)
     for name, values in many.loss.items():
-        np.testing.assert_allclose(one.loss[name], values, atol=1e-5, err_msg=name)
+        np.testing.assert_allclose(single.loss[name], values, atol=1e-5, err_msg=name)
     np.testing.assert_allclose(
-        one.outside_energy["pool_8"], many.outside_energy["pool_8"], atol=1e-6
+        single.outside_energy["pool_8"], many.outside_energy["pool_8"], atol=1e-6
     )
-    np.testing.assert_array_equal(one.l0, many.l0)
+    np.testing.assert_array_equal(single.l0, many.l0)
 
 
 def test_an_interrupted_run_keeps_what_it_measured_and_goes_on(subject, corpora, monkeypatch):
@@ -172,8 +172,8 @@ def test_cost_in_block_forwards_is_the_one_stated(subject, corpora, ran, monkeyp
     collect(subject, sample.take(19), names[0], batch_size=7, progress=False)
     assert sum(ran) == (N_LAYERS + 2 * behind[names[0]]) * 19, "the look was kept"
     ran.clear()
-    found = survey_layers(subject, corpora["discovery"], names, batch_size=7, progress=False)
-    assert len(found) == 2 and sum(ran) == 2 * len(corpora["discovery"]), (
+    surveys = survey_layers(subject, corpora["discovery"], names, batch_size=7, progress=False)
+    assert len(surveys) == 2 and sum(ran) == 2 * len(corpora["discovery"]), (
         "blocks up to the last hook point"
     )
 
@@ -197,9 +197,9 @@ def test_another_proxy_pool_or_alpha_costs_only_itself(subject, corpora, ran):
     assert sum(ran) == (N_LAYERS + behind) * (20 + n_alone + n_tried + n_alone), "one pool"
 
 
-def same(one, other):
+def same(first, second):
     """Whether two records are the same, bit for bit."""
-    return one.fingerprint() == other.fingerprint()
+    return first.fingerprint() == second.fingerprint()
 
 
 def test_layers_together_are_the_layers_one_by_one_and_share_their_files(
@@ -248,11 +248,11 @@ def test_layers_are_resumed_each_from_where_it_was(subject, corpora):
     settings = {"extra": [Proxy("slow", fail_once, "slow")], "batch_size": 10, "progress": False}
     with pytest.raises(KeyboardInterrupt):
         collect_layers(subject, sample, **settings)
-    one = collect(subject, sample, subject.hook_names[1], **settings)
+    alone = collect(subject, sample, subject.hook_names[1], **settings)
     assert seen[4:] == [10] * 3 + [1] * 4, "one batch of this hook point was kept"
     both = collect_layers(subject, sample, **settings)
     assert seen[11:] == [10] * 3 + [1] * 4, "only the other hook point was measured"
-    assert same(both[subject.hook_names[1]], one)
+    assert same(both[subject.hook_names[1]], alone)
 
 
 def test_final_residuals_scored_in_several_groups_change_nothing(
