@@ -56,7 +56,7 @@ from benchmarks.ways import (
 from saecert import load_corpus, load_subject
 from saecert.corpora.corpus import Corpus
 from saecert.measurement.proxies import Proxy
-from saecert.subjects.loading import Subject
+from saecert.subjects.subject import Subject
 
 __all__ = [
     "N_PROXIES",

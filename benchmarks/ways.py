@@ -23,7 +23,7 @@ from saecert.measurement.scoring import smoothed_bits
 from saecert.measurement.site import Site
 from saecert.measurement.sweep import sweep
 from saecert.subjects.forward import n_skippable, native_acts
-from saecert.subjects.loading import Subject
+from saecert.subjects.subject import Subject
 
 ALPHA = 0.5
 N_CTX = 128

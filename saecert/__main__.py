@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from saecert.training.recipes import SAERecipe
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -46,8 +51,13 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("certificate", help="JSON file")
     verify.add_argument("losses", help="NPZ file")
     verify.set_defaults(command=_verify)
+    _add_train(commands)
+    return parser
+
+
+def _add_train(commands: argparse._SubParsersAction) -> None:
     train = commands.add_parser(
-        "train", help="rebuild the embedded language model and its SAEs from nothing"
+        "train", help="rebuild the embedded language model and its SAEs, or train SAEs for another"
     )
     train.add_argument(
         "--work",
@@ -56,7 +66,42 @@ def _parser() -> argparse.ArgumentParser:
         help="where it works, and resumes if interrupted (%(default)s)",
     )
     train.set_defaults(command=_train)
-    return parser
+    what = train.add_subparsers(metavar="sae")
+    _add_train_sae(what.add_parser("sae", help="SAEs at hook points of any subject"))
+
+
+def _add_train_sae(sae: argparse.ArgumentParser) -> None:
+    texts = {
+        "subject": "name of a subject, or folder of a model",
+        "corpus": "text to train on (%(default)s); never its certification split",
+        "out": "where SAEs go, and where it resumes if interrupted",
+    }
+    numbers = {
+        "tokens": (int, None, "tokens whose activations are cached"),
+        "samples": (int, None, "activations seen in training (those cached, once)"),
+        "l0": (int, 32, "active latents per token (%(default)s)"),
+        "expansion": (int, 8, "latents per dimension of the activation (%(default)s)"),
+        "batch-size": (int, 1024, "activations a step (%(default)s)"),
+        "learning-rate": (float, 1.5e-3, "its peak (%(default)s)"),
+        "n-ctx": (int, None, "tokens per window, BOS included (the model's context, at most 128)"),
+        "seed": (int, 0, "of weights and order (%(default)s)"),
+    }
+    for name, text in texts.items():
+        sae.add_argument(f"--{name}", required=name != "corpus", metavar="TEXT", help=text)
+    sae.set_defaults(corpus="docstrings")
+    sae.add_argument("--hooks", required=True, nargs="+", metavar="HOOK", help="hook points")
+    for name, (kind, default, text) in numbers.items():
+        required = name == "tokens"
+        sae.add_argument(
+            f"--{name}", type=kind, default=default, required=required, metavar="N", help=text
+        )
+    sae.add_argument(
+        "--dtype",
+        choices=("bfloat16", "float32"),
+        default="bfloat16",
+        help="in which the language model runs; bfloat16 by autocast (%(default)s)",
+    )
+    sae.set_defaults(command=_train_sae)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -91,20 +136,77 @@ def _verify(options: argparse.Namespace) -> int:
     try:
         certificate = Certificate.load(options.certificate)
         agreeing = certificate.verify(SequenceLosses.load(options.losses))
-    except (OSError, ValueError) as error:
-        print(f"not verified: {error}", file=sys.stderr)
+    except (OSError, ValueError, MemoryError) as error:
+        print(f"not verified: {_one_line(error)}", file=sys.stderr)
         return 1
     print(
-        f"{certificate}\nverified: all {agreeing} values of {options.certificate} follow from {options.losses}"
+        f"{certificate}\nverified: all {agreeing} values of {options.certificate} "
+        f"follow from {options.losses}"
     )
     return 0
 
 
-def _train(options: argparse.Namespace) -> int:
-    from saecert.training.card import main as train
+def _one_line(error: Exception) -> str:
+    """An error as a line that a terminal can show: files from anybody are quoted in it."""
+    words = " ".join((str(error) or type(error).__name__).split())
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in words)
+    return shown if len(shown) <= 1000 else f"{shown[:1000]}..."
 
-    print(f"written to {train(options.work)}")
+
+def _train(options: argparse.Namespace) -> int:
+    from saecert.training.commands import train_subject
+
+    try:
+        print(f"written to {train_subject(options.work)}")
+    except (OSError, ValueError, MemoryError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     return 0
+
+
+def _train_sae(options: argparse.Namespace) -> int:
+    from saecert.training.recipes import SAERecipe
+
+    try:
+        if options.tokens < 1:
+            raise ValueError(f"--tokens must be at least 1, got {options.tokens}")
+        recipe = SAERecipe(
+            n_samples=options.tokens if options.samples is None else options.samples,
+            learning_rate=options.learning_rate,
+            l0=options.l0,
+            expansion=options.expansion,
+            batch_size=options.batch_size,
+            seed=options.seed,
+            order_seed=options.seed,
+        )
+        if Path(options.out).is_file():
+            raise ValueError(f"--out takes a folder, and {options.out} is a file")
+        folder = _trained_saes(options, recipe)
+    except (OSError, ValueError, MemoryError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(
+        f"written to {folder}: load them with load_subject({options.subject!r}, sae='{folder}/*')"
+    )
+    return 0
+
+
+def _trained_saes(options: argparse.Namespace, recipe: SAERecipe) -> Path:
+    import torch
+
+    from saecert.subjects.loading import load_subject
+    from saecert.training.commands import train_saes
+
+    return train_saes(
+        load_subject(options.subject, sae={}),
+        options.hooks,
+        options.corpus,
+        options.tokens,
+        recipe,
+        options.out,
+        n_ctx=options.n_ctx,
+        dtype=getattr(torch, options.dtype),
+    )
 
 
 if __name__ == "__main__":

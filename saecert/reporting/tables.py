@@ -8,7 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from saecert.certificates.certificate import Certificate, rounded_up
+from saecert.certificates.certificate import Certificate
+from saecert.statistics.rounding import rounded_up
 
 Certificates = Certificate | Iterable[Certificate] | Mapping[str, Certificate]
 """One certificate, several, or several by label."""

@@ -10,19 +10,21 @@ from pathlib import Path
 import pytest
 from checks import ROOT
 
-BASE = {"storage"}
-STATISTICS = {"statistics", "storage"}
-CERTIFICATES = {"certificates", "statistics", "records", "storage"}
-CORPORA = {"corpora", "subjects", "storage"}
-MEASUREMENT = {"measurement", "corpora", "subjects", "records", "storage"}
+BASE = {"storage", "untrusted"}
+STATISTICS = {"statistics"} | BASE
+CERTIFICATES = {"certificates", "statistics", "records"} | BASE
+CORPORA = {"corpora", "subjects"} | BASE
+MEASUREMENT = {"measurement", "corpora", "subjects", "records"} | BASE
 DICTIONARIES = {"dictionaries", "statistics"} | MEASUREMENT
 
 ALLOWED = {
     "storage": BASE,
-    "records": BASE,
+    "untrusted": set(),
+    "record_files": BASE,
+    "records": {"record_files"} | BASE,
     "statistics": STATISTICS,
     "certificates": CERTIFICATES,
-    "subjects": {"subjects", "storage"},
+    "subjects": {"subjects"} | BASE,
     "corpora": CORPORA,
     "measurement": MEASUREMENT,
     "dictionaries": DICTIONARIES,
