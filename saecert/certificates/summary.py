@@ -55,9 +55,10 @@ def _heading(c: Certificate) -> list[str]:
 
 def _numbers(c: Certificate) -> list[str]:
     parts = ", ".join(f"{name} {nearest_text(bits)}" for name, bits in c.complexity.items())
-    rows = [(name, nearest_text(value), "") for name, value in c.terms.items()]
+    notes = {"complexity": parts}
+    rows = [(name, nearest_text(value), notes.get(name, "")) for name, value in c.terms.items()]
     rows += [
-        ("= bound", upper_text(c.bound), f"complexity: {parts}"),
+        ("= bound", upper_text(c.bound), "at most, whichever of the three"),
         ("uniform predictor", nearest_text(c.uniform), ""),
         ("direct bound", upper_text(c.direct), "without any proxy"),
         ("price of explanation", upper_text(c.price), "at most, R(pooled proxy) - R(model)"),
@@ -73,8 +74,8 @@ def _sentences(c: Certificate) -> list[str]:
     bound = upper_text(c.bound)
     return [
         f"  verdict: {verdict}",
-        f"  Model, SAE proxy and pooled proxy lose at most {bound} bits each on average,",
-        f"  except with probability {c.statements['bound']['delta']:g} over samples",
+        f"  Model, SAE proxy and pooled proxy lose at most {bound} bits each on average, "
+        f"except with probability {c.statements['bound']['delta']:g} over samples",
     ]
 
 
