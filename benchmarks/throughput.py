@@ -61,7 +61,7 @@ from saecert.measurement.proxies import Proxy, full, mean_ablation, pool, zero_a
 from saecert.measurement.scoring import smoothed_bits
 from saecert.measurement.site import Site
 from saecert.subjects.forward import n_skippable, native_acts
-from saecert.subjects.loading import Subject
+from saecert.subjects.subject import Subject
 
 ALPHA, N_CTX = 0.5, 128
 N_PROXIES = 6

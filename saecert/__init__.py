@@ -4,8 +4,8 @@ from importlib import import_module
 
 _HOME = {
     "load_subject": "subjects.loading",
-    "Subject": "subjects.loading",
-    "load_corpus": "corpora.corpus",
+    "Subject": "subjects.subject",
+    "load_corpus": "corpora.loading",
     "Corpus": "corpora.corpus",
     "collect": "measurement.collect",
     "collect_layers": "measurement.collect",

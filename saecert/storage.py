@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import math
 import os
+import platform
 import tempfile
+import time
+import warnings
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+import psutil
 from platformdirs import user_cache_dir
+
+_Content = TypeVar("_Content")
+_PARTIAL = ".saecert-partial"
+_OLD = 86_400.0  # seconds after which a temporary file of another machine is litter
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, KeyError, TypeError, OSError)
 
 
 def cache_dir() -> Path:
@@ -31,17 +44,34 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """Path of a temporary file in `path`'s folder that replaces `path` when the block succeeds.
 
     A reader never sees a half-written file, and a failed or interrupted write leaves the old one.
+    What killed processes left in that folder is removed.
+
+    Raises
+    ------
+    OSError
+        The disk is full; the message names the file and what to do.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
-    os.close(handle)
+    _remove_litter(path.parent)
+    prefix = f"{_PARTIAL}-{_machine()}-{os.getpid()}-"
     try:
-        yield Path(name)
-        os.chmod(name, 0o644)  # temporary files are private, results are not
-        os.replace(name, path)
-    finally:
-        Path(name).unlink(missing_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=path.suffix)
+        os.close(handle)
+        try:
+            yield Path(name)
+            os.chmod(name, 0o644)  # temporary files are private, results are not
+            os.replace(name, path)
+        finally:
+            Path(name).unlink(missing_ok=True)
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        message = (
+            "the disk is full: free some space, or set SAECERT_CACHE to a folder on another disk, "
+            "and run again"
+        )
+        raise OSError(error.errno, message, str(path)) from error
 
 
 def cached_arrays(
@@ -49,14 +79,67 @@ def cached_arrays(
 ) -> dict[str, np.ndarray]:
     """Arrays that `build` returns, kept in the cache folder under `name` and a hash of `key`.
 
-    The key is everything that determines them.
+    `key` has to hold everything that determines them. A kept file that is damaged is discarded with
+    a warning, and made anew.
     """
     path = cache_dir() / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
-    if not path.exists():
+    arrays = read_kept(path, load_arrays)
+    if arrays is None:
+        built = build()
         with atomic_path(path) as partial:
-            np.savez_compressed(partial, **build())
-    with np.load(path) as saved:
-        return dict(saved)
+            np.savez_compressed(partial, **built)
+        arrays = load_arrays(path)
+    return arrays
+
+
+def load_arrays(path: Path) -> dict[str, np.ndarray]:
+    """All arrays of an ``.npz`` file, read; ValueError when it holds none."""
+    with path.open("rb") as file, np.load(file) as saved:
+        arrays = dict(saved)
+    if not arrays:
+        raise ValueError("no arrays in it")
+    return arrays
+
+
+def read_kept(path: Path, read: Callable[[Path], _Content]) -> _Content | None:
+    """What `read` makes of a file of the cache; None when there is none or it is damaged.
+
+    A damaged file, of which `read` raises one of the usual errors, is removed with a warning that
+    names it, so that whoever asked makes it anew.
+    """
+    try:
+        return read(path)
+    except FileNotFoundError:
+        return None
+    except PermissionError:
+        raise
+    except _DAMAGE as error:
+        warnings.warn(
+            f"{path} is damaged ({type(error).__name__}: {error}): discarded, and made anew",
+            stacklevel=3,
+        )
+        path.unlink(missing_ok=True)
+        return None
+
+
+def _remove_litter(folder: Path) -> None:
+    """Remove temporary files of processes that are gone, and old ones of other machines."""
+    for path in folder.glob(f"{_PARTIAL}-*"):
+        machine, process = path.name.removeprefix(f"{_PARTIAL}-").split("-")[:2]
+        try:
+            if machine == _machine() and process.isdigit():
+                is_litter = not psutil.pid_exists(int(process))
+            else:
+                is_litter = time.time() - path.stat().st_mtime > _OLD
+            if is_litter:
+                path.unlink()
+        except OSError:  # another process was faster, or it is not ours to remove
+            continue
+
+
+def _machine() -> str:
+    """A short name of this machine for file names, from which the host name cannot be read."""
+    return hashlib.sha256(platform.node().encode()).hexdigest()[:8]
 
 
 _INTEGERS = range(-(2**63), 2**64)
@@ -97,11 +180,11 @@ def read_json(path: str | Path, *, max_bytes: int = 1 << 20, max_depth: int = 32
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) < len(pairs):
-        names = [name for name, _ in pairs]
-        repeated = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"{repeated[:40]!r} stands twice in one object")
+    members: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in members:
+            raise ValueError(f"{name[:40]!r} stands twice in one object")
+        members[name] = value
     return members
 
 

@@ -1,10 +1,16 @@
-"""Files arrive whole or not at all."""
+"""Files arrive whole or not at all, and what is damaged or left over does not stay."""
 
+import errno
 import json
+import os
+import subprocess
+import sys
+import time
 
+import numpy as np
 import pytest
 
-from saecert.storage import atomic_path, cache_dir, read_json
+from saecert.storage import atomic_path, cache_dir, cached_arrays, read_json, read_kept
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path):
@@ -14,14 +20,88 @@ def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path):
     with pytest.raises(KeyboardInterrupt), atomic_path(target) as partial:
         partial.write_text("half")
         raise KeyboardInterrupt
-    assert target.read_text() == "old" and [path.name for path in target.parent.iterdir()] == [
-        "file.txt"
-    ]
+    assert target.read_text() == "old"
+    assert [path.name for path in target.parent.iterdir()] == ["file.txt"]
 
 
 def test_cache_folder_follows_the_environment(tmp_path, monkeypatch):
     monkeypatch.setenv("SAECERT_CACHE", str(tmp_path / "here"))
     assert cache_dir() == tmp_path / "here" and cache_dir().is_dir()
+
+
+def test_arrays_are_built_once():
+    built = []
+
+    def build():
+        built.append(1)
+        return {"x": np.arange(3)}
+
+    for _ in range(2):
+        np.testing.assert_array_equal(cached_arrays("name", "key", build)["x"], [0, 1, 2])
+    assert len(built) == 1
+
+
+@pytest.mark.parametrize("damage", ["empty", "truncated", "text", "another byte", "no arrays"])
+def test_a_damaged_file_is_named_discarded_and_made_anew(damage):
+    cached_arrays("name", "key", lambda: {"x": np.arange(1000)})
+    path = next(iter(cache_dir().glob("name-*.npz")))
+    content = path.read_bytes()
+    middle = len(content) // 2
+    other = bytes([content[middle] ^ 255])
+    if damage == "no arrays":
+        np.savez(path)
+    else:
+        contents = {
+            "empty": b"",
+            "truncated": content[:middle],
+            "text": b"no zip",
+            "another byte": content[:middle] + other + content[middle + 1 :],
+        }
+        path.write_bytes(contents[damage])
+    with pytest.warns(UserWarning, match=f"{path.name} is damaged .*discarded, and made anew"):
+        arrays = cached_arrays("name", "key", lambda: {"x": np.arange(7)})
+    np.testing.assert_array_equal(arrays["x"], np.arange(7))
+    np.testing.assert_array_equal(cached_arrays("name", "key", dict)["x"], np.arange(7))
+
+
+def test_a_missing_file_is_no_damage(tmp_path):
+    assert read_kept(tmp_path / "none.txt", lambda path: path.read_text()) is None
+
+
+def test_temporary_files_of_a_killed_process_are_removed_by_the_next(tmp_path):
+    code = (
+        "import os, sys; from saecert.storage import atomic_path\n"
+        "with atomic_path(sys.argv[1]) as partial:\n"
+        "    partial.write_text('half'); os._exit(9)"
+    )
+    target = tmp_path / "file.txt"
+    subprocess.run([sys.executable, "-c", code, str(target)], check=False)
+    assert len(list(tmp_path.iterdir())) == 1
+    with atomic_path(target) as partial:
+        partial.write_text("whole")
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_temporary_files_of_others_stay_until_they_are_old(tmp_path):
+    elsewhere = tmp_path / ".saecert-partial-00000000-1-x.txt"
+    elsewhere.write_text("half")
+    with atomic_path(tmp_path / "a.txt") as own, atomic_path(tmp_path / "b.txt") as other:
+        own.write_text("a")
+        other.write_text("b")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [elsewhere.name, "a.txt", "b.txt"]
+    os.utime(elsewhere, (time.time() - 90_000,) * 2)
+    with atomic_path(tmp_path / "a.txt") as own:
+        own.write_text("a")
+    assert not elsewhere.exists()
+
+
+def test_a_full_disk_is_said_with_the_file_and_a_hint(tmp_path):
+    with (
+        pytest.raises(OSError, match="disk is full: free some .*SAECERT_CACHE.*file.txt"),
+        atomic_path(tmp_path / "file.txt"),
+    ):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_json_is_read_strictly(tmp_path):

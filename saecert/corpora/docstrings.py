@@ -1,8 +1,9 @@
 """The docstring corpus: technical English that every machine which installed saecert already has.
 
-Documents are the docstrings of nine pinned packages, read from source with `ast` (nothing is imported),
-near-duplicates removed *before* splitting, and split by a hash of ``package:qualified name``. What is left of the same files
-when the docstrings are taken out is Python source: text of another kind.
+Documents are the docstrings of nine pinned packages, read from source with `ast` (nothing is
+imported), near-duplicates removed *before* splitting, and split by a hash of ``package:qualified
+name``. What is left of the same files when the docstrings are taken out is Python source: text of
+another kind.
 """
 
 from __future__ import annotations
@@ -11,18 +12,16 @@ import ast
 import hashlib
 import inspect
 import json
-import re
 import textwrap
 import warnings
 from collections.abc import Callable, Iterator
 from importlib import metadata, util
 from pathlib import Path
 
-import numpy as np
-from scipy import sparse
 from tqdm import tqdm
 
-from saecert.storage import atomic_path, cache_dir
+from saecert.corpora.duplicates import near_duplicate_texts
+from saecert.storage import atomic_path, cache_dir, read_kept
 
 PACKAGES = (
     "numpy",
@@ -35,13 +34,12 @@ PACKAGES = (
     "transformers",
     "torch",
 )
-"""Read in this order; their versions are pinned in pyproject.toml, so the corpus is the same everywhere."""
+"""Read in this order; their versions are pinned in pyproject.toml, so the corpus is the same
+everywhere."""
 
 SPLITS = {"train": 55, "validation": 5, "discovery": 10, "certification": 30}
 """Percent of the documents in each split."""
 
-JACCARD = 0.5
-SHINGLE_WORDS, SHINGLE_SPAN = 5, 128
 RECIPE = 1  # raise when anything below changes what is extracted
 
 _GENERATED = {
@@ -49,18 +47,23 @@ _GENERATED = {
     "version.py",
     "_version.py",
 }  # written by the build: differ between machines
-_WORD = re.compile(r"\w+|[^\w\s]+")
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _DOCUMENTED = (ast.Module, ast.ClassDef, *_FUNCTIONS)
 
 
 def package_versions() -> dict[str, str]:
-    """Installed version of every package of the corpus, without local build tags (``2.13.0+cpu`` -> ``2.13.0``)."""
+    """Installed version of every package of the corpus, without local build tags.
+
+    ``2.13.0+cpu`` is ``2.13.0``.
+    """
     return {name: metadata.version(name).split("+")[0] for name in PACKAGES}
 
 
 def split_of(key: str) -> str:
-    """Split of the document named `key` (``"package:qualified.name"``), by a hash of the name alone."""
+    """Split of the document named `key`, by a hash of the name alone.
+
+    Names are like ``"package:qualified.name"``.
+    """
     percent = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") % 100
     for name, share in SPLITS.items():
         if percent < share:
@@ -72,8 +75,9 @@ def split_of(key: str) -> str:
 def docstring_documents(progress: bool = True) -> dict[str, str]:
     """Every distinct docstring, ``{"package:qualified.name": text}``, near-duplicates removed.
 
-    Cached under the versions of the packages. Two documents are near-duplicates when the sets of five-word
-    shingles of their first 128 words have Jaccard similarity of at least 0.5; the first by name is kept.
+    Cached under the versions of the packages. Two documents are near-duplicates when the sets of
+    five-word shingles of their first 128 words have Jaccard similarity of at least 0.5; the first
+    by name is kept.
     """
 
     def build() -> dict[str, str]:
@@ -87,38 +91,46 @@ def docstring_documents(progress: bool = True) -> dict[str, str]:
 
 
 def python_functions() -> dict[str, str]:
-    """The longest function or method of every module, docstrings cut out and comments kept, ``{"package:module": source}``; cached.
+    """The longest function or method of every module, ``{"package:module": source}``; cached.
 
-    Longest in lines without its docstring. One a module, because functions of one module share its author and its habits.
+    Docstrings are cut out and comments kept; longest in lines without its docstring. One a module,
+    because functions of one module share its author and its habits.
     """
 
     def build() -> dict[str, str]:
-        found = {}
+        sources = {}
         for package in PACKAGES:
             for module, source, tree in _modules(package):
                 functions = [node for node in ast.walk(tree) if isinstance(node, _FUNCTIONS)]
                 if functions:
-                    longest = max(
-                        functions,
-                        key=lambda node: (
-                            node.end_lineno - node.lineno - len(_docstring_lines(node))
-                        ),
-                    )
-                    found[f"{package}:{module}"] = _without_docstrings(longest, source)
-        return found
+                    longest = max(functions, key=_n_lines)
+                    sources[f"{package}:{module}"] = _without_docstrings(longest, source)
+        return sources
 
     return _kept("functions", build)
+
+
+def _n_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    return function.end_lineno - function.lineno - len(_docstring_lines(function))
 
 
 def _kept(name: str, build: Callable[[], dict[str, str]]) -> dict[str, str]:
     """What `build` returns, kept in the cache folder under the versions of the packages."""
     identity = json.dumps([RECIPE, package_versions()], sort_keys=True)
     path = cache_dir() / f"{name}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.json"
-    if not path.exists():
+    documents = read_kept(path, _read_documents)
+    if documents is None:
         documents = build()
         with atomic_path(path) as partial:
             partial.write_text(json.dumps(documents), encoding="utf-8")
-    return json.loads(path.read_text(encoding="utf-8"))
+    return documents
+
+
+def _read_documents(path: Path) -> dict[str, str]:
+    documents = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(documents, dict) or not documents:
+        raise ValueError("no documents in it")
+    return documents
 
 
 def _modules(package: str) -> Iterator[tuple[str, str, ast.Module]]:
@@ -138,14 +150,20 @@ def _modules(package: str) -> Iterator[tuple[str, str, ast.Module]]:
         yield ".".join(relative.parts).removesuffix(".__init__"), source, tree
 
 
-def _walk(node: ast.AST, name: str, found: dict[str, str]) -> None:
-    if isinstance(node, _DOCUMENTED):
-        text = ast.get_docstring(node, clean=False)
-        if text and text.strip():
-            found.setdefault(name, inspect.cleandoc(text))
-    for child in ast.iter_child_nodes(node):
-        own = getattr(child, "name", None) if isinstance(child, _DOCUMENTED) else None
-        _walk(child, f"{name}.{own}" if own else name, found)
+def _walk(tree: ast.Module, module: str, documents: dict[str, str]) -> None:
+    """Put every docstring of a module into `documents`; the first of a name stays."""
+    waiting: list[tuple[ast.AST, str]] = [(tree, module)]
+    while waiting:
+        node, name = waiting.pop()
+        if isinstance(node, _DOCUMENTED):
+            text = ast.get_docstring(node, clean=False)
+            if text and text.strip():
+                documents.setdefault(name, inspect.cleandoc(text))
+        inside = []
+        for child in ast.iter_child_nodes(node):
+            own = getattr(child, "name", None) if isinstance(child, _DOCUMENTED) else None
+            inside.append((child, f"{name}.{own}" if own else name))
+        waiting.extend(reversed(inside))
 
 
 def _docstring_lines(node: ast.AST) -> range:
@@ -166,44 +184,5 @@ def _drop_duplicates(documents: dict[str, str], progress: bool) -> dict[str, str
     for key in sorted(documents):
         first.setdefault(documents[key], key)
     keys = sorted(first.values())
-    drop = near_duplicates([documents[key] for key in keys], progress)
+    drop = near_duplicate_texts([documents[key] for key in keys], progress)
     return {key: documents[key] for key, dropped in zip(keys, drop, strict=True) if not dropped}
-
-
-def near_duplicates(texts: list[str], progress: bool = False, chunk: int = 512) -> np.ndarray:
-    """Boolean (n,): True where a text is a near-duplicate of an *earlier kept* one.
-
-    Exact Jaccard similarity of shingle sets by sparse products, `chunk` rows at a time, so that which documents
-    survive does not depend on a hash seed.
-    """
-    shingles = _shingle_matrix(texts)
-    sizes = np.asarray(shingles.sum(axis=1)).ravel()
-    transposed = shingles.T.tocsc()
-    dropped = np.zeros(len(texts), dtype=bool)
-    for start in tqdm(range(0, len(texts), chunk), desc="near-duplicates", disable=not progress):
-        stop = min(start + chunk, len(texts))
-        shared = (shingles[start:stop] @ transposed[:, :stop]).tocoo()
-        rows, columns = shared.row + start, shared.col
-        union = sizes[rows] + sizes[columns] - shared.data
-        close = (columns < rows) & (shared.data >= JACCARD * union)
-        for row, column in sorted(zip(rows[close].tolist(), columns[close].tolist(), strict=True)):
-            dropped[row] |= not dropped[column]
-    return dropped
-
-
-def _shingle_matrix(texts: list[str]) -> sparse.csr_matrix:
-    ids: dict[tuple[str, ...], int] = {}
-    columns, lengths = [], []
-    for text in texts:
-        words = _WORD.findall(text)[:SHINGLE_SPAN]
-        grams = {
-            tuple(words[i : i + SHINGLE_WORDS])
-            for i in range(max(1, len(words) - SHINGLE_WORDS + 1))
-        }
-        columns.extend(ids.setdefault(gram, len(ids)) for gram in grams)
-        lengths.append(len(grams))
-    indptr = np.concatenate([[0], np.cumsum(lengths)])
-    data = np.ones(len(columns), dtype=np.float32)
-    return sparse.csr_matrix(
-        (data, np.asarray(columns, dtype=np.int32), indptr), shape=(len(texts), max(1, len(ids)))
-    )

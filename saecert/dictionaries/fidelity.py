@@ -15,7 +15,7 @@ from saecert.measurement import quality
 from saecert.measurement.batch import site_at
 from saecert.measurement.loop import Batch, Quantity, Values, run
 from saecert.subjects import forward
-from saecert.subjects.loading import Subject
+from saecert.subjects.subject import Subject
 
 
 def fidelity(

@@ -16,7 +16,7 @@ from torch import Tensor
 from saecert.corpora.corpus import Corpus
 from saecert.measurement.site import Site
 from saecert.subjects.forward import native_acts
-from saecert.subjects.loading import Subject
+from saecert.subjects.subject import Subject
 
 
 @dataclass(frozen=True)

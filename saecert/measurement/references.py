@@ -10,7 +10,8 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy import sparse
 
-from saecert.corpora.corpus import Corpus, train_windows
+from saecert.corpora.corpus import Corpus
+from saecert.corpora.installed import train_windows
 from saecert.measurement.scoring import sequence_bits, smoothed_bits
 from saecert.records import SequenceLosses
 from saecert.subjects.loading import Subject

@@ -17,7 +17,7 @@ from saecert.measurement.batch import site_at
 from saecert.measurement.loop import Batch, Quantity, Total, Values, run
 from saecert.measurement.quality import explained_variance
 from saecert.subjects.forward import hook_layer, native_acts_at
-from saecert.subjects.loading import Subject
+from saecert.subjects.subject import Subject
 
 MIN_EXPLAINED = 0.3
 """Least share of the variance that an SAE must explain where it belongs."""

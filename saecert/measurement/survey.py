@@ -18,7 +18,7 @@ from saecert.measurement.ranking import RANKINGS, Survey, check_ranking
 from saecert.measurement.scoring import loss_gradient
 from saecert.measurement.site import atom_norms
 from saecert.subjects.forward import final_residual, native_acts, native_acts_at
-from saecert.subjects.loading import Subject
+from saecert.subjects.subject import Subject
 
 __all__ = [
     "N_ATTRIBUTION",

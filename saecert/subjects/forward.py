@@ -25,7 +25,8 @@ def hook_layer(hook_name: str) -> int:
 def n_skippable(hook_name: str) -> int:
     """How many blocks need not run again once the activation at the hook point is known.
 
-    The residual stream carries everything, so all blocks before it; any other hook point is only one path of several: none.
+    The residual stream carries everything, so all blocks before it; any other hook point is only
+    one path of several: none.
     """
     layer = hook_layer(hook_name)
     return {"hook_resid_pre": layer, "hook_resid_post": layer + 1}.get(
@@ -44,7 +45,8 @@ def native_acts(
 def native_acts_at(
     model: TransformerBridge, tokens: Int[Tensor, "batch pos"], hook_names: Sequence[str]
 ) -> dict[str, Float[Tensor, "batch pos _"]]:
-    """The LM's own activations at several hook points, in one run; blocks after the last of them are not run."""
+    """The LM's own activations at several hook points, in one run; blocks after the last of them
+    are not run."""
     seen, keeping = _keeping(hook_names)
     model.run_with_hooks(
         tokens, stop_at_layer=max(map(hook_layer, hook_names)) + 1, fwd_hooks=keeping
@@ -56,7 +58,8 @@ def native_acts_at(
 def clean_run(
     model: TransformerBridge, tokens: Int[Tensor, "batch pos"], hook_names: Sequence[str]
 ) -> tuple[dict[str, Float[Tensor, "batch pos _"]], Float[Tensor, "batch pos d_model"]]:
-    """The LM's own activations at the hook points and what its unembedding reads: one run of the whole LM, no logits made."""
+    """The LM's own activations at the hook points and what its unembedding reads: one run of the
+    whole LM, no logits made."""
     seen, keeping = _keeping([*hook_names, _LAST])
     _run(model, tokens, keeping)
     last = seen.pop(_LAST)
@@ -69,7 +72,8 @@ def final_residual(
     hook_name: str,
     acts: Float[Tensor, "batch pos d_in"],
 ) -> Float[Tensor, "batch pos d_model"]:
-    """What the unembedding would read if the activation at the hook point were `acts`, through which gradients flow."""
+    """What the unembedding would read if the activation at the hook point were `acts`, through
+    which gradients flow."""
     seen, keeping = _keeping([_LAST])
     with _skipping(model, n_skippable(hook_name)):
         _run(model, tokens, [(hook_name, lambda _, hook: acts), *keeping])
@@ -81,7 +85,8 @@ def logits_of(
     residual: Float[Tensor, "rows d_model"],
     out: Float[Tensor, "rows d_vocab"] | None = None,
 ) -> Float[Tensor, "rows d_vocab"]:
-    """Logits of some positions, including the soft cap that Gemma 2 puts on them; `out` is memory to make them in."""
+    """Logits of some positions, including the soft cap that Gemma 2 puts on them; `out` is memory
+    to make them in."""
     head = model.original_model.get_output_embeddings()
     logits = torch.addmm(head.bias, residual, head.weight.T, out=out)
     cap = getattr(model.original_model.config, "final_logit_softcapping", None)
@@ -105,7 +110,8 @@ def _run(model: TransformerBridge, tokens: Int[Tensor, "batch pos"], hooks: _Hoo
 
 
 def _keeping(hook_names: Sequence[str]) -> tuple[dict[str, Tensor], _Hooks]:
-    """A dictionary, and the hooks that fill it. The hook before the unembedding passes on one position: logits are made elsewhere."""
+    """A dictionary, and the hooks that fill it. The hook before the unembedding passes on one
+    position: logits are made elsewhere."""
     seen: dict[str, Tensor] = {}
 
     def keep(acts: Tensor, hook: object, name: str) -> Tensor | None:
@@ -117,8 +123,9 @@ def _keeping(hook_names: Sequence[str]) -> tuple[dict[str, Tensor], _Hooks]:
 
 @contextmanager
 def _skipping(model: TransformerBridge, n_blocks: int) -> Iterator[None]:
-    # An instance attribute shadows the class's forward and is removed again; assigning on the bridge's own block
-    # would leave the model broken, and looping over the blocks by hand would lose the rotary embedding.
+    # An instance attribute shadows the class's forward and is removed again; assigning on the
+    # bridge's own block would leave the model broken, and looping over the blocks by hand would
+    # lose the rotary embedding.
     blocks = [model.blocks[i]._original_component for i in range(n_blocks)]
     for block in blocks:
         block.__dict__["forward"] = _identity

@@ -1,4 +1,5 @@
-"""The paper's models with the SAEs published for them, and getting either from the Hugging Face hub."""
+"""The paper's models with the SAEs published for them, and getting either from the Hugging Face
+hub."""
 
 from __future__ import annotations
 
@@ -8,21 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import constants, snapshot_download
-from huggingface_hub.errors import (
-    GatedRepoError,
-    HTTPError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
 from sae_lens import SAE
 from sae_lens.loading.pretrained_saes_directory import (
     PretrainedSAELookup,
     get_pretrained_saes_directory,
 )
 
-HUB = "hf:"
-"""Prefix of what is on the hub: ``hf:owner/repository`` or ``hf:owner/repository/folder``."""
+from saecert.subjects.hub import HUB, fetch, patience
 
 
 @dataclass(frozen=True)
@@ -49,15 +42,18 @@ def _at(source: str, layers: Iterable[int], hook: str = "hook_resid_post") -> di
     return {f"blocks.{layer}.{hook}": source.format(layer=layer) for layer in layers}
 
 
-# Releases, ids and hook points: pretrained_saes.yaml of sae_lens 6.54.12; from it come, at loading, the listed L0, the scaling of
-# activations that sae_lens folds into the weights (Llama Scope: every layer; gemma-2b-res-jb: layer 12, where its cfg.json asks
-# for it), and that gpt2-small-res-jb wants centred writing weights.
-# gpt2-small: OpenAI's model card of GPT-2; card of jbloom/GPT2-Small-SAEs; cfg.json in jbloom/GPT2-Small-SAEs-Reformatted.
-# gemma-2b: arXiv 2403.08295, section 3; cfg.json in jbloom/Gemma-2b-Residual-Stream-SAEs (layer 10).
-# llama-3.1-8b: Meta's model card; llama_scope loader of sae_lens 6.54.12; arXiv 2410.20526. Both releases are stored in bfloat16.
-# llama-3-8b: Meta's model card; repository EleutherAI/sae-llama-3-8b-32x (cfg.json, data set on its card, 2.15 GB a layer). It was
-# trained on hidden_states[:-1], the embedding and the outputs of blocks 0 to 30 (EleutherAI/sae before pull request 12), and its
-# commits of 9 July 2024 renamed the folders after modules: layers.30 is the last. 2,048 tokens: default of that library.
+# Releases, ids and hook points: pretrained_saes.yaml of sae_lens 6.54.12; from it come, at loading,
+# the listed L0, the scaling of activations that sae_lens folds into the weights (Llama Scope: every
+# layer; gemma-2b-res-jb: layer 12, where its cfg.json asks for it), and that gpt2-small-res-jb
+# wants centred writing weights. gpt2-small: OpenAI's model card of GPT-2; card of
+# jbloom/GPT2-Small-SAEs; cfg.json in jbloom/GPT2-Small-SAEs-Reformatted. gemma-2b: arXiv
+# 2403.08295, section 3; cfg.json in jbloom/Gemma-2b-Residual-Stream-SAEs (layer 10). llama-3.1-8b:
+# Meta's model card; llama_scope loader of sae_lens 6.54.12; arXiv 2410.20526. Both releases are
+# stored in bfloat16. llama-3-8b: Meta's model card; repository EleutherAI/sae-llama-3-8b-32x
+# (cfg.json, data set on its card, 2.15 GB a layer). It was trained on hidden_states[:-1], the
+# embedding and the outputs of blocks 0 to 30 (EleutherAI/sae before pull request 12), and its
+# commits of 9 July 2024 renamed the folders after modules: layers.30 is the last. 2,048 tokens:
+# default of that library.
 _PRE, _POST = (
     "gpt2-small-res-jb/blocks.{layer}.hook_resid_pre",
     "gpt2-small-res-jb/blocks.{layer}.hook_resid_post",
@@ -98,82 +94,44 @@ PAPER: Mapping[str, Published] = {
 """The paper's models, by the name that `load_subject` takes."""
 
 
-def fetch(repo: str, *patterns: str, revision: str | None = None) -> Path:
-    """Local folder with the files of hub repository `repo` that match any of `patterns`: from the cache, else downloaded.
-
-    Patterns without a slash are of files at its top: many a repository holds a second copy in a folder.
-
-    Raises
-    ------
-    PermissionError
-        A gated repository without a token, or one whose licence its owner has not accepted.
-    ValueError
-        No such repository or revision.
-    ConnectionError
-        The hub cannot be reached and the cache does not have the files. All of these in seconds.
-    """
-    try:
-        below = None if any("/" in pattern for pattern in patterns) else ["*/*"]
-        return Path(
-            snapshot_download(
-                repo, revision=revision, allow_patterns=list(patterns), ignore_patterns=below
-            )
-        )
-    except GatedRepoError as error:
-        licence, tokens = f"{constants.ENDPOINT}/{repo}", f"{constants.ENDPOINT}/settings/tokens"
-        raise PermissionError(
-            f"'{repo}' is gated: accept its licence at {licence} and set HF_TOKEN to a token of that account ({tokens})"
-        ) from error
-    except RevisionNotFoundError as error:
-        raise ValueError(
-            f"'{repo}' has no revision '{revision}': give a branch, a tag or a commit"
-        ) from error
-    except RepositoryNotFoundError as error:
-        raise ValueError(
-            f"the hub has no repository '{repo}', or keeps it from the token in HF_TOKEN"
-        ) from error
-    except (OSError, HTTPError) as error:
-        raise ConnectionError(
-            f"cannot get '{repo}' from {constants.ENDPOINT}, and the cache lacks files of it: check the network (HTTPS_PROXY; not "
-            "HF_HUB_OFFLINE=1), set HF_HOME to a cache that has it or HF_ENDPOINT to a mirror, or give a local folder"
-        ) from error
-
-
 def locate(name: str) -> list[Path | str]:
-    """The SAEs that `name` stands for: local folders, or "release/id" of sae_lens; none if it stands for nothing.
+    """The SAEs that `name` stands for: local folders, or "release/id" of sae_lens; none if it
+    stands for nothing.
 
-    `name` is a local folder, ``hf:owner/repository/folder``, a sae_lens release (all of its SAEs) or "release/id".
+    `name` is a local folder, ``hf:owner/repository/folder``, a sae_lens release (all of its SAEs)
+    or "release/id".
     """
     if name.startswith(HUB):
         owner, repo, *inside = name.removeprefix(HUB).split("/")
         folder = "/".join(inside)
-        found = fetch(f"{owner}/{repo}", f"{folder}/*" if folder else "*") / folder
-        return [found] if found.is_dir() else []
+        path = fetch(f"{owner}/{repo}", f"{folder}/*" if folder else "*") / folder
+        return [path] if path.is_dir() else []
     if Path(name).is_dir():
         return [Path(name)]
     known, sae_id = release_of(name), name.partition("/")[2]
     ids = [] if known is None else [sae_id] if sae_id else list(known.saes_map)
-    return [f"{known.release}/{each}" for each in ids if each in known.saes_map]
+    return [f"{known.release}/{listed}" for listed in ids if listed in known.saes_map]
 
 
 def release_of(name: str) -> PretrainedSAELookup | None:
-    """What sae_lens knows of the release in "release" or "release/id"; None if that is none of its releases."""
-    release = name.partition("/")[
-        0
-    ]  # empty for absolute paths: reading the list of releases takes seconds
+    """What sae_lens knows of the release in "release" or "release/id"; None if that is none of its
+    releases."""
+    # empty for absolute paths: reading the list of releases takes seconds
+    release = name.partition("/")[0]
     return get_pretrained_saes_directory().get(release) if release else None
 
 
 def load_release(name: str, device: str, dtype: torch.dtype) -> tuple[SAE, dict[str, Any]]:
-    """The SAE "release/id" of sae_lens, its activation scaling folded in, and what the release lists of it."""
-    known, sae_id = release_of(name), name.partition("/")[2]
+    """The SAE "release/id" of sae_lens, its scaling folded in, and what the release lists of it."""
+    known = release_of(name)
+    sae_id = name.partition("/")[2]
     path = known.saes_map[sae_id]
-    fetch(
-        known.repo_id, path, f"{path}/*"
-    )  # sae_lens retries for long when the hub cannot be reached, and fetches file by file
-    sae = SAE.from_pretrained(
-        known.release, sae_id, device=device, dtype=str(dtype).removeprefix("torch.")
-    )
+    # sae_lens retries for long when the hub cannot be reached, and fetches file by file
+    fetch(known.repo_id, path, f"{path}/*")
+    with patience():
+        sae = SAE.from_pretrained(
+            known.release, sae_id, device=device, dtype=str(dtype).removeprefix("torch.")
+        )
     listed = {
         "l0": known.expected_l0.get(sae_id),
         "norm_scaling_factor": known.norm_scaling_factor.get(sae_id),

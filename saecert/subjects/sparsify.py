@@ -13,8 +13,9 @@ from safetensors.torch import load_file
 
 WEIGHTS = "sae.safetensors"
 _TENSORS = {"encoder.weight", "encoder.bias", "W_dec", "b_dec"}
-# Settings that change what the coder computes and have no counterpart in a TopK SAE. `normalize_decoder` and `multi_topk` only
-# concern training: the weights are stored normalised, and the forward pass reads neither.
+# Settings that change what the coder computes and have no counterpart in a TopK SAE.
+# `normalize_decoder` and `multi_topk` only concern training: the weights are stored normalised, and
+# the forward pass reads neither.
 _UNSUPPORTED = (
     "transcode",
     "skip_connection",
@@ -39,15 +40,15 @@ def load_sparsify(
     r"""The SAE in `folder`, which holds ``cfg.json`` and ``sae.safetensors``.
 
     Its forward pass, published in ``sparsify/sparse_coder.py`` of the package eai-sparsify, is
-    :math:`\hat x = W_{dec}^T\, \mathrm{TopK}_k(\mathrm{ReLU}(W_{enc}(x - b_{dec}) + b_{enc})) + b_{dec}` with
-    :math:`W_{dec}` of shape (num_latents, d_in), stored as it is used. ``num_latents`` that is 0 or missing stands for
-    ``expansion_factor * d_in``.
+    :math:`\hat x = W_{dec}^T\, \mathrm{TopK}_k(\mathrm{ReLU}(W_{enc}(x - b_{dec}) + b_{enc})) +
+    b_{dec}` with :math:`W_{dec}` of shape (num_latents, d_in), stored as it is used.
+    ``num_latents`` that is 0 or missing stands for ``expansion_factor * d_in``.
 
     Raises
     ------
     ValueError
-        A setting that a TopK SAE does not have (transcoder, skip connection, GroupMax, signed ...), tensors other than the
-        four of that formula, or of other shapes than the configuration says.
+        A setting that a TopK SAE does not have (transcoder, skip connection, GroupMax, signed ...),
+        tensors other than the four of that formula, or of other shapes than the configuration says.
     """
     folder = Path(folder)
     cfg = json.loads((folder / "cfg.json").read_text())
@@ -88,8 +89,9 @@ def load_sparsify(
 def hook_name(folder: str) -> str | None:
     """Hook point of an SAE whose folder has this name, or None if the name does not say it.
 
-    sparsify hooks the output of the module that the folder is named after, layers counted from 0: ``layers.5`` is the residual
-    stream after block 5 (EleutherAI/sparsify issue 16; ``get_submodule`` in ``trainer.py``).
+    sparsify hooks the output of the module that the folder is named after, layers counted from 0:
+    ``layers.5`` is the residual stream after block 5 (EleutherAI/sparsify issue 16;
+    ``get_submodule`` in ``trainer.py``).
     """
     match = re.fullmatch(r"(?:\w+\.)*?(?:layers?|h)[._](\d+)(?:\.(\w+))?", folder)
     site = _SITES.get(match[2] or "") if match else None

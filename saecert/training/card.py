@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from saecert.corpora.corpus import Corpus, load_corpus, train_windows
+from saecert.corpora.corpus import Corpus
 from saecert.corpora.docstrings import SPLITS, docstring_documents, package_versions
+from saecert.corpora.installed import train_windows
+from saecert.corpora.loading import load_corpus
 from saecert.measurement.collect import collect
 from saecert.measurement.proxies import pca
 from saecert.measurement.references import fit_references

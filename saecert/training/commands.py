@@ -14,7 +14,7 @@ import torch
 from sae_lens import SAE
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-from saecert.corpora.corpus import windows
+from saecert.corpora.tokenize import windows
 from saecert.storage import atomic_path
 from saecert.subjects.loading import Subject, load_subject
 from saecert.training import language_model

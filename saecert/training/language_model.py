@@ -15,8 +15,8 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from saecert.corpora.corpus import windows
 from saecert.corpora.docstrings import docstring_documents, split_of
+from saecert.corpora.tokenize import windows
 from saecert.storage import atomic_path
 from saecert.training.recipes import LanguageModelRecipe
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int
 
-from saecert.corpora.corpus import load_corpus, windows
+from saecert.corpora.loading import load_corpus
+from saecert.corpora.tokenize import windows
 from saecert.subjects.loading import Subject
 from saecert.training.language_model import split_texts
 

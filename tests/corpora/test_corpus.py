@@ -1,6 +1,7 @@
 """Documents to sequences: splits, lengths, drift, and text that cannot be used."""
 
 import ast
+import hashlib
 import json
 import re
 import textwrap
@@ -13,10 +14,12 @@ import pytest
 import torch
 from conftest import N_CTX, make_texts
 
-from saecert import load_corpus
+from saecert import Corpus, load_corpus
 from saecert.corpora import docstrings
-from saecert.corpora.corpus import windows
-from saecert.corpora.docstrings import SPLITS, near_duplicates, split_of
+from saecert.corpora.corpus import second_hash
+from saecert.corpora.docstrings import SPLITS, split_of
+from saecert.corpora.duplicates import near_duplicate_texts
+from saecert.corpora.tokenize import windows
 
 
 def test_splits_share_no_document_and_every_sequence_starts_with_bos(corpora, subject):
@@ -64,11 +67,35 @@ def test_certification_keeps_the_first_of_each_group_of_near_duplicates(subject)
         for row, tokens in enumerate(everything.tokens)
         if tokens.tolist() not in everything.tokens[:row].tolist()
     ]
-    np.testing.assert_array_equal(sample.tokens, everything.tokens[first])
-    assert sample.keys == tuple(everything.keys[row] for row in first)
+    assert set(sample.keys) == {everything.keys[row] for row in first}
+    rows = [everything.keys.index(key) for key in sample.keys]
+    np.testing.assert_array_equal(sample.tokens, everything.tokens[rows])
+    assert list(sample.keys) == sorted(sample.keys, key=second_hash) != sorted(sample.keys)
     assert sample.n_similar == len(everything) - len(first) > 0
     assert "near-duplicates" in sample.population and "near-duplicates" not in everything.population
     np.testing.assert_array_equal(sample.take(5).tokens, sample.tokens[:5])
+
+
+def test_prefixes_of_survivors_are_random_subsets():
+    """400 documents and 100 groups of 5 that resemble each other: groups are 20 % of the survivors,
+    early or late."""
+    generator = np.random.default_rng(0)
+    singles = generator.integers(1_000_000, size=(400, 40))
+    groups = np.repeat(generator.integers(1_000_000, size=(100, 40)), 5, axis=0)
+    groups[:, -1] = np.arange(500)
+    tokens = np.concatenate([singles, groups]).astype(np.int32)
+    in_group = np.arange(900) >= 400
+    shares = []
+    for repeat in range(10):
+        names = [f"{repeat}:{row}" for row in range(900)]
+        order = sorted(range(900), key=lambda row: hashlib.sha256(names[row].encode()).digest())
+        keys = tuple(names[row] for row in order)
+        corpus = Corpus("texts", "certification", tokens[order], keys, False, 0, "")
+        survivors = corpus.without_similar()
+        assert len(survivors) == 500 and survivors.n_similar == 400
+        shares.append(np.mean([in_group[int(key.split(":")[1])] for key in survivors.keys[:100]]))
+    standard_error = (0.2 * 0.8 / 100 * 0.8 / 10) ** 0.5  # of a mean of 10, without replacement
+    assert abs(np.mean(shares) - 0.2) < 3 * standard_error
 
 
 def test_parts_of_a_corpus_are_slices(corpora):
@@ -148,7 +175,7 @@ def test_hub_datasets_are_streamed_up_to_a_number_of_documents_at_one_commit(sub
         return SimpleNamespace(sha=f"commit-of-{revision}")
 
     monkeypatch.setattr("datasets.load_dataset", stream)
-    monkeypatch.setattr("saecert.corpora.corpus.HfApi.dataset_info", info)
+    monkeypatch.setattr("saecert.corpora.sources.HfApi.dataset_info", info)
     source = "hf:org/name?config=en&split=validation&revision=v2&documents=30"
     corpus = load_corpus(source, subject, n_ctx=N_CTX, column="body")
     np.testing.assert_array_equal(
@@ -325,9 +352,9 @@ def test_near_duplicates_keep_the_first():
         " ".join(words[::-1]),
         " ".join(words[:30]),
     ]
-    assert near_duplicates(texts).tolist() == [False, True, False, False]
-    assert near_duplicates(texts[::-1]).tolist() == [False, False, False, True]
-    assert near_duplicates(["short", "short", "other"]).tolist() == [False, True, False]
+    assert near_duplicate_texts(texts).tolist() == [False, True, False, False]
+    assert near_duplicate_texts(texts[::-1]).tolist() == [False, False, False, True]
+    assert near_duplicate_texts(["short", "short", "other"]).tolist() == [False, True, False]
 
 
 def test_shares_of_the_splits():

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from saecert import load_corpus
-from saecert.subjects.loading import SHIPPED
+from saecert.subjects.listing import SHIPPED
 from saecert.training import card as recipe
 
 FOLDER = SHIPPED["docstring-6l"]

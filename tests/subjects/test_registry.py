@@ -1,4 +1,5 @@
-"""The paper's models from the hub, through the real downloading and loading code: a server on this machine is the hub."""
+"""The paper's models from the hub, through the real downloading and loading code: a server on this
+machine is the hub."""
 
 import hashlib
 import json
@@ -13,15 +14,17 @@ from huggingface_hub import constants
 from safetensors.torch import save_file
 
 from saecert import load_subject
-from saecert.subjects.loading import CENTERED, UNPROCESSED
-from saecert.subjects.registry import PAPER, fetch, locate
+from saecert.subjects.hub import fetch
+from saecert.subjects.registry import PAPER, locate
+from saecert.subjects.subject import CENTERED, UNPROCESSED
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 PRE, POST = "blocks.1.hook_resid_pre", "blocks.1.hook_resid_post"
 
 
 class Hub(BaseHTTPRequestHandler):
-    """As much of the hub's interface as huggingface_hub uses to download: information, listing and files of repositories."""
+    """As much of the hub's interface as huggingface_hub uses to download: information, listing and
+    files of repositories."""
 
     repos, gated, asked = {}, set(), []
     protocol_version = "HTTP/1.1"
@@ -143,7 +146,8 @@ def test_gpt2_small(hub, folders, tmp_path):
     assert {name for name in hub.asked if "sae_weights" in name} == {
         f"jbloom/GPT2-Small-SAEs-Reformatted/{PRE}/sae_weights.safetensors"
     }
-    # the release wants centred writing weights: the residual stream loses its mean, and nothing else changes
+    # the release wants centred writing weights: the residual stream loses its mean, and nothing
+    # else changes
     acts, tokens = (
         reconstructs(subject, PRE),
         torch.randint(2, 300, (2, 12), generator=torch.Generator().manual_seed(0)),

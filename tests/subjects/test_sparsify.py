@@ -1,4 +1,5 @@
-"""SAEs of sparsify: what the loader makes of a folder computes what sparsify's published forward pass does."""
+"""SAEs of sparsify: what the loader makes of a folder computes what sparsify's published forward
+pass does."""
 
 import json
 

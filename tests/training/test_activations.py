@@ -5,7 +5,7 @@ import pytest
 import torch
 from conftest import N_CTX, make_texts
 
-from saecert.corpora.corpus import windows
+from saecert.corpora.tokenize import windows
 from saecert.training import activations
 from saecert.training.activations import cache_activations, shuffled_batches
 

@@ -1,0 +1,64 @@
+"""Documents into splits and into an order, by hashes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from math import ceil, log
+
+TEXT_SPLITS = {"discovery": 25, "certification": 75}
+"""Percent of a user's own documents in each split."""
+_RISK = 1e-3  # of an empty split, for the number of documents that a message asks for
+
+
+def check_split(split: str, splits: Mapping[str, int]) -> None:
+    """Raise ValueError unless `split` is one of the splits."""
+    if split not in splits:
+        raise ValueError(f"unknown split '{split}'; there are {', '.join(splits)}")
+
+
+def text_split(key: str) -> str:
+    """Split of a user's document, by its SHA-256 `key`.
+
+    Examples
+    --------
+    >>> text_split("00000000"), text_split("ffffffff")
+    ('discovery', 'certification')
+    """
+    return "discovery" if int(key[:8], 16) % 100 < TEXT_SPLITS["discovery"] else "certification"
+
+
+def by_hash(texts: list[str], split: str, name: str) -> tuple[dict[str, str], dict[str, str]]:
+    """All different documents by their SHA-256, and those of one split in that order.
+
+    Raises
+    ------
+    ValueError
+        The split got no document; the message says how many it takes.
+    """
+    documents = {hashlib.sha256(text.encode()).hexdigest(): text for text in texts}
+    chosen = {key: documents[key] for key in sorted(documents) if text_split(key) == split}
+    if not chosen:
+        share = TEXT_SPLITS[split]
+        n_needed = ceil(log(_RISK) / log(1 - share / 100))
+        n_repeats = len(texts) - len(documents)
+        repeats = f" ({n_repeats} repeats were dropped before)" if n_repeats else ""
+        raise ValueError(
+            f"more documents needed: the {split} split of '{name}' got none of its "
+            f"{len(documents)} documents{repeats}; a hash puts {share} % of the documents there, "
+            f"so give {n_needed} or more different ones"
+        )
+    return documents, chosen
+
+
+def hash_documents(documents: Mapping[str, str]) -> str:
+    """SHA-256 of all names and texts, in the order of the names."""
+    digest = hashlib.sha256()
+    for key in sorted(documents):
+        digest.update(f"{len(key)} {key} {len(documents[key])} {documents[key]}".encode())
+    return digest.hexdigest()
+
+
+def in_hash_order(keys: Iterable[str]) -> list[str]:
+    """Names of documents in the order of a hash of them."""
+    return sorted(keys, key=lambda key: hashlib.sha256(key.encode()).digest()[8:])

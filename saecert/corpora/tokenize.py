@@ -1,0 +1,76 @@
+"""Documents to token ids: the beginning of each, or windows over all of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Int
+from transformers import PreTrainedTokenizerBase
+
+from saecert.corpora.corpus import Corpus
+
+
+def tokenize(
+    documents: Mapping[str, str],
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    n_ctx: int,
+    bos: bool,
+    name: str,
+    split: str,
+    text_hash: str,
+    n_documents: int = 0,
+) -> Corpus:
+    """The beginning of each document that is long enough, in the order of the mapping.
+
+    Raises
+    ------
+    ValueError
+        No document is long enough.
+    """
+    body = n_ctx - bos
+    texts = list(documents.values())
+    encoded = tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
+    long_enough = [
+        (key, ids[:body]) for key, ids in zip(documents, encoded, strict=True) if len(ids) >= body
+    ]
+    if not long_enough:
+        longest = max(len(ids) for ids in encoded)
+        raise ValueError(
+            f"no document in the {split} split of '{name}' has {body} tokens ({len(encoded)} "
+            f"documents, the longest has {longest}): lower n_ctx or give longer text"
+        )
+    tokens = np.array([ids for _, ids in long_enough], dtype=np.int32)
+    if bos:
+        first = np.full((len(tokens), 1), tokenizer.bos_token_id, dtype=np.int32)
+        tokens = np.concatenate([first, tokens], axis=1)
+    return Corpus(
+        name=name,
+        split=split,
+        tokens=tokens,
+        keys=tuple(key for key, _ in long_enough),
+        bos=bos,
+        n_too_short=len(encoded) - len(long_enough),
+        text_hash=text_hash,
+        n_documents=n_documents,
+    )
+
+
+def windows(
+    texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, *, n_ctx: int
+) -> tuple[Int[np.ndarray, "n_windows n_ctx"], Int[np.ndarray, "n_windows"]]:
+    """Every window of every text, and the number of tokens in each, BOS included.
+
+    Windows start with BOS and are padded on the right.
+    """
+    body = n_ctx - 1
+    encoded = tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
+    pieces = [ids[start : start + body] for ids in encoded for start in range(0, len(ids), body)]
+    bos = tokenizer.bos_token_id
+    padding = bos if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+    tokens = np.full((len(pieces), n_ctx), padding, dtype=np.int32)
+    tokens[:, 0] = bos
+    for row, piece in zip(tokens, pieces, strict=True):
+        row[1 : 1 + len(piece)] = piece
+    return tokens, np.array([1 + len(piece) for piece in pieces])

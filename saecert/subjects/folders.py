@@ -1,0 +1,180 @@
+"""A model folder: what has to be in it, and whether its weights are all there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import transformers
+from safetensors import SafetensorError, safe_open
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PretrainedConfig,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils import logging
+
+from saecert.subjects.hub import HUB
+from saecert.subjects.listing import SHIPPED
+from saecert.subjects.registry import PAPER
+
+_NEEDED = {
+    "config.json": "the model's configuration",
+    "tokenizer_config.json": "the tokenizer, saved next to the model by save_pretrained",
+}
+_NAMED = 4  # tensors that an error names
+
+
+def local_folder(model: str | Path, revision: str | None) -> Path:
+    """Folder of a shipped subject, or the folder given, which has what loading needs.
+
+    Raises
+    ------
+    ValueError
+        Neither a subject's name nor a folder, or a revision of a folder.
+    FileNotFoundError
+        A file is missing; the message names it.
+    """
+    folder = SHIPPED.get(str(model), Path(model))
+    if not folder.is_dir():
+        raise ValueError(
+            f"unknown subject '{model}': give one of {', '.join([*SHIPPED, *PAPER])}, the path of a "
+            f"local folder in Hugging Face format, or {HUB}owner/repository"
+        )
+    if revision is not None:
+        raise ValueError(
+            f"revision='{revision}' is for models on the hub, and '{model}' is a folder"
+        )
+    for needed, what in _NEEDED.items():
+        if not (folder / needed).exists():
+            raise FileNotFoundError(f"{folder} has no {needed} ({what})")
+    if not any(folder.glob("*.safetensors")) and not any(folder.glob("*.bin")):
+        raise FileNotFoundError(f"{folder} has no weights (*.safetensors)")
+    return folder
+
+
+def read_config(folder: Path) -> PretrainedConfig:
+    """The model's configuration; ValueError when it is damaged or needs code of its own."""
+    config = _read(folder, "config.json", AutoConfig.from_pretrained)
+    for name in config.architectures or ():
+        made_for = getattr(getattr(transformers, name, None), "config_class", None)
+        if made_for is not None and not isinstance(config, made_for):
+            raise ValueError(
+                f"{folder / 'config.json'} contradicts itself: model_type is '{config.model_type}', "
+                f"and {name} is of type '{made_for.model_type}'"
+            )
+    return config
+
+
+def read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """A tokenizer of one's own; ValueError when it is damaged or needs code of its own."""
+    return _read(folder, "tokenizer files", AutoTokenizer.from_pretrained)
+
+
+def read_card(folder: Path) -> dict[str, Any]:
+    """Model card of a shipped subject; nothing for other folders."""
+    path = folder / "card.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def tensor_sizes(file: Path) -> dict[str, int]:
+    """Number of values of each tensor in a safetensors file, read from its header.
+
+    Raises
+    ------
+    ValueError
+        The file is damaged or ends too early.
+    """
+    try:
+        with safe_open(file, "np") as opened:
+            names = list(opened.keys())
+            return {name: prod(opened.get_slice(name).get_shape()) for name in names}
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{file} is damaged ({error}): get it again") from error
+
+
+def check_weights(folder: Path, config: PretrainedConfig) -> None:
+    """Raise ValueError unless the files hold exactly the tensors of the model.
+
+    transformers fills a gap with random numbers and says so in a log. Here the same loader runs
+    without reading or making a single weight, so that tied embeddings, renamed tensors, buffers
+    and files in several parts count as they do when the model is loaded.
+    """
+    for file in sorted(folder.glob("*.safetensors")):
+        tensor_sizes(file)
+    with _quiet():
+        try:
+            _, report = AutoModelForCausalLM.from_pretrained(
+                folder,
+                config=config,
+                device_map="meta",
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,
+                trust_remote_code=False,
+                local_files_only=True,
+            )
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f"{folder} lacks a part of the weights: {error}") from error
+        except Exception as error:  # whatever a damaged file brings about
+            raise ValueError(
+                f"the weights in {folder} cannot be read ({type(error).__name__}: "
+                f"{_first_line(error)}): get them again, or save them as safetensors"
+            ) from error
+    misshapen = [
+        f"{name} ({list(stored)} in the file, {list(wanted)} in the model)"
+        for name, stored, wanted in report["mismatched_keys"]
+    ]
+    faults = {
+        "missing": report["missing_keys"],
+        "unexpected": report["unexpected_keys"],
+        "of another shape": misshapen,
+    }
+    if listed := [_listed(kind, names) for kind, names in faults.items() if names]:
+        raise ValueError(
+            f"the weights in {folder} are not those of the '{config.model_type}' model in its "
+            f"config.json ({config.num_hidden_layers} layers): {'; '.join(listed)}"
+        )
+
+
+def _listed(kind: str, names: Iterable[str]) -> str:
+    """ "3 missing: a, b, c", shortened."""
+    ordered = sorted(names)
+    rest = f" and {len(ordered) - _NAMED} more" if len(ordered) > _NAMED else ""
+    return f"{len(ordered)} {kind}: {', '.join(ordered[:_NAMED])}{rest}"
+
+
+def _read(folder: Path, what: str, loader: Callable[..., Any]) -> Any:
+    """What a loader of transformers makes of a folder, whose own code never runs."""
+    try:
+        return loader(folder, trust_remote_code=False, local_files_only=True)
+    except Exception as error:  # transformers raises anything from OSError to KeyError
+        if "trust_remote_code" in str(error):
+            raise ValueError(
+                f"{folder} needs Python code of its own (auto_map in its {what}), which saecert "
+                "never runs: only models that transformers knows can be loaded"
+            ) from error
+        raise ValueError(
+            f"the {what} in {folder} cannot be used ({type(error).__name__}: {_first_line(error)})"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or "no message").splitlines()[0]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """transformers without its report and its progress bar: what is wrong becomes an error here."""
+    level = logging.get_verbosity()
+    logging.set_verbosity(logging.CRITICAL)
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)

@@ -1,0 +1,233 @@
+"""Model folders that are not what they say: refused, in a line that names what is wrong."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from conftest import make_model, make_sae, make_tokenizer
+from safetensors.torch import load_file, save_file
+
+from saecert import load_subject
+
+HOOK = "blocks.1.hook_resid_post"
+UP = "model.layers.1.mlp.up_proj.weight"
+
+
+@pytest.fixture
+def folder(folders, tmp_path):
+    """A copy of the tiny Llama's folder, to be damaged."""
+    copy = tmp_path / "model"
+    shutil.copytree(folders["llama"], copy)
+    return copy
+
+
+def change_config(folder, **settings):
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | settings))
+
+
+def change_weights(folder, without=(), **extra):
+    path = folder / "model.safetensors"
+    state = {name: tensor for name, tensor in load_file(path).items() if name not in without}
+    save_file(state | extra, path, metadata={"format": "pt"})
+
+
+def refusal(folder, **options):
+    """The message with which loading is refused: an error of the predictable kinds, in two lines."""
+    with pytest.raises((ValueError, FileNotFoundError)) as caught:
+        load_subject(folder, **options)
+    message = str(caught.value)
+    assert message.count("\n") <= 1
+    return message
+
+
+def test_missing_tensors_are_named_and_never_made_up(folder):
+    change_weights(folder, without=[UP, "model.norm.weight"])
+    message = refusal(folder)
+    assert f"2 missing: {UP}, model.norm.weight" in message and "3 layers" in message
+
+
+def test_unexpected_tensors_are_named(folder):
+    change_weights(folder, extra=torch.ones(3))
+    assert "1 unexpected: extra" in refusal(folder)
+
+
+def test_a_configuration_of_more_layers_than_the_file_has(folder):
+    change_config(folder, num_hidden_layers=6)
+    assert "27 missing: model.layers.3." in refusal(folder)
+
+
+def test_a_configuration_of_fewer_layers_than_the_file_has(folder):
+    change_config(folder, num_hidden_layers=2)
+    assert "9 unexpected: model.layers.2." in refusal(folder)
+
+
+def test_a_wrong_vocabulary_size_names_the_tensors(folder):
+    change_config(folder, vocab_size=400)
+    message = refusal(folder)
+    assert "2 of another shape: lm_head.weight ([320, 16] in the file, [400, 16]" in message
+
+
+@pytest.mark.parametrize("model_type", ["gpt2", "mistral", "qwen2"])
+def test_another_type_of_model(folder, model_type):
+    change_config(folder, model_type=model_type)
+    message = refusal(folder)
+    assert f"model_type is '{model_type}', and LlamaForCausalLM is of type 'llama'" in message
+    change_config(folder, architectures=None)
+    if model_type != "mistral":  # has the same tensors, and computes the same
+        assert "missing: " in refusal(folder)
+
+
+def test_buffers_tied_embeddings_and_files_in_parts_are_fine(folder, tmp_path):
+    change_weights(folder, **{"model.rotary_emb.inv_freq": torch.ones(4)})
+    load_subject(folder)
+    change_config(folder, tie_word_embeddings=True)
+    change_weights(folder, without=["lm_head.weight"])
+    load_subject(folder)
+    parts = tmp_path / "parts"
+    shutil.copytree(folder, parts, ignore=shutil.ignore_patterns("model.safetensors"))
+    make_model("llama").save_pretrained(parts, max_shard_size="20KB")
+    load_subject(parts)
+    next(iter(sorted(parts.glob("*.safetensors")))).unlink()
+    assert "lacks a part of the weights" in refusal(parts)
+
+
+def test_weights_saved_by_torch(folder):
+    state = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    torch.save(state, folder / "pytorch_model.bin")
+    load_subject(folder)
+    torch.save({key: state[key] for key in state if key != UP}, folder / "pytorch_model.bin")
+    assert f"1 missing: {UP}" in refusal(folder)
+    (folder / "pytorch_model.bin").write_bytes(b"damaged")
+    assert "cannot be read" in refusal(folder)
+
+
+@pytest.mark.parametrize("kept", [0, 5, 1000, -10])
+def test_damaged_weights(folder, kept):
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:kept])
+    assert "model.safetensors is damaged" in refusal(folder)
+
+
+@pytest.mark.parametrize("content", ["{", "[1]", "{}", '{"model_type": "no such"}'])
+def test_damaged_configuration(folder, content):
+    (folder / "config.json").write_text(content)
+    assert "config.json in" in refusal(folder)
+
+
+def test_damaged_tokenizer(folder):
+    (folder / "tokenizer.json").write_text("{")
+    assert "the tokenizer files in" in refusal(folder)
+
+
+def test_code_in_a_model_folder_never_runs(folder, monkeypatch, tmp_path):
+    monkeypatch.setattr("builtins.input", lambda *given: pytest.fail("asked on standard input"))
+    ran = tmp_path / "ran"
+    (folder / "own.py").write_text(f"open({str(ran)!r}, 'w')\nclass Own: pass\n")
+    code = {"AutoConfig": "own.Own", "AutoModelForCausalLM": "own.Own"}
+    change_config(folder, auto_map=code)
+    load_subject(folder)  # transformers knows this type of model: its own class is used
+    change_config(folder, model_type="own", architectures=["Own"])
+    message = refusal(folder)
+    assert "needs Python code of its own (auto_map" in message
+    assert "trust_remote_code" not in message and not ran.exists()
+
+
+def test_code_in_a_tokenizer_never_runs(folder, monkeypatch):
+    monkeypatch.setattr("builtins.input", lambda *given: pytest.fail("asked on standard input"))
+    path = folder / "tokenizer_config.json"
+    settings = json.loads(path.read_text())
+    own = {"tokenizer_class": "Own", "auto_map": {"AutoTokenizer": ["own.Own", "own.Own"]}}
+    path.write_text(json.dumps(settings | own))
+    message = refusal(folder)
+    assert "needs Python code of its own (auto_map" in message
+    assert "trust_remote_code" not in message
+
+
+def test_the_root_of_the_disk_is_no_model():
+    assert "has no config.json" in refusal("/")
+
+
+def test_a_folder_without_saes(folder):
+    shutil.rmtree(folder / "saes")
+    assert f"no SAEs under {folder / 'saes'}: pass sae=..." in refusal(folder)
+
+
+def test_an_sae_belongs_where_its_metadata_says(folders, tmp_path):
+    make_sae(HOOK).save_model(tmp_path / "sae")
+    other = "blocks.0.hook_resid_post"
+    message = refusal(folders["llama"], sae={other: tmp_path / "sae"})
+    assert f"belongs at '{HOOK}', not at '{other}'" in message
+    assert "allow_hook_mismatch=True" in message
+    subject = load_subject(
+        folders["llama"], sae={other: tmp_path / "sae"}, allow_hook_mismatch=True
+    )
+    assert subject.hook_mismatches == {other: HOOK}
+    same_place = "blocks.2.hook_resid_pre"
+    subject = load_subject(folders["llama"], sae={same_place: tmp_path / "sae"})
+    assert subject.hook_mismatches == {}
+
+
+def test_saes_at_one_hook_point_have_names_of_their_own(folders, subject, tmp_path):
+    assert subject.sae_names[HOOK] == f"saes/{HOOK}"
+    names = set()
+    for run in ("first", "second"):
+        make_sae(HOOK).save_model(tmp_path / run / "sae")
+        names.add(load_subject(folders["llama"], sae=tmp_path / run / "sae").sae_names[HOOK])
+    for scale in (1.0, 2.0):
+        given = make_sae(HOOK)
+        given.W_dec.data *= scale
+        names.add(load_subject(folders["llama"], sae=given).sae_names[HOOK])
+    assert len(names) == 4
+    assert all("sae" in name or name.startswith("jumprelu given, ") for name in names)
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        ("{", "cfg.json is not JSON"),
+        ("[]", "cfg.json holds no settings of an SAE but a list"),
+        ("{}", "cfg.json and the weights beside it do not make an SAE"),
+        ('{"architecture": "jumprelu", "d_in": 16}', "do not make an SAE"),
+        ('{"architecture": "jumprelu", "d_in": 16, "d_sae": 63}', "do not make an SAE"),
+    ],
+)
+def test_an_sae_with_a_damaged_configuration(folders, tmp_path, content, named):
+    make_sae(HOOK).save_model(tmp_path)
+    (tmp_path / "cfg.json").write_text(content)
+    assert named in refusal(folders["llama"], sae={HOOK: tmp_path})
+    assert named in refusal(folders["llama"], sae={HOOK: str(tmp_path)})
+
+
+def test_an_sae_with_damaged_weights(folders, tmp_path):
+    make_sae(HOOK).save_model(tmp_path)
+    path = tmp_path / "sae_weights.safetensors"
+    path.write_bytes(path.read_bytes()[:-7])
+    assert "sae_weights.safetensors is damaged" in refusal(folders["llama"], sae=tmp_path)
+
+
+def test_a_template_with_another_field(folders):
+    message = refusal(folders["llama"], sae="saes/{layer}/{block}")
+    assert "sae='saes/{layer}/{block}' cannot be filled in" in message
+    assert "only {layer} is known" in message
+    assert "only {layer} is filled in" in refusal(folders["llama"], sae="saes/{block}")
+
+
+def test_hook_points_are_checked_before_anything_is_loaded(folders, monkeypatch):
+    monkeypatch.setattr(
+        "saecert.subjects.loading.TransformerBridge.boot_transformers",
+        lambda *given, **options: pytest.fail("loaded all the same"),
+    )
+    message = refusal(folders["llama"], hooks=["blocks.2.hook_resid_post"])
+    assert f"found SAEs at blocks.0.hook_resid_post, {HOOK}" in message
+    message = refusal(folders["llama"], hooks=["blocks.9.hook_resid_post"])
+    assert "no hook point 'blocks.9.hook_resid_post': the model has 3 layers" in message
+    message = refusal(folders["llama"], sae={HOOK: make_sae(HOOK)}, hooks=["blocks.0.hook_mlp_out"])
+    assert "no SAE for hooks=['blocks.0.hook_mlp_out']" in message
+
+
+def test_a_tokenizer_saved_elsewhere_is_read_alike(folder, subject):
+    make_tokenizer().save_pretrained(folder)
+    assert load_subject(folder).tokenizer.get_vocab() == subject.tokenizer.get_vocab()
