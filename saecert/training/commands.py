@@ -137,6 +137,8 @@ def train_saes(
     train, held_out = training_text(source, subject, n_ctx=n_ctx, n_tokens=n_tokens)
     facts = _facts(subject, hook_names, source, n_tokens, train, recipe, dtype)
     _claim(out / "training.json", facts)
+    if train.n_tokens < n_tokens:
+        print(f"'{source}' has {train.n_tokens:,} tokens to train on: all of them are used")
     settings = {
         "dtype": dtype,
         "seed": recipe.order_seed,
