@@ -128,7 +128,7 @@ n_active, atoms = [min(round(times * found.l0), width) for times in (1, 4, 16)],
 for k in n_active:
     build = lambda k=k: {
         "atoms": best_atoms(encode(acts, k), acts - found.mean.to(acts)).cpu().numpy()
-    }  # noqa: E731
+    }
     atoms[k] = torch.from_numpy(
         storage.cached_arrays("random-encoder", f"{identity} {k}", build)["atoms"]
     ).to(acts)

@@ -24,13 +24,21 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m saecert", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="command")
+    _add_run(commands)
+    _add_verify(commands)
+    _add_train(commands)
+    return parser
+
+
+def _add_run(commands: argparse._SubParsersAction) -> None:
     run = commands.add_parser(
         "run", help="execute notebooks at other parameters or on another subject"
     )
-    run.add_argument("notebook", nargs="*", help="name of a notebook, such as 02_four_terms")
-    run.add_argument("--all", action="store_true", help="every notebook")
-    run.add_argument("--subject", metavar="PATH", help="shipped subject, or folder of a model")
-    run.add_argument(
+    add = run.add_argument
+    add("notebook", nargs="*", help="name of a notebook, such as 02_four_terms")
+    add("--all", action="store_true", help="every notebook")
+    add("--subject", metavar="PATH", help="shipped subject, or folder of a model")
+    add(
         "-p",
         dest="settings",
         action="append",
@@ -38,21 +46,33 @@ def _parser() -> argparse.ArgumentParser:
         metavar="name=value",
         help="a parameter; may be repeated",
     )
-    run.add_argument(
-        "--out", metavar="DIR", default="", help="where executed notebooks go (runs/<subject>)"
+    add(
+        "--out",
+        metavar="DIR",
+        default="",
+        help="where executed notebooks, certificates and losses go (runs/<subject>)",
     )
-    run.add_argument(
+    add(
         "--force",
         action="store_true",
         help="run again what was finished before with the same parameters",
     )
+    add(
+        "--jobs",
+        type=int,
+        default=0,
+        metavar="N",
+        help="pages executed side by side (two where measurements are kept, else one)",
+    )
+    add("--pages-only", action="store_true", help="save no certificates and losses")
     run.set_defaults(command=_run)
+
+
+def _add_verify(commands: argparse._SubParsersAction) -> None:
     verify = commands.add_parser("verify", help="recompute a certificate from the losses behind it")
     verify.add_argument("certificate", help="JSON file")
     verify.add_argument("losses", help="NPZ file")
     verify.set_defaults(command=_verify)
-    _add_train(commands)
-    return parser
 
 
 def _add_train(commands: argparse._SubParsersAction) -> None:
@@ -105,23 +125,32 @@ def _add_train_sae(sae: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from saecert.reporting.run import RunError, run_notebooks
+    from saecert.reporting.runner import RunError, run_notebooks
 
     try:
         if options.all == bool(options.notebook):
             raise RunError("name the notebooks to run, or say --all")
-        subject = {"subject": options.subject} if options.subject else {}
-        settings = dict(_pair(text) for text in options.settings) | subject
-        paths = run_notebooks(options.notebook, settings, out=options.out, force=options.force)
-        print(f"written to {paths[0] if len(paths) == 1 else paths[0].parent}")
+        settings = dict(_pair(text) for text in options.settings)
+        if options.subject is not None:
+            settings["subject"] = options.subject
+        paths = run_notebooks(
+            options.notebook,
+            settings,
+            out=options.out,
+            force=options.force,
+            jobs=options.jobs,
+            pages_only=options.pages_only,
+        )
     except RunError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    print(f"written to {paths[0] if len(paths) == 1 else paths[0].parent}")
     return 0
 
 
 def _pair(text: str) -> tuple[str, str]:
-    from saecert.reporting.run import RunError
+    """Name and value of a parameter."""
+    from saecert.reporting.parameters import RunError
 
     name, sign, value = text.partition("=")
     if not sign:
@@ -136,14 +165,19 @@ def _verify(options: argparse.Namespace) -> int:
     try:
         certificate = Certificate.load(options.certificate)
         agreeing = certificate.verify(SequenceLosses.load(options.losses))
-    except (OSError, ValueError) as error:
-        print(f"not verified: {error}", file=sys.stderr)
+    except (OSError, ValueError, MemoryError) as error:
+        print(f"not verified: {_one_line(error)}", file=sys.stderr)
         return 1
-    print(
-        f"{certificate}\nverified: all {agreeing} values of {options.certificate} follow from "
-        f"{options.losses}"
-    )
+    print(certificate)
+    print(f"verified: all {agreeing} values of {options.certificate} follow from {options.losses}")
     return 0
+
+
+def _one_line(error: Exception) -> str:
+    """An error as a line that a terminal can show: files from anybody are quoted in it."""
+    words = " ".join((str(error) or type(error).__name__).split())
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in words)
+    return shown if len(shown) <= 1000 else f"{shown[:1000]}..."
 
 
 def _train(options: argparse.Namespace) -> int:

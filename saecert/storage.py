@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import json
-import math
 import os
 import platform
 import tempfile
@@ -15,12 +13,17 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TextIO, TypeVar
 
 import numpy as np
 import psutil
 from platformdirs import user_cache_dir
+from tqdm import tqdm
+
+BARS = "SAECERT_BARS"
+"""Environment variable: file to which progress bars are drawn instead of the terminal."""
 
 _Content = TypeVar("_Content")
 _PARTIAL = ".saecert-partial"
@@ -142,79 +145,19 @@ def _machine() -> str:
     return hashlib.sha256(platform.node().encode()).hexdigest()[:8]
 
 
-_INTEGERS = range(-(2**63), 2**64)
+def progress_bar(*args: Any, **options: Any) -> tqdm:
+    """A bar of tqdm, for every loop that may take long.
 
-
-def read_json(path: str | Path, *, max_bytes: int = 1 << 20, max_depth: int = 32) -> Any:
-    """What a JSON file holds, read strictly: it may come from anybody.
-
-    Refused are files larger than `max_bytes`, lists and objects nested deeper than `max_depth`,
-    a key that stands twice in one object, NaN and infinity, integers of more than 64 bits, numbers
-    that overflow a double, and text that is not UTF-8 or cannot be written as such.
-
-    Raises
-    ------
-    ValueError
-        For all of these, in one line that begins with the path.
-    OSError
-        If the file cannot be read.
+    Where ``$SAECERT_BARS`` names a file it is drawn there, even if it was switched off: a page
+    shows no bar, and the run to which it belongs tells what the file says.
     """
-    with Path(path).open("rb") as stream:
-        content = stream.read(max_bytes + 1)
-    if len(content) > max_bytes:
-        raise ValueError(f"{path} is larger than the {max_bytes:,} bytes that such a file may have")
-    try:
-        value = json.loads(
-            content.decode("utf-8"),
-            object_pairs_hook=_object,
-            parse_int=_integer,
-            parse_float=_number,
-            parse_constant=_number,
-        )
-        _check_values(value, max_depth)
-    except RecursionError:
-        raise ValueError(f"{path} is nested more than {max_depth} deep") from None
-    except ValueError as error:
-        raise ValueError(f"{path} is not a whole JSON file ({error})") from error
-    return value
+    place = os.environ.get(BARS)
+    if place:
+        options = {**options, "disable": False, "file": _bars(place), "mininterval": 0.5}
+    return tqdm(*args, **options)
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members: dict[str, Any] = {}
-    for name, value in pairs:
-        if name in members:
-            raise ValueError(f"{name[:40]!r} stands twice in one object")
-        members[name] = value
-    return members
-
-
-def _integer(digits: str) -> int:
-    if len(digits) > 20 or int(digits) not in _INTEGERS:
-        raise ValueError(f"the number {digits[:12]}... has more than 64 bits")
-    return int(digits)
-
-
-def _number(digits: str) -> float:
-    number = float(digits)
-    if not math.isfinite(number):
-        raise ValueError(f"{digits[:12]} is not a finite number")
-    return number
-
-
-def _check_values(value: Any, max_depth: int) -> None:
-    """Raise ValueError for what is nested too deep, and for text with half a surrogate pair."""
-    level = [value]
-    for _ in range(max_depth + 1):
-        names = [name for item in level if isinstance(item, dict) for name in item]
-        for text in [*names, *(item for item in level if isinstance(item, str))]:
-            if not text.isascii():
-                text.encode("utf-8")
-        inner = [
-            item.values() if isinstance(item, dict) else item
-            for item in level
-            if isinstance(item, (dict, list))
-        ]
-        if not inner:
-            return
-        level = [item for items in inner for item in items]
-    raise ValueError(f"nested more than {max_depth} deep")
+@cache
+def _bars(place: str) -> TextIO:
+    """The file of bars, open until the process ends."""
+    return open(place, "w", encoding="utf-8")

@@ -1,7 +1,6 @@
 """Files arrive whole or not at all, and what is damaged or left over does not stay."""
 
 import errno
-import json
 import os
 import subprocess
 import sys
@@ -10,7 +9,7 @@ import time
 import numpy as np
 import pytest
 
-from saecert.storage import atomic_path, cache_dir, cached_arrays, read_json, read_kept
+from saecert.storage import atomic_path, cache_dir, cached_arrays, read_kept
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path):
@@ -102,32 +101,3 @@ def test_a_full_disk_is_said_with_the_file_and_a_hint(tmp_path):
     ):
         raise OSError(errno.ENOSPC, "No space left on device")
     assert list(tmp_path.iterdir()) == []
-
-
-def test_json_is_read_strictly(tmp_path):
-    path = tmp_path / "file.json"
-    value = {"a": [1, -2.5, None, True, "é"], "b": {"c": [[]]}, "n": 2**64 - 1}
-    path.write_text(json.dumps(value))
-    assert read_json(path) == value
-    assert read_json(path, max_depth=4) == value
-    with pytest.raises(
-        ValueError, match=r"file.json is not a whole JSON file \(nested more than 3"
-    ):
-        read_json(path, max_depth=3)
-    for text, said in {
-        '{"a": 1, "a": 1}': "'a' stands twice",
-        "[NaN]": "NaN is not a finite",
-        "[-1e400]": "-1e400 is not a finite",
-        str(2**64): "more than 64 bits",
-        '["\\ud800"]': "surrogates not allowed",
-        "[1": "is not a whole JSON file",
-        "": "is not a whole JSON file",
-    }.items():
-        path.write_text(text)
-        with pytest.raises(ValueError, match=said):
-            read_json(path)
-    with pytest.raises(ValueError, match="larger than the 10 bytes"):
-        path.write_text(" " * 11)
-        read_json(path, max_bytes=10)
-    with pytest.raises(FileNotFoundError):
-        read_json(tmp_path / "none")

@@ -10,7 +10,7 @@ from jaxtyping import UInt
 from saecert.corpora.corpus import Corpus
 from saecert.measurement.loop import Batch, Quantity, Values, run
 from saecert.subjects import forward
-from saecert.subjects.loading import Subject
+from saecert.subjects.subject import Subject
 
 
 def activity(

@@ -13,7 +13,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from saecert.records import SequenceLosses
-from saecert.storage import atomic_path, read_json
+from saecert.storage import atomic_path
+from saecert.untrusted import read_json
 
 FORMAT = 1
 """Version of the JSON file; one that this code does not know is refused."""

@@ -14,7 +14,7 @@ from saecert.dictionaries.quantities import RIVALS
 from saecert.measurement.loop import Batch, Quantity, Values, run
 from saecert.measurement.quality import relative_error
 from saecert.subjects import forward
-from saecert.subjects.loading import Subject
+from saecert.subjects.subject import Subject
 
 
 def rivals(

@@ -15,7 +15,7 @@ from saecert.measurement.proxies import Proxy
 from saecert.measurement.scoring import score
 from saecert.measurement.site import Site, atom_norms
 from saecert.subjects.forward import clean_run, final_residual
-from saecert.subjects.loading import Subject
+from saecert.subjects.subject import Subject
 
 CLEAN = Part("", "clean", "")
 """The model itself: measured once for a corpus, whatever the hook points."""

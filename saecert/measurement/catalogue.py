@@ -13,7 +13,7 @@ from saecert.measurement.named import KINDS, Spec
 from saecert.measurement.proxies import Proxy
 from saecert.measurement.ranking import Survey
 from saecert.measurement.survey import N_ATTRIBUTION, attribution
-from saecert.subjects.loading import Subject
+from saecert.subjects.subject import Subject
 
 
 @dataclass(frozen=True)

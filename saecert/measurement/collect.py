@@ -32,7 +32,7 @@ from saecert.measurement.survey import (
 from saecert.measurement.sweep import check_proxies, sweep
 from saecert.records import Discovery, SequenceLosses, smoothed_support
 from saecert.storage import cached_arrays
-from saecert.subjects.loading import Subject
+from saecert.subjects.subject import Subject
 
 POOL_SHARES = (1 / 8, 1 / 4, 1 / 2, 3 / 4)
 """Default pools, as shares of the dictionary."""

@@ -19,7 +19,7 @@ from saecert.measurement.site import Site, atom_norms
 from saecert.measurement.stand_in import as_sae
 from saecert.storage import cached_arrays
 from saecert.subjects.forward import native_acts
-from saecert.subjects.loading import Subject
+from saecert.subjects.subject import Subject
 
 __all__ = ["as_sae", "best_atoms", "mix", "mixed", "pooled", "random_encoder"]
 

@@ -10,7 +10,7 @@ import torch
 
 from saecert.corpora.corpus import Corpus
 from saecert.measurement.version import MEASUREMENT_VERSION
-from saecert.subjects.loading import Subject
+from saecert.subjects.subject import Subject
 
 __all__ = ["MEASUREMENT_VERSION", "digest", "dtype_name", "identity", "sequences_digest"]
 

@@ -33,7 +33,7 @@ from saecert.measurement import circumstances
 from saecert.measurement.identity import digest, identity
 from saecert.measurement.kept import Measurement, Total, Values
 from saecert.storage import cache_dir
-from saecert.subjects.loading import Subject
+from saecert.subjects.subject import Subject
 
 CHECKPOINT_SECONDS = 30
 """How much of a measurement a killed process may lose."""

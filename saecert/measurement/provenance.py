@@ -13,7 +13,7 @@ from sae_lens import BatchTopKTrainingSAE
 from saecert.corpora.corpus import Corpus
 from saecert.measurement.circumstances import Circumstances
 from saecert.measurement.identity import dtype_name
-from saecert.subjects.loading import Subject
+from saecert.subjects.subject import Subject
 
 
 def provenance(

@@ -14,7 +14,7 @@ from saecert.corpora.corpus import Corpus
 from saecert.corpora.installed import train_windows
 from saecert.measurement.scoring import sequence_bits, smoothed_bits
 from saecert.records import SequenceLosses
-from saecert.subjects.loading import Subject
+from saecert.subjects.subject import Subject
 
 DISCOUNT = 0.75
 """What is taken off every count of a bigram."""

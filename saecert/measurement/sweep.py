@@ -17,7 +17,7 @@ from saecert.measurement.provenance import document_hashes, provenance
 from saecert.measurement.proxies import Proxy
 from saecert.measurement.scoring import raw_bits, sequence_bits
 from saecert.records import SequenceLosses
-from saecert.subjects.loading import Subject
+from saecert.subjects.subject import Subject
 
 N_ALONE = 4
 """Sequences measured once more in a batch of their own (assumption A3)."""

@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 
 from saecert.storage import atomic_path
 from saecert.subjects.forward import hook_layer, native_acts_at
-from saecert.subjects.loading import Subject
+from saecert.subjects.subject import Subject
 
 HALF_MAX = float(np.finfo(np.float16).max)
 """Largest number that half precision holds."""

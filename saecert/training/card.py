@@ -15,7 +15,7 @@ from saecert.measurement.collect import collect
 from saecert.measurement.proxies import pca
 from saecert.measurement.references import fit_references
 from saecert.measurement.survey import survey
-from saecert.subjects.loading import Subject
+from saecert.subjects.subject import Subject
 from saecert.training.recipes import SubjectRecipe
 
 N_COMPONENTS = 24

@@ -16,7 +16,8 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from saecert.corpora.tokenize import windows
 from saecert.storage import atomic_path
-from saecert.subjects.loading import Subject, load_subject
+from saecert.subjects.loading import load_subject
+from saecert.subjects.subject import Subject
 from saecert.training import language_model
 from saecert.training.activations import cache_activations
 from saecert.training.card import card_text, write_card

@@ -10,7 +10,7 @@ from jaxtyping import Int
 
 from saecert.corpora.loading import load_corpus
 from saecert.corpora.tokenize import windows
-from saecert.subjects.loading import Subject
+from saecert.subjects.subject import Subject
 from saecert.training.language_model import split_texts
 
 HELD_OUT = 20

@@ -211,7 +211,7 @@ def test_files_made_to_do_harm_are_refused_in_a_line(tmp_path):
     deep = "[" * 990 + "]" * 990
     assert "nested" in refusal(path, text.replace("null", deep))
     assert "nested" in refusal(path, "[" * 100_000)
-    assert "'level' stands twice" in refusal(
+    assert "'level' comes twice" in refusal(
         path, text.replace('{"monitor"', '{"level": 0.5, "monitor"', 1)
     )
     assert "larger than the 1,048,576 bytes" in refusal(path, text + " " * (1 << 20))

@@ -1,4 +1,4 @@
-"""The benchmark's ways of measuring agree with `collect`, and its floor counts what `collect` multiplies."""
+"""The benchmark's ways agree with `collect`, and its floor counts what `collect` multiplies."""
 
 import numpy as np
 import pytest

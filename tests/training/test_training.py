@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from conftest import make_texts
 
-from saecert.subjects.loading import SHIPPED
+from saecert.subjects.listing import SHIPPED
 from saecert.training import language_model
 from saecert.training.card import card_text
 from saecert.training.recipes import DOCSTRING_6L
