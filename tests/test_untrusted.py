@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from saecert.untrusted import read_json
+from saecert.untrusted import parse_json, read_json
 
 
 def test_json_is_read_strictly(tmp_path):
