@@ -1,16 +1,17 @@
 # make book       run every notebook on the shipped subject into _build and make the book _build/html/index.html
 # make test       unit tests, and every notebook compared with its stored outputs
 # make html       the book from the stored outputs, nothing executed
+# make measure    measure all that the pages stand on anew, from nothing, into measurements/ (up to an hour)
 # make notebooks  execute notebooks/*.py into the committed notebooks/*.ipynb
 # make certificates  certify the shipped model at every layer anew, into certificates/ (ten minutes or more)
-# make lint       style, library size, pairing of notebooks        make format   apply the style
+# make lint       style, density, rules for pages                  make format   apply the style
 # make setup      only the environment, .venv                      make clean    remove _build (caches too)
 #
 # Each sets up .venv first, under constraints.txt: a few minutes once, a second later.
-# make book PYTHON=/path/to/python3.11     with that Python      make test PYTEST_ARGS="-n 2 --dist loadfile"
+# make book PYTHON=/path/to/python3.11     with that Python      make test PYTEST_ARGS="-k corpus"
 
 .NOTPARALLEL:
-.PHONY: help setup book test html notebooks certificates lint format clean
+.PHONY: help setup book test html measure notebooks certificates lint format clean
 
 PYTHON ?= python3
 ifeq ($(origin PYTHON),file)
@@ -54,21 +55,30 @@ pip = q=-qq; [ -t 1 ] && q=; $(PY) -m pip install $$q -c constraints.txt $(1)
 
 book: $(READY)
 	@$(call corpus)
-	@$(PY) -m saecert run --all --out _build/notebooks
+	@$(PY) -m saecert run --all --out _build/notebooks --pages-only
 	@$(call render,_build/notebooks)
+
+# what was measured waits under _build until all pages have run; an interrupted one goes on where it was
+measure: $(READY)
+	@mkdir -p $(ANEW)
+	@SAECERT_CACHE=$(ANEW) $(call corpus)
+	@SAECERT_CACHE=$(ANEW) SAECERT_MEASURE=1 $(PY) -m saecert run --all --out _build/measuring --pages-only --jobs 1 -p strict=False
+	@$(PY) -m saecert.reporting.measurements && rm -rf $(ANEW) _build/measuring
+
+ANEW := $(CURDIR)/_build/measure-cache
 
 html: $(READY)
 	@$(call render,notebooks)
 
 # read once, with its progress bar here: inside a notebook the bar would become part of the page
-corpus = $(PY) -c 'from saecert.docstrings import docstring_documents, python_functions; docstring_documents(), python_functions()'
+corpus = $(PY) -c 'from saecert.corpora.docstrings import docstring_documents, python_functions; docstring_documents(), python_functions()'
 # the book is built from a copy, so that tracked files stay as they are
 render = $(PY) book/render.py $(1) _build/html && $(PY) tests/checks.py offline _build/html && echo "open _build/html/index.html"
 
 notebooks: $(READY)
 	@$(call corpus)
-	@$(PY) -m saecert run --all --out notebooks
-	@$(PY) tests/checks.py picture
+	@$(PY) -m saecert run --all --out _build/notebooks --pages-only
+	@cp _build/notebooks/[0-9][0-9]_*[a-z].ipynb notebooks/ && $(PY) tests/checks.py picture
 
 certificates: $(READY)
 	@$(call corpus)
@@ -79,7 +89,7 @@ certificates: $(READY)
 
 test: $(READY)
 	@$(call corpus)
-	@$(PY) -m pytest --nbval --nbval-current-env --nbval-sanitize-with tests/nbval_sanitize.cfg --ignore-glob='*.failed.ipynb' --ignore-glob='notebooks/.*' tests notebooks $(PYTEST_ARGS)
+	@$(PY) -m pytest --nbval --nbval-current-env --nbval-sanitize-with tests/nbval_sanitize.cfg --ignore-glob='*.failed.ipynb' --ignore-glob='notebooks/.*' -n 2 --dist loadfile tests notebooks $(PYTEST_ARGS)
 
 lint: $(READY)
 	@$(PY) -m ruff check -q --output-format concise . && $(PY) -m ruff format -q --check . && $(PY) tests/checks.py lint

@@ -1,10 +1,11 @@
-"""Time and memory of certifying 17 pool sizes at once, and how they grow with the number of sequences.
+"""Time and memory of certifying 17 pool sizes at once, as the number of sequences grows.
 
     python benchmarks/certify.py [--sizes 1000 10000 100000]
 
-On a made-up record (17 nested pools, two references, support of a vocabulary of 50,257), each size in a process of its own: one
-certificate over all pools (method "nested": the four terms, the ladders and every other statement) and, jointly at delta, an upper
-limit on each of the three terms of each pool. The last column is how far the limits of 20 of these rows lie from those of the
+On a made-up record (17 nested pools, two references, support of a vocabulary of 50,257), each size
+in a process of its own: one certificate over all pools (method "nested": the four terms, the
+ladders and every other statement) and, jointly at delta, an upper limit on each of the three terms
+of each pool. The last column is how far the limits of the smallest pool lie from those of the
 unabridged integral.
 """
 
@@ -22,7 +23,11 @@ from saecert.records import SequenceLosses, smoothed_support
 from saecert.statistics import dirichlet
 from saecert.statistics.inequalities import dirichlet_upper
 
-N_VOCAB, D_SAE, ALPHA, DELTA, N_POOLS = 50_257, 16_384, 0.5, 0.05, 17
+N_VOCAB = 50_257
+D_SAE = 16_384
+ALPHA = 0.5
+DELTA = 0.05
+N_POOLS = 17
 LO, HI = smoothed_support(ALPHA, N_VOCAB)
 
 
@@ -61,21 +66,19 @@ def terms(losses: SequenceLosses, k: int) -> np.ndarray:
 
 
 def measure(n_seq: int) -> tuple[float, float, float, float]:
-    """Seconds for the certificate and for the limits, peak memory in MB, and the largest error in bits."""
+    """Seconds of the certificate and of the limits, peak memory in MB, largest error in bits."""
     losses = record(n_seq)
     start = time.perf_counter()
     certify(losses, method="nested", alpha=ALPHA, delta=DELTA)
     middle = time.perf_counter()
     nats = np.log(3 * N_POOLS / DELTA)
-    found = [
-        dirichlet_upper(terms(losses, k), 0, HI - LO, nats) for k in losses.pool_sizes
-    ]  # one pool at a time, to save memory
+    # pool after pool, to save memory
+    limits = [dirichlet_upper(terms(losses, k), 0, HI - LO, nats) for k in losses.pool_sizes]
     end = time.perf_counter()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     dirichlet.LONG = n_seq + 2  # no series
-    error = np.abs(
-        dirichlet_upper(terms(losses, losses.pool_sizes[0]), 0, HI - LO, nats) - found[0]
-    ).max()
+    unabridged = dirichlet_upper(terms(losses, losses.pool_sizes[0]), 0, HI - LO, nats)
+    error = np.abs(unabridged - limits[0]).max()
     return middle - start, end - middle, peak, float(error)
 
 
@@ -92,7 +95,8 @@ def main() -> None:
         with multiprocessing.get_context("spawn").Pool(1) as pool:
             certificate, limits, peak, error = pool.apply(measure, (n_seq,))
         print(
-            f"{n_seq:9,d} {certificate:11.2f} s {limits:9.2f} s {certificate + limits:10.2f} s {peak:10,.0f} MB {error:8.0e} bits",
+            f"{n_seq:9,d} {certificate:11.2f} s {limits:9.2f} s {certificate + limits:10.2f} s "
+            f"{peak:10,.0f} MB {error:8.0e} bits",
             flush=True,
         )
 

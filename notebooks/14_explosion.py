@@ -42,7 +42,8 @@ import pandas as pd
 from scipy import stats
 
 from saecert import collect, load_corpus, load_subject
-from saecert.dictionaries.monitor import calibrate, conformal_threshold, rivals
+from saecert.dictionaries.monitor import calibrate, conformal_threshold
+from saecert.dictionaries.rivals import rivals
 from saecert.reporting import figures, tables
 from saecert.statistics.inequalities import INEQUALITIES
 

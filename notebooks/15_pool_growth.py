@@ -39,7 +39,8 @@ import numpy as np
 import pandas as pd
 
 from saecert import load_corpus, load_subject
-from saecert.dictionaries.growth import absent, activity, missing, pool_growth, sequences_needed
+from saecert.dictionaries.activity import activity
+from saecert.dictionaries.growth import absent, missing, pool_growth, sequences_needed
 from saecert.reporting import figures
 from saecert.statistics.inequalities import clopper_pearson_upper, dirichlet_upper, lower
 

@@ -46,7 +46,8 @@ from scipy.linalg import hadamard
 from saecert import certify, collect, load_corpus, load_subject, storage
 from saecert.measurement import survey as pools
 from saecert.measurement.controls import as_sae, best_atoms, pooled
-from saecert.measurement.proxies import Proxy, atom_norms, pool
+from saecert.measurement.proxies import Proxy, pool
+from saecert.measurement.site import atom_norms
 from saecert.reporting import figures, tables
 from saecert.subjects import forward
 
@@ -127,7 +128,7 @@ n_active, atoms = [min(round(times * found.l0), width) for times in (1, 4, 16)],
 for k in n_active:
     build = lambda k=k: {
         "atoms": best_atoms(encode(acts, k), acts - found.mean.to(acts)).cpu().numpy()
-    }  # noqa: E731
+    }
     atoms[k] = torch.from_numpy(
         storage.cached_arrays("random-encoder", f"{identity} {k}", build)["atoms"]
     ).to(acts)

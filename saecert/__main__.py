@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from saecert.training.recipes import SAERecipe
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -19,13 +24,21 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m saecert", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="command")
+    _add_run(commands)
+    _add_verify(commands)
+    _add_train(commands)
+    return parser
+
+
+def _add_run(commands: argparse._SubParsersAction) -> None:
     run = commands.add_parser(
         "run", help="execute notebooks at other parameters or on another subject"
     )
-    run.add_argument("notebook", nargs="*", help="name of a notebook, such as 02_four_terms")
-    run.add_argument("--all", action="store_true", help="every notebook")
-    run.add_argument("--subject", metavar="PATH", help="shipped subject, or folder of a model")
-    run.add_argument(
+    add = run.add_argument
+    add("notebook", nargs="*", help="name of a notebook, such as 02_four_terms")
+    add("--all", action="store_true", help="every notebook")
+    add("--subject", metavar="PATH", help="shipped subject, or folder of a model")
+    add(
         "-p",
         dest="settings",
         action="append",
@@ -33,21 +46,38 @@ def _parser() -> argparse.ArgumentParser:
         metavar="name=value",
         help="a parameter; may be repeated",
     )
-    run.add_argument(
-        "--out", metavar="DIR", default="", help="where executed notebooks go (runs/<subject>)"
+    add(
+        "--out",
+        metavar="DIR",
+        default="",
+        help="where executed notebooks, certificates and losses go (runs/<subject>)",
     )
-    run.add_argument(
+    add(
         "--force",
         action="store_true",
         help="run again what was finished before with the same parameters",
     )
+    add(
+        "--jobs",
+        type=int,
+        default=0,
+        metavar="N",
+        help="pages executed side by side (two where measurements are kept, else one)",
+    )
+    add("--pages-only", action="store_true", help="save no certificates and losses")
     run.set_defaults(command=_run)
+
+
+def _add_verify(commands: argparse._SubParsersAction) -> None:
     verify = commands.add_parser("verify", help="recompute a certificate from the losses behind it")
     verify.add_argument("certificate", help="JSON file")
     verify.add_argument("losses", help="NPZ file")
     verify.set_defaults(command=_verify)
+
+
+def _add_train(commands: argparse._SubParsersAction) -> None:
     train = commands.add_parser(
-        "train", help="rebuild the embedded language model and its SAEs from nothing"
+        "train", help="rebuild the embedded language model and its SAEs, or train SAEs for another"
     )
     train.add_argument(
         "--work",
@@ -56,27 +86,71 @@ def _parser() -> argparse.ArgumentParser:
         help="where it works, and resumes if interrupted (%(default)s)",
     )
     train.set_defaults(command=_train)
-    return parser
+    what = train.add_subparsers(metavar="sae")
+    _add_train_sae(what.add_parser("sae", help="SAEs at hook points of any subject"))
+
+
+def _add_train_sae(sae: argparse.ArgumentParser) -> None:
+    texts = {
+        "subject": "name of a subject, or folder of a model",
+        "corpus": "text to train on (%(default)s); never its certification split",
+        "out": "where SAEs go, and where it resumes if interrupted",
+    }
+    numbers = {
+        "tokens": (int, None, "tokens whose activations are cached"),
+        "samples": (int, None, "activations seen in training (those cached, once)"),
+        "l0": (int, 32, "active latents per token (%(default)s)"),
+        "expansion": (int, 8, "latents per dimension of the activation (%(default)s)"),
+        "batch-size": (int, 1024, "activations a step (%(default)s)"),
+        "learning-rate": (float, 1.5e-3, "its peak (%(default)s)"),
+        "n-ctx": (int, None, "tokens per window, BOS included (the model's context, at most 128)"),
+        "seed": (int, 0, "of weights and order (%(default)s)"),
+    }
+    for name, text in texts.items():
+        sae.add_argument(f"--{name}", required=name != "corpus", metavar="TEXT", help=text)
+    sae.set_defaults(corpus="docstrings")
+    sae.add_argument("--hooks", required=True, nargs="+", metavar="HOOK", help="hook points")
+    for name, (kind, default, text) in numbers.items():
+        required = name == "tokens"
+        sae.add_argument(
+            f"--{name}", type=kind, default=default, required=required, metavar="N", help=text
+        )
+    sae.add_argument(
+        "--dtype",
+        choices=("bfloat16", "float32"),
+        default="bfloat16",
+        help="in which the language model runs; bfloat16 by autocast (%(default)s)",
+    )
+    sae.set_defaults(command=_train_sae)
 
 
 def _run(options: argparse.Namespace) -> int:
-    from saecert.reporting.run import RunError, run_notebooks
+    from saecert.reporting.runner import RunError, run_notebooks
 
     try:
         if options.all == bool(options.notebook):
             raise RunError("name the notebooks to run, or say --all")
-        subject = {"subject": options.subject} if options.subject else {}
-        settings = dict(_pair(text) for text in options.settings) | subject
-        paths = run_notebooks(options.notebook, settings, out=options.out, force=options.force)
-        print(f"written to {paths[0] if len(paths) == 1 else paths[0].parent}")
+        settings = dict(_pair(text) for text in options.settings)
+        if options.subject is not None:
+            settings["subject"] = options.subject
+        paths = run_notebooks(
+            options.notebook,
+            settings,
+            out=options.out,
+            force=options.force,
+            jobs=options.jobs,
+            pages_only=options.pages_only,
+        )
     except RunError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    print(f"written to {paths[0] if len(paths) == 1 else paths[0].parent}")
     return 0
 
 
 def _pair(text: str) -> tuple[str, str]:
-    from saecert.reporting.run import RunError
+    """Name and value of a parameter."""
+    from saecert.reporting.parameters import RunError
 
     name, sign, value = text.partition("=")
     if not sign:
@@ -91,20 +165,75 @@ def _verify(options: argparse.Namespace) -> int:
     try:
         certificate = Certificate.load(options.certificate)
         agreeing = certificate.verify(SequenceLosses.load(options.losses))
-    except (OSError, ValueError) as error:
-        print(f"not verified: {error}", file=sys.stderr)
+    except (OSError, ValueError, MemoryError) as error:
+        print(f"not verified: {_one_line(error)}", file=sys.stderr)
+        return 1
+    print(certificate)
+    print(f"verified: all {agreeing} values of {options.certificate} follow from {options.losses}")
+    return 0
+
+
+def _one_line(error: Exception) -> str:
+    """An error as a line that a terminal can show: files from anybody are quoted in it."""
+    words = " ".join((str(error) or type(error).__name__).split())
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in words)
+    return shown if len(shown) <= 1000 else f"{shown[:1000]}..."
+
+
+def _train(options: argparse.Namespace) -> int:
+    from saecert.training.commands import train_subject
+
+    try:
+        print(f"written to {train_subject(options.work)}")
+    except (OSError, ValueError, MemoryError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _train_sae(options: argparse.Namespace) -> int:
+    from saecert.training.recipes import SAERecipe
+
+    try:
+        if options.tokens < 1:
+            raise ValueError(f"--tokens must be at least 1, got {options.tokens}")
+        recipe = SAERecipe(
+            n_samples=options.tokens if options.samples is None else options.samples,
+            learning_rate=options.learning_rate,
+            l0=options.l0,
+            expansion=options.expansion,
+            batch_size=options.batch_size,
+            seed=options.seed,
+            order_seed=options.seed,
+        )
+        if Path(options.out).is_file():
+            raise ValueError(f"--out takes a folder, and {options.out} is a file")
+        folder = _trained_saes(options, recipe)
+    except (OSError, ValueError, MemoryError) as error:
+        print(f"error: {error}", file=sys.stderr)
         return 1
     print(
-        f"{certificate}\nverified: all {agreeing} values of {options.certificate} follow from {options.losses}"
+        f"written to {folder}: load them with load_subject({options.subject!r}, sae='{folder}/*')"
     )
     return 0
 
 
-def _train(options: argparse.Namespace) -> int:
-    from saecert.training.card import main as train
+def _trained_saes(options: argparse.Namespace, recipe: SAERecipe) -> Path:
+    import torch
 
-    print(f"written to {train(options.work)}")
-    return 0
+    from saecert.subjects.loading import load_subject
+    from saecert.training.commands import train_saes
+
+    return train_saes(
+        load_subject(options.subject, sae={}),
+        options.hooks,
+        options.corpus,
+        options.tokens,
+        recipe,
+        options.out,
+        n_ctx=options.n_ctx,
+        dtype=getattr(torch, options.dtype),
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a sweep leaves behind: one number per sequence and proxy, with support, activity and provenance (numpy only)."""
+"""What a sweep leaves behind: one number per sequence and proxy, and where they come from."""
 
 from __future__ import annotations
 
@@ -12,16 +12,18 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8, UInt64
 
+from saecert.record_files import FORMAT, INNER, ROWS, TABLES, damaged, read_record
 from saecert.storage import atomic_path
 
-FORMAT = 2
-_DUST = 1e-6  # float32 log-probabilities may overshoot the support by rounding; anything more is an error
+# float32 log-probabilities may overshoot the support by rounding; anything more is an error
+_DUST = 1e-6
 
 
 def smoothed_support(alpha: float, n_vocab: int) -> tuple[float, float]:
     """Smallest and largest possible smoothed loss in bits per token, ``(lo, hi)``.
 
-    For ``-log2((1 - alpha) q + alpha / V)`` with q in [0, 1] (Lotfi et al. 2024). `alpha` in (0, 1), `n_vocab` >= 2.
+    For ``-log2((1 - alpha) q + alpha / V)`` with q in [0, 1] (Lotfi et al. 2024). `alpha` in (0,
+    1), `n_vocab` >= 2.
 
     >>> lo, hi = smoothed_support(0.5, 50257)
     >>> round(hi, 3), round(hi - lo, 3)
@@ -29,7 +31,8 @@ def smoothed_support(alpha: float, n_vocab: int) -> tuple[float, float]:
     """
     if not 0 < alpha < 1:
         raise ValueError(
-            f"alpha must lie strictly between 0 and 1, got {alpha}: 0 leaves the loss unbounded, 1 ignores the model"
+            f"alpha must lie strictly between 0 and 1, got {alpha}: "
+            "0 leaves the loss unbounded, 1 ignores the model"
         )
     if n_vocab < 2:
         raise ValueError(f"n_vocab must be at least 2, got {n_vocab}")
@@ -38,7 +41,9 @@ def smoothed_support(alpha: float, n_vocab: int) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Discovery:
-    """What was fixed before the certification sample was looked at, all of it measured on the discovery split."""
+    """What was fixed before the certification sample was looked at, all of it measured on the
+    discovery split.
+    """
 
     rule: str
     """How latents were ranked: "frequency" (share of tokens on which a latent is active)."""
@@ -52,16 +57,21 @@ class Discovery:
     """Every proxy measured on (a part of) the discovery split: chooses k, sets nothing else."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SequenceLosses:
-    """Losses of a frozen LM and of its proxies on a sample of sequences. Rows of all arrays are the same sequences."""
+    """Losses of a frozen LM and of its proxies on a sample of sequences.
+
+    Rows of all arrays are the same sequences.
+    """
 
     alphas: tuple[float, ...]
     """Smoothing weights at which losses were recorded, first axis of `loss`."""
     n_vocab: int
     """Vocabulary size V of the model (its logits' width)."""
     loss: dict[str, Float[np.ndarray, "n_alpha n_seq"]]
-    """Smoothed bits per token by predictor: "clean" (the LM), "full", "pool_<k>", "mean", "zero", references ("unigram", ...)."""
+    """Smoothed bits per token by predictor: "clean" (the LM), "full", "pool_<k>", "mean", "zero",
+    references ("unigram", ...).
+    """
     raw: dict[str, Float[np.ndarray, "n_seq"]]
     """Bits per token without smoothing: unbounded, reported, never certified."""
     total_variation: dict[str, Float[np.ndarray, "n_seq"]]
@@ -69,9 +79,13 @@ class SequenceLosses:
     top1_disagreement: dict[str, Float[np.ndarray, "n_seq"]]
     """Share of positions in [0, 1] at which LM and proxy disagree on the most likely token."""
     outside_firings: dict[str, Float[np.ndarray, "n_seq"]]
-    """By pool ("pool_<k>"): share in [0, 1] of each sequence's firings (latent active at a position) outside the pool; 0 without any."""
+    """By pool ("pool_<k>"): share in [0, 1] of each sequence's firings (latent active at a
+    position) outside the pool; 0 without any.
+    """
     outside_energy: dict[str, Float[np.ndarray, "n_seq"]]
-    """By pool: share in [0, 1] of each sequence's activation energy (activation times decoder norm, squared) outside the pool."""
+    """By pool: share in [0, 1] of each sequence's activation energy (activation times decoder norm,
+    squared) outside the pool.
+    """
     active: UInt8[np.ndarray, "n_seq bytes"]
     """Which latents were active anywhere in each sequence, packed by `numpy.packbits`."""
     d_sae: int
@@ -83,74 +97,102 @@ class SequenceLosses:
     documents: UInt64[np.ndarray, "n_seq"] | None = None
     """Hash of the document behind each sequence; None when not known."""
     similar: UInt64[np.ndarray, "n_seq"] | None = None
-    """Equal for near-duplicates: the id of the first sequence that each one resembles, its own if none; None when not looked for."""
+    """Equal for near-duplicates: the id of the first sequence that each one resembles, its own if
+    none; None when not looked for.
+    """
     overlap: Bool[np.ndarray, "n_seq"] | None = None
-    """Whether the sequence or its document is in the discovery split, too; None when not looked for."""
+    """Whether the sequence or its document is in the discovery split, too; None when not looked
+    for.
+    """
     reference_support: dict[str, tuple[tuple[float, float], ...]] = field(default_factory=dict)
-    """Smallest and largest smoothed loss each reference predictor can have, read off its fitted table: one pair per alpha."""
+    """Smallest and largest smoothed loss each reference predictor can have, read off its fitted
+    table: one pair per alpha.
+    """
     discovery: Discovery | None = None
     """What was fixed beforehand; None when the sweep had no discovery corpus."""
     provenance: dict[str, Any] = field(default_factory=dict)
-    """Hashes of subject, SAE and corpus, hook point, seed, dtype, versions, documents dropped: plain JSON values. Two of them are
-    checked by `certify`: "batch_threshold", whether the SAE's threshold depends on the batch, and "batch_dependence", the largest
-    change of a loss in bits per token when its sequence is measured alone."""
+    """Hashes of subject, SAE and corpus, hook point, seed, dtype, versions, documents dropped:
+    plain JSON values. Two of them are checked by `certify`: "batch_threshold", whether the SAE's
+    threshold depends on the batch, and "batch_dependence", the largest change of a loss in bits per
+    token when its sequence is measured alone.
+    """
 
     def __post_init__(self) -> None:
         n_seq = len(self.ids)
         if n_seq < 2:
             raise ValueError(
-                f"{n_seq} sequence(s) measured: a certificate needs at least 2, give a larger corpus"
+                f"{n_seq} sequence(s) measured: a certificate needs at least 2, "
+                "give a larger corpus"
             )
         for alpha in self.alphas:
             smoothed_support(alpha, self.n_vocab)
         for name, values in self.loss.items():
             self._check(name, values)
-        for table in _TABLES[1:]:
+        for table in TABLES[1:]:
             for name, values in getattr(self, table).items():
                 if values.shape != (n_seq,) or not np.isfinite(values).all():
                     raise ValueError(
-                        f"{table} of '{name}': expected {n_seq} finite values, one per sequence, got shape {values.shape}"
+                        f"{table} of '{name}': expected {n_seq} finite values, "
+                        f"one per sequence, got shape {values.shape}"
                     )
                 if table != "raw" and (values.min() < -_DUST or values.max() > 1 + _DUST):
                     raise ValueError(
-                        f"{table} of '{name}' leaves [0, 1]: it goes from {values.min():.6g} to {values.max():.6g}"
+                        f"{table} of '{name}' leaves [0, 1]: "
+                        f"it goes from {values.min():.6g} to {values.max():.6g}"
                     )
 
     def _check(self, name: str, values: np.ndarray) -> None:
         if values.shape != (len(self.alphas), len(self.ids)):
             raise ValueError(
-                f"loss '{name}' has shape {values.shape}, expected {(len(self.alphas), len(self.ids))} (alphas, sequences)"
+                f"loss '{name}' has shape {values.shape}, "
+                f"expected {(len(self.alphas), len(self.ids))} (alphas, sequences)"
             )
         bad = ~np.isfinite(values).all(axis=0)
         if bad.any():
             raise ValueError(
-                f"loss of '{name}' is not finite on sequence {int(np.argmax(bad))}: NaN or infinite weights or activations?"
+                f"loss of '{name}' is not finite on sequence {int(np.argmax(bad))}: "
+                "NaN or infinite weights or activations?"
             )
         for row, alpha in zip(values, self.alphas, strict=True):
             lo, hi = smoothed_support(alpha, self.n_vocab)
             if row.min() < lo - _DUST or row.max() > hi + _DUST:
                 worst = int(np.argmax(np.maximum(lo - row, row - hi)))
                 raise ValueError(
-                    f"loss of '{name}' on sequence {worst} is {row[worst]:.6g} bits, outside its support [{lo:.6g}, {hi:.6g}]"
+                    f"loss of '{name}' on sequence {worst} is {row[worst]:.6g} bits, "
+                    f"outside its support [{lo:.6g}, {hi:.6g}]"
                 )
 
     def __len__(self) -> int:
         return len(self.ids)
 
+    def __repr__(self) -> str:
+        source = (self.provenance.get(name) for name in ("subject", "hook_name", "sae"))
+        about = ", ".join(str(part) for part in source if part)
+        alphas = ", ".join(f"{alpha:g}" for alpha in self.alphas)
+        discovery = "" if self.discovery is None else ", with discovery"
+        return (
+            f"SequenceLosses({about or 'no provenance'}: {len(self)} sequences, alpha {alphas}, "
+            f"{len(self.loss)} predictors, {self.d_sae} latents{discovery})"
+        )
+
     @property
     def pool_sizes(self) -> tuple[int, ...]:
-        """Sizes k of the measured pools, ascending, the full dictionary last when it was measured."""
+        """Sizes k of the measured pools, ascending; the full dictionary last, if measured."""
         sizes = {int(name.removeprefix("pool_")) for name in self.loss if name.startswith("pool_")}
         return tuple(sorted(sizes | ({self.d_sae} if "full" in self.loss else set())))
 
     def at(self, name: str, alpha: float) -> Float[np.ndarray, "n_seq"]:
-        """Smoothed losses of one predictor in bits per token, clipped to their support; "pool_<d_sae>" means "full"."""
+        """Smoothed losses of one predictor in bits per token, clipped to their support.
+
+        "pool_<d_sae>" means "full". Raises KeyError or ValueError for what was not measured.
+        """
         name = "full" if name == f"pool_{self.d_sae}" else name
         if name not in self.loss:
             raise KeyError(f"'{name}' was not measured; there are {', '.join(self.loss)}")
         if alpha not in self.alphas:
             raise ValueError(
-                f"losses were recorded at alpha in {self.alphas}, not {alpha}: collect again with alphas=({alpha},)"
+                f"losses were recorded at alpha in {self.alphas}, not {alpha}: "
+                f"collect again with alphas=({alpha},)"
             )
         return np.clip(
             self.loss[name][self.alphas.index(alpha)], *smoothed_support(alpha, self.n_vocab)
@@ -164,10 +206,10 @@ class SequenceLosses:
         """The same record on some of its sequences (with repetition allowed: resampling)."""
         tables = {
             name: {key: value[..., rows] for key, value in getattr(self, name).items()}
-            for name in _TABLES
+            for name in TABLES
         }
         per_row = {
-            name: None if (value := getattr(self, name)) is None else value[rows] for name in _ROWS
+            name: None if (value := getattr(self, name)) is None else value[rows] for name in ROWS
         }
         return replace(self, **tables, **per_row)
 
@@ -189,44 +231,19 @@ class SequenceLosses:
 
     @classmethod
     def load(cls, path: str | Path) -> SequenceLosses:
-        """Read a file written by `save`. Raises ValueError when it is not one, is truncated, or of a later format."""
+        """The record in a file written by `save`, which may come from anybody.
+
+        Raises
+        ------
+        ValueError
+            The file is not one of these, is truncated, edited or of a later format; the message
+            begins with the path. Nothing that no record has is unpacked.
+        """
+        header, arrays = read_record(path)
         try:
-            with Path(path).open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
-                arrays = {name: archive[name] for name in archive.files}
-        except (ValueError, OSError, EOFError) as error:
-            if isinstance(error, FileNotFoundError):
-                raise
-            raise ValueError(
-                f"{path} is not a whole losses file ({error}): measure again"
-            ) from error
-        except Exception as error:  # zipfile and zlib raise their own types on truncated archives
-            raise ValueError(f"{path} is damaged ({error}): measure again") from error
-        if "header" not in arrays:
-            raise ValueError(
-                f"{path} is an .npz file but not one of saecert's: its header is missing"
-            )
-        try:
-            header = json.loads(str(arrays.pop("header")))
-            if header.pop("format", None) != FORMAT:
-                raise ValueError(
-                    f"{path} was written by another version of saecert (this one reads format {FORMAT}): measure again"
-                )
             return _rebuild(header, arrays)
-        except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
-            raise ValueError(
-                f"{path} was edited or is damaged ({error!r}): measure again"
-            ) from error
-
-
-_TABLES = (
-    "loss",
-    "raw",
-    "total_variation",
-    "top1_disagreement",
-    "outside_firings",
-    "outside_energy",
-)
-_ROWS = ("active", "l0", "ids", "documents", "similar", "overlap")
+        except Exception as error:  # whatever a forged file leads to
+            raise damaged(path, error) from error
 
 
 def _header(record: SequenceLosses) -> dict[str, Any]:
@@ -252,10 +269,10 @@ def _header(record: SequenceLosses) -> dict[str, Any]:
 def _arrays(record: SequenceLosses) -> dict[str, np.ndarray]:
     arrays = {
         f"{table}/{name}": values
-        for table in _TABLES
+        for table in TABLES
         for name, values in getattr(record, table).items()
     }
-    arrays |= {name: value for name in _ROWS if (value := getattr(record, name)) is not None}
+    arrays |= {name: value for name in ROWS if (value := getattr(record, name)) is not None}
     if record.discovery is not None:
         arrays |= {
             "discovery/order": record.discovery.order,
@@ -263,14 +280,14 @@ def _arrays(record: SequenceLosses) -> dict[str, np.ndarray]:
         }
         if record.discovery.losses is not None:
             arrays |= {
-                f"discovery/losses/{name}": values
+                f"{INNER}{name}": values
                 for name, values in _arrays(record.discovery.losses).items()
             }
     return arrays
 
 
 def _rebuild(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> SequenceLosses:
-    tables: dict[str, dict[str, np.ndarray]] = {table: {} for table in _TABLES}
+    tables: dict[str, dict[str, np.ndarray]] = {table: {} for table in TABLES}
     for name, values in arrays.items():
         table, _, key = name.partition("/")
         if table in tables:
@@ -278,9 +295,9 @@ def _rebuild(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> SequenceL
     discovery = None
     if header["discovery"] is not None:
         inner = {
-            name.removeprefix("discovery/losses/"): values
+            name.removeprefix(INNER): values
             for name, values in arrays.items()
-            if name.startswith("discovery/losses/")
+            if name.startswith(INNER)
         }
         nested = _rebuild(header["discovery_losses"], inner) if header["discovery_losses"] else None
         discovery = Discovery(
@@ -299,6 +316,6 @@ def _rebuild(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> SequenceL
         },
         provenance=header["provenance"],
         discovery=discovery,
-        **{name: arrays.get(name) for name in _ROWS},
+        **{name: arrays.get(name) for name in ROWS},
         **tables,
     )

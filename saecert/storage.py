@@ -13,12 +13,17 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TextIO, TypeVar
 
 import numpy as np
 import psutil
 from platformdirs import user_cache_dir
+from tqdm import tqdm
+
+BARS = "SAECERT_BARS"
+"""Environment variable: file to which progress bars are drawn instead of the terminal."""
 
 _Content = TypeVar("_Content")
 _PARTIAL = ".saecert-partial"
@@ -138,3 +143,21 @@ def _remove_litter(folder: Path) -> None:
 def _machine() -> str:
     """A short name of this machine for file names, from which the host name cannot be read."""
     return hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+
+
+def progress_bar(*args: Any, **options: Any) -> tqdm:
+    """A bar of tqdm, for every loop that may take long.
+
+    Where ``$SAECERT_BARS`` names a file it is drawn there, even if it was switched off: a page
+    shows no bar, and the run to which it belongs tells what the file says.
+    """
+    place = os.environ.get(BARS)
+    if place:
+        options = {**options, "disable": False, "file": _bars(place), "mininterval": 0.5}
+    return tqdm(*args, **options)
+
+
+@cache
+def _bars(place: str) -> TextIO:
+    """The file of bars, open until the process ends."""
+    return open(place, "w", encoding="utf-8")

@@ -8,7 +8,8 @@ import numpy as np
 
 from saecert.records import Discovery, SequenceLosses, smoothed_support
 
-ALPHA, N_VOCAB = 0.5, 4096
+ALPHA = 0.5
+N_VOCAB = 4096
 LO, HI = smoothed_support(ALPHA, N_VOCAB)
 
 
@@ -23,7 +24,9 @@ def make_losses(
     discovery=None,
     provenance=None,
 ) -> SequenceLosses:
-    """A record at alpha = 0.5 from per-sequence losses; `references` maps a name to (losses, (lowest, highest))."""
+    """A record at alpha = 0.5 from per-sequence losses; `references` maps a name to (losses,
+    (lowest, highest)).
+    """
     clean = np.asarray(clean, dtype=float)
     n_seq = len(clean)
     loss = {"clean": clean, "full": clean if full is None else full}
@@ -56,9 +59,12 @@ def make_losses(
 
 
 def random_losses(n_seq=60, seed=0, n_discovery=40) -> SequenceLosses:
-    """Smooth losses of a model, its SAE proxy and pools of 4 and 8 of 16 latents, with references, behaviour and discovery."""
+    """Smooth losses of a model, its SAE proxy and pools of 4 and 8 of 16 latents, with references,
+    behaviour and discovery.
+    """
     rng = np.random.default_rng(seed)
-    n_active, seen = rng.integers(0, n_discovery + 1, 16), _draw(rng, n_discovery)
+    n_active = rng.integers(0, n_discovery + 1, 16)
+    seen = _draw(rng, n_discovery)
     discovery = Discovery(
         rule="frequency",
         order=np.arange(16)[::-1].copy(),
@@ -66,7 +72,8 @@ def random_losses(n_seq=60, seed=0, n_discovery=40) -> SequenceLosses:
         n_seq=n_discovery,
         losses=replace(seen, ids=seen.ids + np.uint64(10**6)),
     )
-    record, shares = _draw(rng, n_seq), np.random.default_rng(seed + 1)
+    record = _draw(rng, n_seq)
+    shares = np.random.default_rng(seed + 1)
     behaviour = {
         name: {key: shares.beta(*ab, n_seq) for key, ab in _SHARES.items()}
         for name in ("total_variation", "top1_disagreement")

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from synthetic_losses import HI, LO, make_losses, random_losses
 
-from saecert.records import FORMAT, SequenceLosses, smoothed_support
+from saecert.record_files import FORMAT
+from saecert.records import SequenceLosses, smoothed_support
 
 
 def test_support_is_that_of_the_smoothed_loss():
@@ -116,3 +117,11 @@ def test_files_that_are_no_record_are_refused(tmp_path):
             SequenceLosses.load(path)
     with pytest.raises(FileNotFoundError):
         SequenceLosses.load(tmp_path / "nowhere.npz")
+
+
+def test_repr_is_a_line():
+    record = random_losses()
+    shown = "toy, blocks.0.hook_resid_post: 60 sequences, alpha 0.5, 6 predictors, 16 latents"
+    assert repr(record) == f"SequenceLosses({shown}, with discovery)"
+    bare = dataclasses.replace(record, provenance={}, discovery=None)
+    assert repr(bare).startswith("SequenceLosses(no provenance: 60 sequences")

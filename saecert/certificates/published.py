@@ -30,10 +30,11 @@ def published_bound(
 ) -> PublishedBound:
     """The formula of arXiv 2602.11388 as printed. **Not a valid certificate.**
 
-    ``proxy_risk + gap + 4 B sqrt(k ln(e m/k) / N) + B sqrt(ln(pi^2 k^2/(6 delta)) / (2N))`` with ``B = log2(V/alpha)``, `k` the
-    average number of active latents per token, m = `d_sae` and N counted in *tokens*. Why it certifies nothing: tokens of one
-    sequence are not independent, so N is not the sample size; k is read off the same sample and is not an integer;
-    delta is spent on one term while three are estimated; and the covering number is that of a range of values, not of
+    ``proxy_risk + gap + 4 B sqrt(k ln(e m/k) / N) + B sqrt(ln(pi^2 k^2/(6 delta)) / (2N))`` with
+    ``B = log2(V/alpha)``, `k` the average number of active latents per token, m = `d_sae` and N
+    counted in *tokens*. Why it certifies nothing: tokens of one sequence are not independent, so N
+    is not the sample size; k is read off the same sample and is not an integer; delta is spent on
+    one term while three are estimated; and the covering number is that of a range of values, not of
     a class of predictors.
 
     >>> penalties = published_bound(0.0, 0.0, k=59.77, d_sae=24576, n_tokens=1000, n_vocab=50257)

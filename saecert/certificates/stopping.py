@@ -5,17 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
-from saecert.certificates.checks import checked_sample
+from saecert.certificates.checks import Findings, checked_sample
 from saecert.certificates.comparison import QUANTITIES, values_of
+from saecert.certificates.delta import split_delta
 from saecert.certificates.ladder import rungs
-from saecert.certificates.pool_rules import fixed_pool, split_delta
-from saecert.records import SequenceLosses
+from saecert.certificates.pool_rules import PoolChoice, fixed_pool
+from saecert.certificates.sample import Sample
+from saecert.records import ROWS, TABLES, SequenceLosses
 from saecert.statistics.betting import mixture
+from saecert.statistics.rounding import lower_text, rounded_up
 
 Target = str | Mapping[str, float | int]
 
@@ -31,7 +34,9 @@ class Stopped:
     n: int | None
     """Sequences read when the target was certain; None if the stream ended before."""
     log_wealth: Float[np.ndarray, "n_read"]
-    """Natural logarithm of the wealth after each sequence read; the target is certain once it is ln(1/delta)."""
+    """Natural logarithm of the wealth after each sequence read; the target is certain once it is
+    ln(1/delta).
+    """
     delta: float
     """Probability with which a target that is false is ever claimed, however long the stream."""
     alpha: float
@@ -53,15 +58,29 @@ class Stopped:
         return self.n is not None
 
     def __str__(self) -> str:
-        target = {} if isinstance(self.target, str) else self.target
-        claim = (
-            "".join(f"{QUANTITIES[name]}, below {most:g}" for name, most in target.items())
-            or f"better than {self.target}"
+        if isinstance(self.target, str):
+            claim = f"better than {self.target}"
+        else:
+            claim = "".join(
+                f"{QUANTITIES[name]}, below {most}" for name, most in self.target.items()
+            )
+        outcome = "certain" if self.holds else "not certain"
+        largest = math.exp(min(self.log_wealth.max(), 700.0))
+        wealth = lower_text(largest, significant=3)
+        needed = rounded_up(1 / self.delta, significant=3)
+        return (
+            f"{claim}: {outcome} after {len(self.log_wealth)} sequences "
+            f"(largest wealth {wealth}, {needed:g} needed)"
         )
-        wealth = (
-            f"largest wealth {math.exp(self.log_wealth.max()):.3g}, {1 / self.delta:.3g} needed"
-        )
-        return f"{claim}: {'' if self.holds else 'not '}certain after {len(self.log_wealth)} sequences ({wealth})"
+
+
+class _Bet(NamedTuple):
+    """Values whose mean is claimed to be below a threshold, and the ends of their support."""
+
+    values: Float[np.ndarray, "n_seq"]
+    lo: float
+    hi: float
+    most: float
 
 
 def certify_stream(
@@ -77,25 +96,33 @@ def certify_stream(
 ) -> Stopped:
     """`Stopped` at the first sequence at which `target` is certain; no further part is asked for.
 
-    **Guarantee.** If the target is false it is claimed with probability at most delta, *however often one looks*: against the
-    claim "the target is false" each sequence is bet on with stakes that depend on earlier ones only (`saecert.statistics.betting.mixture`), so
-    the wealth is a nonnegative supermartingale if that claim is true, and ever reaches 1/delta with probability at most delta (Ville's
-    inequality). It takes sequences that are i.i.d. in their order of arrival, and everything else fixed before the first is looked at:
-    target, delta, alpha, and the pool, which is given or chosen on discovery. A rung "r" claims ``R(f), R(g), R(g_A) <= E v_A < R(r)``,
-    paired; ``{quantity: most}`` claims that the expectation is below `most`. One target is tested: several share delta.
+    **Guarantee.** If the target is false it is claimed with probability at most delta, *however
+    often one looks*: against the claim "the target is false" each sequence is bet on with stakes
+    that depend on earlier ones only (`saecert.statistics.betting.mixture`), so the wealth is a
+    nonnegative supermartingale if that claim is true, and ever reaches 1/delta with probability at
+    most delta (Ville's inequality). It takes sequences that are i.i.d. in their order of arrival,
+    and everything else fixed before the first is looked at: target, delta, alpha, and the pool,
+    which is given or chosen on discovery. A rung "r" claims ``R(f), R(g), R(g_A) <= E v_A < R(r)``,
+    paired; ``{quantity: most}`` claims that the expectation is below `most`. One target is tested:
+    several share delta.
 
     Parameters
     ----------
     parts
-        Records of successive pieces of one sample, with the same discovery. A generator measures only what is needed::
+        Records of successive pieces of one sample, with the same discovery. A generator measures
+        only what is needed::
 
-            pieces = (collect(subject, corpus.part(i, i + 64), discovery=discovery) for i in range(0, len(corpus) - 63, 64))
+            starts = range(0, len(corpus) - 63, 64)
+            texts = (corpus.part(i, i + 64) for i in starts)
+            pieces = (collect(subject, text, discovery=discovery) for text in texts)
             stopped = certify_stream(pieces, target="bigram")
 
-        Near-duplicates are looked for within a piece, exact repeats and shared documents across all: take a corpus without the former.
+        Near-duplicates are looked for within a piece, exact repeats and shared documents across
+        all: take a corpus without the former.
     target
-        "uniform", "unigram", "bigram" or another reference of the records, or ``{quantity: most}`` for a key of
-        `saecert.certificates.comparison.QUANTITIES`, such as ``{"gap": 0.25}`` or ``{"bound": 8.0}`` (bits per token; shares for behaviour).
+        "uniform", "unigram", "bigram" or another reference of the records, or ``{quantity: most}``
+        for a key of `saecert.certificates.comparison.QUANTITIES`, such as ``{"gap": 0.25}`` or
+        ``{"bound": 8.0}`` (bits per token; shares for behaviour).
     pool, tolerance
         As for the method "fixed" of `certify`; the rule looks at the discovery of the first part.
     delta, alpha
@@ -108,115 +135,152 @@ def certify_stream(
     Raises
     ------
     ValueError
-        A setting out of range or unknown, another inequality, a target that no data or all data meet, an empty stream, parts that
-        differ in model, SAE, discovery or population, an assumption check that found something and is not in `allow`.
+        A setting out of range or unknown, another inequality, a target that no data or all data
+        meet, an empty stream, parts that differ in model, SAE, discovery or population, an
+        assumption check that found something and is not in `allow`.
     """
+    _check_inequality(inequality)
+    split_delta(delta)
+    needed = -math.log(delta)
+    reader = _Reader(target, pool, tolerance, alpha, allow)
+    for part in parts:
+        reader.read(part)
+        if reader.log_wealth.max() >= needed:
+            break
+    if reader.seen is None:
+        raise ValueError(
+            "the stream has no part: give an iterable of SequenceLosses, "
+            "such as a generator of collect(...)"
+        )
+    certain = np.flatnonzero(reader.log_wealth >= needed)
+    n = int(certain[0]) + 1 if len(certain) else None
+    return Stopped(
+        target=target,
+        n=n,
+        log_wealth=reader.log_wealth[:n],
+        delta=delta,
+        alpha=alpha,
+        k=reader.choice.sizes[0],
+        pool_rule=reader.choice.rule,
+        checks=reader.checks,
+        allow=reader.let_through,
+        provenance=reader.seen.provenance,
+    )
+
+
+def _check_inequality(inequality: str) -> None:
     if inequality != "betting":
         raise ValueError(
-            f"'{inequality}' holds at one sample size fixed beforehand; looking until it succeeds would be wrong more often than delta: "
-            "leave inequality='betting', or certify a sample of fixed size"
+            f"'{inequality}' holds at one sample size fixed beforehand; looking until it succeeds "
+            "would be wrong more often than delta: leave inequality='betting', "
+            "or certify a sample of fixed size"
         )
-    split_delta(delta)
-    seen, stakes, log_wealth, n, no_pool = (
-        None,
-        None,
-        np.empty(0),
-        None,
-        not isinstance(target, str) and set(target) == {"gap"},
-    )
-    for part in parts:
-        if seen is None:
-            choice = fixed_pool(part, part.d_sae if no_pool else pool, tolerance, alpha)
-        seen = part if seen is None else _joined(seen, part)
-        _, found, let_through = checked_sample(seen, None, 0, allow)
-        x, lo, hi, most = _bet_on(part, target, choice.sizes[0], alpha)
-        path, stakes = mixture((hi - x)[None] / (hi - lo), (hi - most) / (hi - lo), stakes)
-        log_wealth = np.append(log_wealth, path)
-        if (log_wealth >= -math.log(delta)).any():
-            n = int(np.argmax(log_wealth >= -math.log(delta))) + 1
-            break
-    if seen is None:
-        raise ValueError(
-            "the stream has no part: give an iterable of SequenceLosses, such as a generator of collect(...)"
-        )
-    rule = "none needed" if no_pool else choice.rule
-    return Stopped(
-        target,
-        n,
-        log_wealth[:n],
-        delta,
-        alpha,
-        choice.sizes[0],
-        rule,
-        found,
-        let_through,
-        seen.provenance,
-    )
 
 
-def _bet_on(
-    part: SequenceLosses, target: Target, k: int, alpha: float
-) -> tuple[Float[np.ndarray, "n_seq"], float, float, float]:
-    """Values whose mean is claimed to be below a threshold, the ends of their support, and the threshold."""
+class _Reader:
+    """What has been read of a stream, and the wealth after each sequence."""
+
+    choice: PoolChoice
+    checks: Findings
+    let_through: list[str]
+
+    def __init__(
+        self, target: Target, pool: int | None, tolerance: float, alpha: float, allow: Sequence[str]
+    ) -> None:
+        self.target = target
+        self.pool = pool
+        self.tolerance = tolerance
+        self.alpha = alpha
+        self.allow = allow
+        self.seen: SequenceLosses | None = None
+        self.stakes: Float[np.ndarray, "fractions rows"] | None = None
+        self.log_wealth = np.empty(0)
+
+    def read(self, part: SequenceLosses) -> None:
+        """Bet on the sequences of a further part."""
+        if self.seen is None:
+            self.choice = _pool(part, self.target, self.pool, self.tolerance, self.alpha)
+            self.seen = part
+        else:
+            self.seen = _joined(self.seen, part)
+        _, self.checks, self.let_through = checked_sample(self.seen, None, 0, self.allow)
+        bet = _bet_on(part, self.target, self.choice.sizes[0], self.alpha)
+        width = bet.hi - bet.lo
+        shares = (bet.hi - bet.values)[None] / width
+        path, self.stakes = mixture(shares, (bet.hi - bet.most) / width, self.stakes)
+        self.log_wealth = np.append(self.log_wealth, path)
+
+
+def _pool(
+    part: SequenceLosses, target: Target, pool: int | None, tolerance: float, alpha: float
+) -> PoolChoice:
+    """The pool that the target is about: the whole dictionary if it involves none."""
+    sample = Sample.of(part, alpha)
+    if isinstance(target, str) or set(target) != {"gap"}:
+        return fixed_pool(sample, pool, tolerance)
+    return replace(fixed_pool(sample, part.d_sae, tolerance), rule="none needed")
+
+
+def _bet_on(part: SequenceLosses, target: Target, k: int, alpha: float) -> _Bet:
     if isinstance(target, str):
-        ladder, (joint, lo, hi) = (
-            {rung.name: rung for rung in rungs(part, alpha)},
-            values_of(part, "bound", k, alpha),
-        )
-        if target not in ladder:
-            raise ValueError(
-                f"no reference '{target}': a target is one of {', '.join(ladder)}, or a tolerance such as {{'gap': 0.25}}"
-            )
-        return (
-            joint - ladder[target].losses,
-            lo - ladder[target].highest,
-            hi - ladder[target].lowest,
-            0.0,
-        )
+        return _bet_on_reference(part, target, k, alpha)
     if len(target) != 1:
         raise ValueError(
-            f"a stream has one target, got {dict(target)}: run one stream for each, and divide delta among them"
+            f"a stream has one target, got {dict(target)}: run one stream for each, "
+            "and divide delta among them"
         )
     ((quantity, most),) = target.items()
-    x, lo, hi = values_of(part, quantity, k, alpha)
+    values, lo, hi = values_of(part, quantity, k, alpha)
     if not lo < most < hi:
         raise ValueError(
-            f"'{quantity}' lies between {lo:.4g} and {hi:.4g}: whether it is below {most:g} needs no data"
+            f"'{quantity}' lies between {lo:.4g} and {hi:.4g}: "
+            f"whether it is below {most:g} needs no data"
         )
-    return x, lo, hi, float(most)
+    return _Bet(values, lo, hi, float(most))
+
+
+def _bet_on_reference(part: SequenceLosses, target: str, k: int, alpha: float) -> _Bet:
+    """v_A minus the reference's loss, claimed to be below 0."""
+    ladder = {rung.name: rung for rung in rungs(part, alpha)}
+    joint, lo, hi = values_of(part, "bound", k, alpha)
+    if target not in ladder:
+        raise ValueError(
+            f"no reference '{target}': a target is one of {', '.join(ladder)}, "
+            "or a tolerance such as {'gap': 0.25}"
+        )
+    rung = ladder[target]
+    return _Bet(joint - rung.losses, lo - rung.highest, hi - rung.lowest, 0.0)
 
 
 def _joined(seen: SequenceLosses, part: SequenceLosses) -> SequenceLosses:
-    """What assumption checks look at, for all parts so far; ValueError if the new one does not belong to them."""
-    facts = [{name: record.provenance.get(name) for name in _SAME} for record in (seen, part)]
-    for fact, record in zip(facts, (seen, part), strict=True):
-        ranking = None if record.discovery is None else record.discovery.order.tolist()
-        fact |= {
-            "vocabulary": record.n_vocab,
-            "references": record.reference_support,
-            "discovery ranking": ranking,
-        }
-    if different := [name for name in facts[0] if facts[0][name] != facts[1][name]]:
+    """What assumption checks look at, for all parts so far.
+
+    Raises
+    ------
+    ValueError
+        The new part does not belong to the earlier ones.
+    """
+    before = _facts(seen)
+    after = _facts(part)
+    if different := [name for name in before if before[name] != after[name]]:
         raise ValueError(
-            f"the parts of a stream differ in {', '.join(different)}: measure all on one model, SAE, corpus and discovery"
+            f"the parts of a stream differ in {', '.join(different)}: "
+            "measure all on one model, SAE, corpus and discovery"
         )
-    rows = {
-        name: (getattr(seen, name), getattr(part, name))
-        for name in ("active", "l0", "ids", "documents", "similar", "overlap")
+    rows: dict[str, np.ndarray | None] = {}
+    for name in ROWS:
+        both = (getattr(seen, name), getattr(part, name))
+        unknown = any(values is None for values in both)
+        rows[name] = None if unknown else np.concatenate(both)
+    no_losses: dict[str, dict[str, np.ndarray]] = {name: {} for name in TABLES}
+    return replace(part, **no_losses, **rows)
+
+
+def _facts(record: SequenceLosses) -> dict[str, Any]:
+    """What all parts of a stream have in common."""
+    ranking = None if record.discovery is None else record.discovery.order.tolist()
+    return {name: record.provenance.get(name) for name in _SAME} | {
+        "vocabulary": record.n_vocab,
+        "references": record.reference_support,
+        "discovery ranking": ranking,
     }
-    bare = replace(
-        part,
-        loss={},
-        raw={},
-        total_variation={},
-        top1_disagreement={},
-        outside_firings={},
-        outside_energy={},
-    )
-    return replace(
-        bare,
-        **{
-            name: None if any(v is None for v in both) else np.concatenate(both)
-            for name, both in rows.items()
-        },
-    )

@@ -1,4 +1,4 @@
-"""Local fidelity: how far an SAE's reconstruction is from the native activation at its own place, at several hook points in one run."""
+"""Local fidelity: how far an SAE's reconstruction is from the activation at its own hook point."""
 
 from __future__ import annotations
 
@@ -10,14 +10,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from saecert.corpora.corpus import Corpus
-from saecert.measurement.identity import code_of, identity
-from saecert.measurement.proxies import Site
-from saecert.storage import cached_arrays
+from saecert.dictionaries.quantities import FIDELITY
+from saecert.measurement import quality
+from saecert.measurement.batch import site_at
+from saecert.measurement.loop import Batch, Quantity, Values, run
 from saecert.subjects import forward
 from saecert.subjects.subject import Subject
-
-FIDELITY = {"explained variance": (0.0, 1.0), "cosine": (-1.0, 1.0), "relative error": (0.0, 1.0)}
-"""What `fidelity` returns, in this order, each with its smallest and largest possible value."""
 
 
 def fidelity(
@@ -25,17 +23,17 @@ def fidelity(
 ) -> Float[Tensor, "3 seq"]:
     """Three numbers a sequence, bounded so that their means have limits: the rows of `FIDELITY`.
 
-    Explained variance is 1 - sum ||x - x_hat||^2 / sum ||x - mean x||^2 with sums and mean over the positions of the sequence, 0 where it
-    is negative. Cosine similarity of x and x_hat, and relative error ||x - x_hat|| / ||x||, are means over positions; a relative error
-    counts as at most 1, what replacing x by zero costs.
+    Explained variance is 1 - sum ||x - x_hat||^2 / sum ||x - mean x||^2 with sums and mean over the
+    positions of the sequence, 0 where it is negative. Cosine similarity of x and x_hat, and
+    relative error ||x - x_hat|| / ||x||, are means over positions; a relative error counts as at
+    most 1, what replacing x by zero costs.
     """
-    native, recons = native.double(), recons.double()
-    error, tiny = (native - recons).norm(dim=-1), torch.finfo(torch.float64).tiny
-    spread = (native - native.mean(dim=1, keepdim=True)).square().sum(dim=(1, 2))
-    unexplained = error.square().sum(dim=1) / spread.clamp_min(tiny)
-    cosine = torch.nn.functional.cosine_similarity(native, recons, dim=-1).clamp(-1, 1)
-    relative = (error / native.norm(dim=-1).clamp_min(tiny)).clamp_max(1)
-    return torch.stack([1 - unexplained.clamp_max(1), cosine.mean(dim=1), relative.mean(dim=1)])
+    native = native.double()
+    recons = recons.double()
+    explained = quality.explained_by_sequence(native, recons)
+    cosine = quality.cosine_by_sequence(native, recons)
+    relative = quality.relative_error(native, recons).clamp_max(1).mean(dim=1)
+    return torch.stack([explained, cosine, relative])
 
 
 def local_fidelity(
@@ -43,32 +41,28 @@ def local_fidelity(
     corpus: Corpus,
     hook_names: Sequence[str] | None = None,
     *,
-    batch_size: int = 16,
+    batch_size: int | None = None,
     progress: bool = True,
 ) -> dict[str, dict[str, Float[np.ndarray, "n_seq"]]]:
-    """`fidelity` of the SAEs on every sequence of `corpus`, BOS left out: ``{hook_name: {quantity: values}}``.
+    """`fidelity` of the SAEs on every sequence, BOS left out: ``{hook_name: {quantity: values}}``.
 
-    One run of the blocks up to the last hook point serves all of them (default: every one that has an SAE). Kept in the cache folder.
+    One run of the blocks up to the last hook point serves all of them (default: every one that has
+    an SAE). Kept in the cache folder. ValueError for a hook point without an SAE.
     """
-    saes = {name: subject.sae_at(name) for name in hook_names or subject.hook_names}
-
-    @torch.no_grad()
-    def build() -> dict[str, np.ndarray]:
-        found, ids, first = (
-            {name: np.empty((len(FIDELITY), len(corpus))) for name in saes},
-            corpus.ids,
-            int(corpus.bos),
-        )
-        for rows, tokens in corpus.batches(
-            batch_size, subject.device, f"fidelity {corpus.split}", progress
-        ):
-            for name, acts in forward.native_acts_at(subject.model, tokens, list(saes)).items():
-                recons = Site(acts, saes[name], ids[rows]).recons
-                found[name][:, rows] = fidelity(acts[:, first:], recons[:, first:]).cpu().numpy()
-        return found
-
-    key = identity(subject, corpus, list(saes), code_of(forward, Site, fidelity, local_fidelity))
+    quantity = Quantity("fidelity", "", _fidelity, tuple(hook_names or subject.hook_names))
+    values = run(subject, corpus, quantity, batch_size=batch_size, progress=progress)
     return {
-        name: dict(zip(FIDELITY, values, strict=True))
-        for name, values in cached_arrays("fidelity", key, build).items()
+        hook_name: {name: values[hook_name][name] for name in FIDELITY}
+        for hook_name in quantity.hook_names
     }
+
+
+def _fidelity(subject: Subject, batch: Batch, hook_names: Sequence[str]) -> dict[str, Values]:
+    """Fidelity of every sequence of one batch."""
+    acts = forward.native_acts_at(subject.model, batch.tokens, hook_names)
+    values = {}
+    for hook_name in hook_names:
+        site = site_at(subject, batch, hook_name, acts[hook_name])
+        numbers = fidelity(site.acts[:, batch.first :], site.recons[:, batch.first :])
+        values[hook_name] = dict(zip(FIDELITY, numbers, strict=True))
+    return values

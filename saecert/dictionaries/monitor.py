@@ -1,4 +1,4 @@
-"""Feature explosion as an alarm: too many active latents, with a guaranteed rate of false alarms (split conformal)."""
+"""Feature explosion as an alarm: too many active latents, at a guaranteed rate of false alarms."""
 
 from __future__ import annotations
 
@@ -7,17 +7,14 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from saecert.records import SequenceLosses
-from saecert.storage import atomic_path, cached_arrays
-
-if TYPE_CHECKING:
-    from saecert.corpora.corpus import Corpus
-    from saecert.subjects.subject import Subject
+from saecert.storage import atomic_path
+from saecert.untrusted import read_json
 
 FORMAT = 1
 """Version of the JSON file; one that this code does not know is refused."""
@@ -29,20 +26,32 @@ STATISTICS = {
 """What may stand for a sequence: a function of its active latents per position."""
 
 _SAME = ("model_sha256", "hook_name", "sae_sha256")
-_RECORDED = ("subject", *_SAME, "population", "n_ctx", "bos")
+_RECORDED = ("subject", "sae", *_SAME, "population", "n_ctx", "bos")
 
 ActiveLatents = SequenceLosses | Int[np.ndarray, "n_seq n_ctx"]
 """A record, or its `l0`: active latents at each position, 0 where nothing was spliced."""
 
 
+class ConstantCountError(ValueError):
+    """Every calibration sequence has the same score, so that nothing could raise an alarm."""
+
+
 @dataclass(frozen=True)
 class Monitor:
-    """An alarm for sequences on which unusually many latents (or, two-sided, unusually many or few) are active.
+    """An alarm for sequences with unusually many active latents (two-sided: or unusually few).
 
-    **Guarantee.** A sequence that is exchangeable with the `n_seq` of the calibration (drawn i.i.d. from the same population, say)
-    raises the alarm with probability at most `level`, whatever the distribution of the scores. Probability is over calibration *and*
-    sequence: given one calibration set, the rate of false alarms scatters around `level` with a standard deviation of about
-    ``sqrt(level / n_seq)``. Nothing is promised about sequences of another kind: whether they raise it is what one wants to know.
+    **Guarantee.** A sequence that is exchangeable with the `n_seq` of the calibration (drawn i.i.d.
+    from the same population, say) raises the alarm with probability at most `level`, whatever the
+    distribution of the scores. Probability is over calibration *and* sequence: given one
+    calibration set, the rate of false alarms scatters around `level` with a standard deviation of
+    about ``sqrt(level * (1 - level) / n_seq)``. Nothing is promised about sequences of another
+    kind: whether they raise it is what one wants to know.
+
+    Raises
+    ------
+    ValueError
+        Thresholds that are not finite or cross, an unknown statistic, a level outside (0, 1), or
+        one that `n_seq` sequences cannot guarantee.
     """
 
     upper: float
@@ -56,68 +65,77 @@ class Monitor:
     n_seq: int
     """Sequences it was calibrated on."""
     source: Mapping[str, str | int | bool] = field(default_factory=dict)
-    """Subject, hook point, SAE and population of the calibration; empty when it was given bare numbers."""
+    """Subject, hook point, SAE and population of the calibration; empty for bare numbers."""
 
     def __post_init__(self) -> None:
-        if self.statistic not in STATISTICS:
-            raise ValueError(
-                f"unknown statistic '{self.statistic}'; there are {', '.join(STATISTICS)}"
-            )
-        if not math.isfinite(self.upper) or not math.isfinite(
-            0.0 if self.lower is None else self.lower
-        ):
+        _check_statistic(self.statistic)
+        bottom = self.upper if self.lower is None else self.lower
+        if not (math.isfinite(self.upper) and math.isfinite(bottom)):
             raise ValueError(
                 f"thresholds must be finite, got {self.lower} and {self.upper}: calibrate again"
             )
+        if bottom > self.upper:
+            raise ValueError(f"the lower threshold {bottom:g} is above the upper, {self.upper:g}")
+        _n_above(self.n_seq, self.level, two_sided=self.lower is not None)
 
     def score(self, l0: ActiveLatents) -> Float[np.ndarray, "n_seq"]:
-        """The statistic of each sequence, from that sequence alone. ValueError for a record of another model, SAE or hook point."""
+        """The statistic of each sequence, from that sequence alone.
+
+        Raises
+        ------
+        ValueError
+            A record of another model, SAE or hook point, or counts that are negative.
+        """
         asked = l0.provenance if isinstance(l0, SequenceLosses) else {}
-        if different := [
-            key
-            for key in _SAME
-            if key in asked and key in self.source and asked[key] != self.source[key]
-        ]:
-            one, other = (
-                f"{facts.get('subject', '?')} at {facts['hook_name']}"
-                for facts in (self.source, asked)
-            )
+        shared = [key for key in _SAME if key in asked and key in self.source]
+        different = [key for key in shared if asked[key] != self.source[key]]
+        if different:
             raise ValueError(
-                f"calibrated on {one}, asked about {other} (another {', '.join(different)}): calibrate a monitor for it"
+                f"calibrated on {_place(self.source)}, asked about {_place(asked)} "
+                f"(another {', '.join(different)}): calibrate a monitor for it"
             )
         return _scores(l0, self.statistic)
 
     def alarm(self, l0: ActiveLatents) -> Bool[np.ndarray, "n_seq"]:
-        """Which sequences have a score outside the limits."""
+        """Which sequences have a score outside the limits; raises as `score` does."""
         score = self.score(l0)
-        return (score > self.upper) | (score < (-math.inf if self.lower is None else self.lower))
+        too_many = score > self.upper
+        if self.lower is None:
+            return too_many
+        return too_many | (score < self.lower)
 
     def save(self, path: str | Path) -> None:
         """Write a JSON file, whole or not at all."""
+        content = {"monitor": FORMAT} | asdict(self)
         with atomic_path(path) as partial:
-            partial.write_text(
-                json.dumps({"monitor": FORMAT} | asdict(self), indent=1) + "\n", encoding="utf-8"
-            )
+            partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
     @classmethod
     def load(cls, path: str | Path) -> Monitor:
-        """Read a file written by `save`. Raises ValueError when it is not one, or of a version that this code does not know."""
-        try:
-            content = json.loads(Path(path).read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ValueError(
-                f"{path} is not a whole JSON file ({error}): calibrate and save again"
-            ) from error
+        """The monitor in a file written by `save`.
+
+        Raises
+        ------
+        ValueError
+            If it is not one, or was written by a version that this code does not know, in one line
+            that names the file.
+        """
+        content = read_json(path)
+        version = content.pop("monitor", None) if isinstance(content, dict) else None
         known = {entry.name for entry in fields(cls)}
-        if (
-            not isinstance(content, dict)
-            or content.pop("monitor", None) != FORMAT
-            or set(content) != known
-        ):
+        if type(version) is not int or version != FORMAT or set(content) != known:
             raise ValueError(
-                f"{path} is not a monitor of version {FORMAT}, which this saecert reads: update saecert or calibrate again"
+                f"{path} is not a monitor of version {FORMAT}, which this saecert reads: "
+                "update saecert or calibrate again"
             )
-        return cls(**content)
+        try:
+            _check_types(content)
+            numbers = {name: float(content[name]) for name in ("upper", "level")}
+            if content["lower"] is not None:
+                numbers["lower"] = float(content["lower"])
+            return cls(**content | numbers)
+        except ValueError as error:
+            raise ValueError(f"{path} is not a valid monitor: {error}") from error
 
 
 def calibrate(
@@ -128,9 +146,11 @@ def calibrate(
     Parameters
     ----------
     l0
-        Calibration sequences of the population on which alarms are false, used for nothing else.
+        Calibration sequences of the population on which alarms are false, used for nothing else:
+        a record, or counts of active latents, (n_seq, n_ctx).
     level
-        Rate of false alarms to keep to, in (0, 1); at least ``1 / (n_seq + 1)``, twice that if two-sided.
+        Rate of false alarms to keep to, in (0, 1); at least ``1 / (n_seq + 1)``, twice that if
+        two-sided.
     statistic
         "mean" (default) or "max", see `STATISTICS`.
     two_sided
@@ -138,8 +158,11 @@ def calibrate(
 
     Raises
     ------
+    ConstantCountError
+        Every sequence has the same score, as with a TopK SAE. It is a ValueError too.
     ValueError
-        Unknown statistic, no sequences, or fewer than the level needs (says how many).
+        Unknown statistic, a level outside (0, 1), negative counts, or fewer sequences than the
+        level needs (says how many).
 
     Examples
     --------
@@ -147,74 +170,108 @@ def calibrate(
     >>> monitor.upper, monitor.alarm(np.array([[38], [39]])).tolist()
     (38.0, [False, True])
     """
-    scores, share = _scores(l0, statistic), level / 2 if two_sided else level
-    facts = l0.provenance if isinstance(l0, SequenceLosses) else {}
+    _check_statistic(statistic)
+    scores = _scores(l0, statistic)
+    share = level / 2 if two_sided else level
+    upper = conformal_threshold(scores, share)
     lower = -conformal_threshold(-scores, share) if two_sided else None
+    if scores.min() == scores.max():
+        raise ConstantCountError(
+            f"all {len(scores)} calibration sequences have the same {statistic} of active latents, "
+            f"{scores[0]:g}: a constant count (a TopK SAE's) cannot raise an alarm"
+        )
+    facts = l0.provenance if isinstance(l0, SequenceLosses) else {}
     source = {key: facts[key] for key in _RECORDED if key in facts}
-    return Monitor(conformal_threshold(scores, share), lower, statistic, level, len(scores), source)
+    return Monitor(upper, lower, statistic, float(level), len(scores), source)
 
 
 def conformal_threshold(scores: Float[np.ndarray, "n_seq"], level: float) -> float:
-    """The value that the score of one more exchangeable sequence exceeds with probability at most `level`.
+    """The value that one more exchangeable score exceeds with probability at most `level`.
 
-    It is the k-th smallest of n scores, ``k = ceil((n + 1)(1 - level))``. **Guarantee.** All ranks of the new score among the n + 1 are
-    equally likely (ties only help), and it exceeds the k-th smallest of the others only at ranks above k: probability at most
-    ``1 - k / (n + 1) <= level`` (Lei et al. 2018). Works for any score, larger being stranger.
+    It is the k-th smallest of n scores, ``k = ceil((n + 1)(1 - level))``, and works for any score,
+    larger being stranger.
+
+    **Guarantee.** All ranks of the new score among the n + 1 are equally likely (ties only help),
+    and it exceeds the k-th smallest of the others only at ranks above k: probability at most
+    ``1 - k / (n + 1) <= level`` (Lei et al. 2018).
+
+    Raises
+    ------
+    ValueError
+        A level outside (0, 1), scores that are not finite, or too few of them for the level.
+
+    Examples
+    --------
+    >>> conformal_threshold(np.arange(1.0, 20.0), level=0.1)
+    18.0
     """
-    if not 0 < level < 1:
-        raise ValueError(f"level must lie strictly between 0 and 1, got {level}")
     if not np.isfinite(scores).all():
         raise ValueError(
             "calibration scores must be finite numbers: look at the sequences behind the others"
         )
-    above = math.floor(
-        (len(scores) + 1) * level * (1 + 1e-12)
-    )  # 20 * 0.05 is 1, whatever floats say
-    if above == 0:
-        needed = math.ceil(1 / level * (1 - 1e-12)) - 1
+    n_above = _n_above(len(scores), level)
+    return float(np.sort(scores)[len(scores) - n_above])
+
+
+def _n_above(n_seq: int, level: float, *, two_sided: bool = False) -> int:
+    """How many of the largest scores lie at or above the threshold of one side, at least 1."""
+    if not 0 < level < 1:
+        raise ValueError(f"level must lie strictly between 0 and 1, got {level}")
+    share = level / 2 if two_sided else level
+    # 20 * 0.05 is 1, whatever floats say
+    n_above = math.floor((n_seq + 1) * share * (1 + 1e-12))
+    if n_above == 0:
+        needed = math.ceil(1 / share * (1 - 1e-12)) - 1
         raise ValueError(
-            f"{len(scores)} calibration sequences cannot guarantee a level of {level:g} on one side, it takes {needed}"
+            f"{n_seq} calibration sequences cannot guarantee a level of {share:g} on one side, "
+            f"it takes {needed}"
         )
-    return float(np.sort(scores)[len(scores) - above])
+    return n_above
 
 
 def _scores(l0: ActiveLatents, statistic: str) -> Float[np.ndarray, "n_seq"]:
     counts = l0.l0 if isinstance(l0, SequenceLosses) else l0
+    if counts.size and counts.min() < 0:
+        raise ValueError(f"numbers of active latents cannot be negative, got {counts.min()}")
     if statistic == "max":
         return counts.max(axis=1).astype(float)
-    return counts.sum(axis=1) / np.maximum((counts > 0).sum(axis=1), 1)
+    n_positions = (counts > 0).sum(axis=1)
+    return counts.sum(axis=1) / np.maximum(n_positions, 1)
 
 
-def rivals(
-    subject: Subject, corpus: Corpus, hook_name: str
-) -> dict[str, Float[np.ndarray, "n_seq"]]:
-    """What else could raise an alarm, by sequence and larger when stranger: "SAE error" and "low confidence". Cached.
+def _place(facts: Mapping[str, object]) -> str:
+    return f"{facts.get('subject', '?')} at {facts.get('hook_name', '?')}"
 
-    SAE error is ``||x - x_hat||^2 / ||x||^2`` at the hook point, averaged over spliced positions; low confidence is minus the largest
-    next-token probability, averaged over all (Hendrycks & Gimpel 2017).
-    """
-    import torch  # a saved monitor needs none of this
 
-    from saecert.measurement.identity import code_of, identity
-    from saecert.subjects import forward
+def _check_statistic(statistic: str) -> None:
+    if statistic not in STATISTICS:
+        raise ValueError(f"unknown statistic '{statistic}'; there are {', '.join(STATISTICS)}")
 
-    def build() -> dict[str, np.ndarray]:
-        error, top = [], []
-        for _, tokens in corpus.batches(16, subject.device, "rivals", False):
-            acts = forward.native_acts(subject.model, tokens, hook_name)
-            with torch.no_grad():
-                lost = (acts - sae.decode(sae.encode(acts))).square().sum(-1) / acts.square().sum(
-                    -1
-                )
-                final = forward.final_residual(subject.model, tokens, hook_name, acts)
-                top += [
-                    forward.logits_of(subject.model, x).float().softmax(-1).amax(-1).mean().item()
-                    for x in final
-                ]
-            error += lost[:, int(corpus.bos) :].mean(dim=1).tolist()
-        return {"SAE error": np.array(error), "low confidence": -np.array(top)}
 
-    sae = subject.sae_at(hook_name)
-    return cached_arrays(
-        "rivals", identity(subject, corpus, hook_name, code_of(forward, rivals)), build
-    )
+def _check_types(content: Mapping[str, Any]) -> None:
+    """Raise ValueError naming the first field of a file that holds something of another type."""
+    lower = content["lower"]
+    n_seq = content["n_seq"]
+    source = content["source"]
+    right = {
+        "upper": _is_number(content["upper"]),
+        "lower": lower is None or _is_number(lower),
+        "statistic": isinstance(content["statistic"], str),
+        "level": _is_number(content["level"]),
+        "n_seq": type(n_seq) is int and n_seq > 0,
+        "source": isinstance(source, dict)
+        and all(name in _RECORDED for name in source)
+        and all(isinstance(fact, (str, int)) for fact in source.values()),
+    }
+    for name in right:
+        if not right[name]:
+            raise ValueError(f"'{name}' cannot be {_shortened(content[name])}")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _shortened(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,70 +1,61 @@
-"""What a measurement is kept under: a hash of everything that determines it, its own code included."""
+"""What a measurement is kept under: everything that determines it, and the version of the code that
+measures."""
 
 from __future__ import annotations
 
-import ast
 import hashlib
-import inspect
-from collections.abc import Sequence
-from functools import cache
-from typing import Any
 
+import numpy as np
 import torch
 
 from saecert.corpora.corpus import Corpus
-from saecert.measurement.proxies import Proxy
+from saecert.measurement.version import MEASUREMENT_VERSION
 from saecert.subjects.subject import Subject
 
+__all__ = ["MEASUREMENT_VERSION", "digest", "dtype_name", "identity", "sequences_digest"]
 
-def identity(
-    subject: Subject, corpus: Corpus, hook_names: str | Sequence[str], *more: object
-) -> str:
-    """Hash of what determines a measurement of `subject` on `corpus` at one hook point or several.
 
-    Model, SAEs, sequences, device and torch's version are part of it; `more` has the settings, and the code that measures (`code_of`).
-    """
-    names = [hook_names] if isinstance(hook_names, str) else list(hook_names)
-    machine = (
-        torch.backends.cpu.get_cpu_capability()
-    )  # losses differ in the last digits between instruction sets
-    where = (machine, subject.device.type, torch.__version__, corpus.bos)
-    parts = [
-        subject.fingerprint,
-        *map(subject.sae_fingerprint, names),
-        *names,
-        corpus.ids.tobytes().hex(),
-        *where,
-        *more,
-    ]
+def digest(*parts: object) -> str:
+    """Hash of the texts of `parts`, each told apart from the next."""
     return hashlib.sha256("\0".join(map(str, parts)).encode()).hexdigest()[:24]
 
 
-@cache
-def code_of(*sources: Any) -> str:
-    """Hash of modules, classes and functions without docstrings, comments and layout: it changes when numbers may."""
-    trees = [ast.parse(inspect.getsource(source)) for source in sources]
-    for node in (node for tree in trees for node in ast.walk(tree)):
-        if isinstance(getattr(node, "body", None), list):
-            node.body = [
-                line
-                for line in node.body
-                if not (isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant))
-            ]
-    return hashlib.sha256("".join(map(ast.dump, trees)).encode()).hexdigest()
+def sequences_digest(corpus: Corpus) -> str:
+    """Hash of the tokens of a corpus, in their order, and of whether they start with BOS."""
+    tokens = np.ascontiguousarray(corpus.tokens, dtype=np.int64)
+    return digest(hashlib.sha256(tokens.tobytes()).hexdigest(), tokens.shape, corpus.bos)
 
 
-def code_of_proxy(proxy: Proxy) -> str:
-    """Its key, and the source of its function with that of the function around it: one edited in a notebook keeps its name."""
-    try:
-        outer = getattr(
-            inspect.getmodule(proxy.replace),
-            proxy.replace.__qualname__.split(".")[0],
-            proxy.replace,
-        )
-        return (
-            proxy.key
-            + inspect.getsource(proxy.replace)
-            + ("" if outer is proxy.replace else code_of(outer))
-        )
-    except (OSError, TypeError, AttributeError):
-        return proxy.key
+def dtype_name(subject: Subject) -> str:
+    """Name of the number type of the model's weights, such as "float32"."""
+    return str(next(subject.model.original_model.parameters()).dtype).removeprefix("torch.")
+
+
+def identity(subject: Subject, corpus: Corpus, hook_name: str = "", *settings: object) -> str:
+    """Key of what is measured of `subject` on `corpus` at a hook point.
+
+    It depends on the weights of model and SAE, the tokens, the number type, the kind of device, the
+    CPU's instruction set (losses differ between them in their last digits), `settings`, and on
+    `MEASUREMENT_VERSION`; on no library's version and on no source code.
+
+    Parameters
+    ----------
+    subject, corpus
+        The model with its SAEs, and the sequences.
+    hook_name
+        Hook point whose SAE matters; "" for what no SAE changes.
+    settings
+        Whatever else determines the numbers, as values with a text of their own.
+    """
+    sae = subject.sae_fingerprint(hook_name) if hook_name else ""
+    machine = (subject.device.type, torch.backends.cpu.get_cpu_capability())
+    return digest(
+        MEASUREMENT_VERSION,
+        subject.fingerprint,
+        sae,
+        hook_name,
+        sequences_digest(corpus),
+        dtype_name(subject),
+        *machine,
+        *settings,
+    )

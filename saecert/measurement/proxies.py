@@ -1,92 +1,22 @@
-"""Proxies: what stands in for the native activation at a hook point. Each is a name and one function of a `Site`."""
+"""Proxies: what stands in for the native activation at a hook point. Each is a name and one
+function of a `Site`."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt64
-from sae_lens import SAE, GatedSAE, JumpReLUSAE, StandardSAE, TopKSAE
 from torch import Tensor
 
 from saecert.corpora.corpus import Corpus
+from saecert.measurement.site import Site
 from saecert.subjects.forward import native_acts
 from saecert.subjects.subject import Subject
-
-
-@dataclass(frozen=True)
-class Site:
-    """One batch at the hook point: native activations and what the SAE makes of them (computed once, shared by all proxies)."""
-
-    acts: Float[Tensor, "batch pos d_in"]
-    """Native activations."""
-    sae: SAE
-    """The SAE at this hook point."""
-    ids: UInt64[np.ndarray, "batch"]
-    """Hash of each sequence: keys the randomness of random proxies, so that losses do not depend on batching."""
-    first: int = 0
-    """First position that is spliced: 1 after a BOS token."""
-    linear = (StandardSAE, JumpReLUSAE, GatedSAE, TopKSAE)
-    """SAEs that decode by ``codes @ W_dec + b_dec`` and undoing the scaling of the input; of other kinds only `decode` is known."""
-
-    @cached_property
-    def latents(self) -> Float[Tensor, "batch pos d_sae"]:
-        """Latent activations, ``sae.encode(acts)``."""
-        return self.sae.encode(self.acts)
-
-    @cached_property
-    def recons(self) -> Float[Tensor, "batch pos d_in"]:
-        """SAE reconstruction, ``decode(latents)``."""
-        return self.decode(self.latents)
-
-    @cached_property
-    def active(self) -> tuple[Int[Tensor, "n"], Int[Tensor, "n"], Float[Tensor, "n"]]:
-        """Position (counted through the batch), latent and activation of every active latent: few of very many."""
-        codes = self.latents.flatten(0, -2)
-        position, latent = codes.nonzero(as_tuple=True)
-        return position, latent, codes[position, latent]
-
-    def decode_only(self, kept: Float[Tensor, "d_sae"]) -> Float[Tensor, "batch pos d_in"]:
-        """Reconstruction from the latents at which `kept` is 1, the others being zeroed; adds up the atoms of the active ones alone."""
-        if type(self.sae) not in self.linear or getattr(
-            self.sae.cfg, "rescale_acts_by_decoder_norm", False
-        ):
-            return self.decode(self.latents * kept.to(self.latents))
-        position, latent, activation = self.active
-        n_active = torch.bincount(position, minlength=self.latents[..., 0].numel())
-        weights = activation * kept.to(activation)[latent]
-        summed = torch.nn.functional.embedding_bag(
-            latent,
-            self.sae.W_dec,
-            n_active.cumsum(0) - n_active,
-            mode="sum",
-            per_sample_weights=weights,
-        )
-        self.sae.run_time_activation_norm_fn_in(self.acts)
-        return self.sae.run_time_activation_norm_fn_out(
-            summed.view(self.acts.shape) + self.sae.b_dec
-        )
-
-    def decode(
-        self,
-        codes: Float[Tensor, "batch pos d_sae"],
-        atoms: Float[Tensor, "d_sae d_in"] | None = None,
-    ) -> Float[Tensor, "batch pos d_in"]:
-        """What the SAE makes of other codes at these positions, or with other `atoms` than its decoder's rows."""
-        self.sae.run_time_activation_norm_fn_in(
-            self.acts
-        )  # an SAE that rescales what it reads undoes the last scale it saw
-        if atoms is None:
-            return self.sae.decode(codes)
-        return self.sae.run_time_activation_norm_fn_out(codes @ atoms.to(codes) + self.sae.b_dec)
-
-    def splice(self, replaced: Float[Tensor, "batch pos d_in"]) -> Float[Tensor, "batch pos d_in"]:
-        """`replaced` where an activation may be replaced, the native one before: BOS keeps its own."""
-        return torch.cat([self.acts[:, : self.first], replaced[:, self.first :]], dim=1)
 
 
 @dataclass(frozen=True)
@@ -96,22 +26,25 @@ class Proxy:
     name: str
     """Key under which its losses are recorded."""
     replace: Callable[[Site], Float[Tensor, "batch pos d_in"]]
-    """What to put in place of ``site.acts``; must treat each sequence on its own (assumption A3)."""
+    """What to put in place of ``site.acts``; must treat each sequence on its own (assumption
+    A3)."""
     key: str = ""
-    """Digest of whatever parameters `replace` closes over: two proxies of equal name and key are the same."""
+    """A text that changes whenever `replace` does, or a value that it uses: losses are kept under
+    name and key. Needed."""
     kept: Float[Tensor, "d_sae"] | None = None
     """1 for the latents that a pool keeps, 0 for the others; None for anything but a pool."""
 
 
 def full() -> Proxy:
     """The SAE reconstruction: all latents."""
-    return Proxy("full", lambda site: site.recons)
+    return Proxy("full", lambda site: site.recons, key_of("full"))
 
 
 def pool(latents: Int[np.ndarray, "k"], d_sae: int) -> Proxy:
     """The reconstruction from a concept pool: latents outside are zeroed before decoding.
 
-    Named "pool_<k>". Raises ValueError for repeated indices or indices outside the dictionary of `d_sae` latents.
+    Named "pool_<k>". Raises ValueError for repeated indices or indices outside the dictionary of
+    `d_sae` latents.
     """
     latents = np.asarray(latents)
     outside = latents[(latents < 0) | (latents >= d_sae)]
@@ -123,172 +56,165 @@ def pool(latents: Int[np.ndarray, "k"], d_sae: int) -> Proxy:
         raise ValueError("a pool is a set of latents: some index is repeated")
     kept = torch.zeros(d_sae)
     kept[torch.from_numpy(latents.astype(np.int64))] = 1.0
-    return Proxy(
-        f"pool_{len(latents)}", lambda site: site.decode_only(kept), _digest(np.sort(latents)), kept
-    )
+    key = key_of("pool", _digest(np.sort(latents)))
+    return Proxy(f"pool_{len(latents)}", lambda site: site.decode_only(kept), key, kept)
 
 
 def mean_ablation(mean: Float[Tensor, "d_in"]) -> Proxy:
-    """Every activation replaced by one fixed vector, the mean over the discovery split: a dense control."""
-    return Proxy(
-        "mean", lambda site: mean.to(site.acts).expand_as(site.acts), _digest(mean.double().numpy())
-    )
+    """Every activation replaced by one fixed vector, the mean over the discovery split: a dense
+    control."""
+    key = key_of("mean", _digest(mean.double().numpy()))
+    return Proxy("mean", lambda site: mean.to(site.acts).expand_as(site.acts), key)
 
 
 def zero_ablation() -> Proxy:
     """Every activation replaced by zero: a dense control."""
-    return Proxy("zero", lambda site: torch.zeros_like(site.acts))
+    return Proxy("zero", lambda site: torch.zeros_like(site.acts), key_of("zero"))
 
 
 def pca(mean: Float[Tensor, "d_in"], components: Float[Tensor, "k d_in"]) -> Proxy:
-    """Projection onto the mean and `k` orthonormal directions: what as many dense components would keep."""
+    """Projection onto the mean and `k` orthonormal directions: what as many dense components would
+    keep."""
 
     def project(site: Site) -> Tensor:
-        centre, directions = mean.to(site.acts), components.to(site.acts)
+        centre = mean.to(site.acts)
+        directions = components.to(site.acts)
         return (site.acts - centre) @ directions.T @ directions + centre
 
-    return Proxy(
-        f"pca_{len(components)}",
-        project,
-        _digest(torch.cat([mean[None], components]).double().numpy()),
-    )
+    values = torch.cat([mean[None], components]).double().numpy()
+    return Proxy(f"pca_{len(components)}", project, key_of("pca", _digest(values)))
 
 
 def shuffled_latents(seed: int = 0) -> Proxy:
-    """Every activation moves to another latent, anew at each token: L0 and the activations themselves are kept, their meaning is not.
+    """Every activation moves to another latent, anew at each token: L0 and the activations
+    themselves are kept, their meaning is not.
 
-    The latents written to are drawn without replacement from the whole dictionary, one token after the other.
+    The latents written to are drawn without replacement from the whole dictionary, one token after
+    the other.
     """
 
     def shuffle(codes: Tensor, generator: torch.Generator) -> Tensor:
         n_active = (codes != 0).sum(dim=-1)
-        targets = (
-            torch.rand(codes.shape, generator=generator)
-            .topk(int(n_active.max()))
-            .indices.to(codes.device)
-        )
+        drawn = torch.rand(codes.shape, generator=generator).topk(int(n_active.max())).indices
+        targets = drawn.to(codes.device)
         position, latent = codes.nonzero(as_tuple=True)
-        rank = (
-            torch.arange(len(position), device=codes.device)
-            - (n_active.cumsum(0) - n_active)[position]
-        )
-        return torch.zeros_like(codes).index_put(
-            (position, targets[position, rank]), codes[position, latent]
-        )
+        begin = n_active.cumsum(0) - n_active
+        rank = torch.arange(len(position), device=codes.device) - begin[position]
+        moved = (position, targets[position, rank])
+        return torch.zeros_like(codes).index_put(moved, codes[position, latent])
 
     def replace(site: Site) -> Tensor:
-        return site.decode(
-            torch.stack(list(map(shuffle, site.latents, _generators("latents", seed, site.ids))))
-        )
+        generators = _generators("latents", seed, site.ids)
+        return site.decode(torch.stack(list(map(shuffle, site.latents, generators))))
 
-    return Proxy("shuffled_latents", replace, str(seed))
+    return Proxy("shuffled_latents", replace, key_of("shuffled_latents", seed))
 
 
 def permuted_dictionary(d_sae: int, seed: int = 0) -> Proxy:
-    """Latent j writes with the atom of latent pi(j), one fixed random cycle through all latents: none keeps its own atom.
+    """Latent j writes with the atom of latent pi(j), one fixed random cycle through all latents:
+    none keeps its own atom.
 
     Encoder and decoder are both the SAE's own, paired at random; each token's activations are kept.
     """
     cycle = torch.randperm(d_sae, generator=torch.Generator().manual_seed(seed))
     source = torch.empty_like(cycle)
     source[cycle.roll(-1)] = cycle
-    return Proxy(
-        "permuted_dictionary",
-        lambda site: site.decode(site.latents[..., source.to(site.acts.device)]),
-        str(seed),
-    )
+
+    def replace(site: Site) -> Tensor:
+        return site.decode(site.latents[..., source.to(site.acts.device)])
+
+    return Proxy("permuted_dictionary", replace, key_of("permuted_dictionary", d_sae, seed))
 
 
 def shuffled_positions(seed: int = 0) -> Proxy:
-    """Codes in a random order of the spliced positions, one order a sequence: each code is a real one of this text, at the wrong token."""
+    """Codes in a random order of the spliced positions, one order a sequence: each code is a real
+    one of this text, at the wrong token."""
 
     def replace(site: Site) -> Tensor:
         n_spliced = site.acts.shape[1] - site.first
-        orders = [
-            torch.randperm(n_spliced, generator=generator)
-            for generator in _generators("positions", seed, site.ids)
-        ]
+        generators = _generators("positions", seed, site.ids)
+        orders = [torch.randperm(n_spliced, generator=generator) for generator in generators]
         order = (torch.stack(orders) + site.first).to(site.acts.device)
         codes = site.latents.clone()
         codes[:, site.first :] = site.latents.take_along_dim(order[..., None], dim=1)
         return site.decode(codes)
 
-    return Proxy("shuffled_positions", replace, str(seed))
+    return Proxy("shuffled_positions", replace, key_of("shuffled_positions", seed))
 
 
 def donor_codes(subject: Subject, donors: Corpus, hook_name: str, seed: int = 0) -> Proxy:
-    """Codes of another text at the same positions: each sequence gets one of `donors` by its hash. Take few, of the discovery split.
+    """Codes of another text at the same positions: each sequence gets one of `donors` by its hash.
+    Take few, of the discovery split.
 
-    Belongs to `hook_name`; only the donors' native activations there are held, and made when first needed. ValueError when
-    a sequence is longer than the donors.
+    Belongs to `hook_name`; only the donors' native activations there are held, and made when first
+    needed. ValueError when a sequence is longer than the donors.
     """
 
     @cache
     def acts_of_donors() -> Tensor:
-        return native_acts(
-            subject.model,
-            torch.from_numpy(donors.tokens.astype(np.int64)).to(subject.device),
-            hook_name,
-        )
+        tokens = torch.from_numpy(donors.tokens.astype(np.int64)).to(subject.device)
+        return native_acts(subject.model, tokens, hook_name)
 
     def replace(site: Site) -> Tensor:
         if site.acts.shape[1] > donors.n_ctx:
             raise ValueError(
-                f"the donors have {donors.n_ctx} tokens, the sequences {site.acts.shape[1]}: take donors at least as long"
+                f"the donors have {donors.n_ctx} tokens, the sequences {site.acts.shape[1]}: "
+                "take donors at least as long"
             )
-        chosen = [
-            generator.initial_seed() % len(donors)
-            for generator in _generators("donors", seed, site.ids)
-        ]
-        return site.decode(site.sae.encode(acts_of_donors()[chosen, : site.acts.shape[1]]))
+        generators = _generators("donors", seed, site.ids)
+        chosen = [generator.initial_seed() % len(donors) for generator in generators]
+        acts = acts_of_donors()[chosen, : site.acts.shape[1]]
+        return site.decode(site.sae.encode(acts))
 
-    return Proxy("donor_codes", replace, f"{seed} {hook_name} {_digest(donors.ids)}")
+    key = key_of("donor_codes", seed, hook_name, _digest(donors.ids))
+    return Proxy("donor_codes", replace, key)
 
 
 def random_decoder(d_sae: int, d_in: int, seed: int = 0, *, match_norm: bool = False) -> Proxy:
     """The codes decoded by random unit vectors instead of the SAE's atoms; its bias is kept.
 
-    With `match_norm` ("random_decoder_matched") what is added to the bias has at each token the norm that it has in the
-    reconstruction: only its direction is lost.
+    With `match_norm` ("random_decoder_matched") what is added to the bias has at each token the
+    norm that it has in the reconstruction: only its direction is lost.
     """
-    atoms = torch.nn.functional.normalize(
-        torch.randn(d_sae, d_in, generator=torch.Generator().manual_seed(seed)), dim=1
-    )
+    generator = torch.Generator().manual_seed(seed)
+    atoms = torch.nn.functional.normalize(torch.randn(d_sae, d_in, generator=generator), dim=1)
 
     def replace(site: Site) -> Tensor:
         replaced = site.decode(site.latents, atoms)
         if not match_norm:
             return replaced
         bias = site.decode(torch.zeros_like(site.latents))
-        return bias + (site.recons - bias).norm(
-            dim=-1, keepdim=True
-        ) * torch.nn.functional.normalize(replaced - bias, dim=-1)
+        length = (site.recons - bias).norm(dim=-1, keepdim=True)
+        return bias + length * torch.nn.functional.normalize(replaced - bias, dim=-1)
 
-    return Proxy("random_decoder" + "_matched" * match_norm, replace, f"{seed} {match_norm}")
+    name = "random_decoder_matched" if match_norm else "random_decoder"
+    return Proxy(name, replace, key_of("random_decoder", d_sae, d_in, seed, match_norm))
 
 
 def noise(seed: int = 0) -> Proxy:
-    """The native activation plus a random vector as long as the SAE's error at that position: an error without a direction of its own."""
+    """The native activation plus a random vector as long as the SAE's error at that position: an
+    error without a direction of its own."""
+
+    def drawn(generator: torch.Generator, n_pos: int, d_in: int) -> Tensor:
+        return torch.stack([torch.randn(d_in, generator=generator) for _ in range(n_pos)])
 
     def replace(site: Site) -> Tensor:
         _, n_pos, d_in = site.acts.shape
-        drawn = [
-            torch.stack([torch.randn(d_in, generator=generator) for _ in range(n_pos)])
-            for generator in _generators("noise", seed, site.ids)
-        ]
-        directions = torch.nn.functional.normalize(torch.stack(drawn), dim=-1).to(site.acts)
+        generators = _generators("noise", seed, site.ids)
+        vectors = torch.stack([drawn(generator, n_pos, d_in) for generator in generators])
+        directions = torch.nn.functional.normalize(vectors, dim=-1).to(site.acts)
         return site.acts + directions * (site.acts - site.recons).norm(dim=-1, keepdim=True)
 
-    return Proxy("noise", replace, str(seed))
+    return Proxy("noise", replace, key_of("noise", seed))
 
 
-def atom_norms(sae: SAE) -> Float[Tensor, "d_sae"]:
-    """Length of what each latent writes per unit of its activation: the decoder rows' norms, 1 where activations are in those units."""
-    return (
-        torch.ones_like(sae.W_dec[:, 0])
-        if getattr(sae.cfg, "rescale_acts_by_decoder_norm", False)
-        else sae.W_dec.norm(dim=1)
-    )
+def key_of(kind: str, *settings: object) -> str:
+    """Key of a proxy that this package makes, from everything its function uses.
+
+    >>> key_of("noise", 0)
+    'saecert.noise(0)'
+    """
+    return f"saecert.{kind}({', '.join(map(str, settings))})"
 
 
 def _generators(what: str, seed: int, ids: UInt64[np.ndarray, "batch"]) -> list[torch.Generator]:

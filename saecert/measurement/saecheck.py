@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from sae_lens import SAE
 from torch import Tensor
 
 from saecert.corpora.corpus import Corpus
+from saecert.measurement.batch import site_at
+from saecert.measurement.loop import Batch, Quantity, Total, Values, run
+from saecert.measurement.quality import explained_variance
 from saecert.subjects.forward import hook_layer, native_acts_at
 from saecert.subjects.subject import Subject
 
@@ -23,107 +27,198 @@ SCALES = tuple(2 ** (half / 2) for half in range(-12, 13))
 """Rescalings of the activation that are tried on an SAE that does not fit."""
 
 
+@dataclass(frozen=True)
+class Trial:
+    """A way of giving an SAE something to read: another place, a rescaled or a centred
+    activation."""
+
+    hook_name: str
+    """Where the activation is from."""
+    scale: float = 1.0
+    """What it is multiplied by; the reconstruction is divided by it."""
+    centred: bool = False
+    """Whether its mean over coordinates is taken off."""
+
+    def advice(self) -> str:
+        """What an SAE that fits best this way seems to want."""
+        if self.centred:
+            return "on centred activations: load the model with center_writing_weights=True"
+        if self.scale == 1.0:
+            return f"at '{self.hook_name}': was it trained there?"
+        scale = f"{self.scale:.3g}"
+        return (
+            f"on activations times about {scale}: sae.fold_activation_norm_scaling_factor({scale})"
+        )
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How well an SAE does on what it was given."""
+
+    explained: float
+    """Explained variance, pooled over tokens."""
+    l0: float
+    """Mean number of active latents."""
+    norm: float
+    """Mean norm of what it was given."""
+
+
 def check_sae(
     subject: Subject, corpus: Corpus, hook_name: str, *, n_seq: int = 4, allow_bad_sae: bool = False
 ) -> dict[str, Any]:
     """What the SAE at `hook_name` does on the first `n_seq` sequences of `corpus`, for the record.
 
-    Explained variance, 1 - E||x - x_hat||^2 / E||x - E x||^2 pooled over tokens without BOS, must lie in [0.3, 1], and the
-    mean number of active latents within a factor 3 of what the release lists, if it lists one. An SAE that fails is also tried
-    on rescaled and on centred activations, and the message names what fits best: the usual mistakes are an index that counts
-    from 1, an activation scaling that was not folded in, and writing weights that were not centred.
+    Explained variance, 1 - E||x - x_hat||^2 / E||x - E x||^2 pooled over tokens without BOS, must
+    lie in [0.3, 1], and the mean number of active latents within a factor 3 of what the release
+    lists, if it lists one. An SAE that fails is also tried on rescaled and on centred activations,
+    and the message names what fits best: the usual mistakes are an index that counts from 1, an
+    activation scaling that was not folded in, and writing weights that were not centred. It may
+    also be the text: an SAE can fail on text unlike what it was trained on.
 
-    Returns ``explained_variance``, ``l0``, ``listed_l0`` (or None), ``best_at``, the hook point up to two layers away that the
-    SAE explains best, ``n_seq``, and ``problem``, which is None if all is well. An SAE one layer away from its place often
-    passes, since neighbouring layers are alike: only ``best_at`` shows it, and it is no proof.
+    Returns ``explained_variance``, ``l0``, ``listed_l0`` (or None), ``best_at``, the hook point up
+    to two layers away that the SAE explains best, ``n_seq``, and ``problem``, which is None if all
+    is well. An SAE one layer away from its place often passes, since neighbouring layers are alike:
+    only ``best_at`` shows it, and it is no proof. Kept in the cache folder.
 
     Raises
     ------
     ValueError
-        If the SAE fails and `allow_bad_sae` is not set (with it, the diagnosis is returned as ``problem``), or is of another
-        width than the activation.
+        If the SAE fails and `allow_bad_sae` is not set (with it, the diagnosis is returned as
+        ``problem``), or is of another width than the activation.
     """
-    corpus, sae = corpus.take(min(n_seq, len(corpus))), subject.sae_at(hook_name)
-    listed = float(subject.listed.get(hook_name, {}).get("l0") or sae.cfg.metadata.l0 or 0) or None
-    tokens = torch.from_numpy(corpus.tokens.astype(np.int64)).to(subject.device)
-    around = native_acts_at(subject.model, tokens, _layers_around(subject, hook_name))
-    around = {name: acts[:, int(corpus.bos) :] for name, acts in around.items()}
-    acts, width = around[hook_name], around[hook_name].shape[-1]
-    if width != sae.cfg.d_in:
-        raise ValueError(
-            f"the SAE at '{hook_name}' has d_in={sae.cfg.d_in} but the activation there has width {width}: another model's SAE?"
-        )
-    here = {name: fit(sae, other) for name, other in around.items()}
-    (explained, l0), best_at = here[hook_name], max(here, key=lambda name: here[name][0])
+    some = corpus.take(min(n_seq, len(corpus)))
+    metadata = subject.sae_at(hook_name).cfg.metadata
+    listed = float(subject.listed.get(hook_name, {}).get("l0") or metadata.l0 or 0) or None
+    here = Trial(hook_name)
+    around = [Trial(name) for name in _layers_around(subject, hook_name)]
+    fits = _fits(subject, some, hook_name, around)
+    fit_here = fits[here]
     facts = {
-        "explained_variance": round(explained, 4),
-        "l0": round(l0, 2),
+        "explained_variance": round(fit_here.explained, 4),
+        "l0": round(fit_here.l0, 2),
         "listed_l0": listed,
-        "best_at": best_at,
-        "n_seq": len(corpus),
+        "best_at": max(around, key=lambda trial: fits[trial].explained).hook_name,
+        "n_seq": len(some),
     }
-    if fits(explained, l0, listed):
-        return {**facts, "problem": None}
-    tried = {
-        f"at '{name}': was it trained there?": found
-        for name, found in here.items()
-        if name != hook_name
-    }
-    centred = acts - acts.mean(dim=-1, keepdim=True)
-    tried["on centred activations: load the model with center_writing_weights=True"] = fit(
-        sae, centred
+    if acceptable(fit_here, listed):
+        return facts | {"problem": None}
+    del fits[here]
+    # what "expected_average_only_in" of sae_lens means
+    usual = subject.sae_at(hook_name).cfg.d_in ** 0.5 / fit_here.norm
+    fits |= _fits(
+        subject, some, hook_name, [Trial(hook_name, centred=True), Trial(hook_name, usual)]
     )
-    rescaled = (
-        "on activations times about {0:.3g}: sae.fold_activation_norm_scaling_factor({0:.3g})"
-    )
-    usual = (
-        width**0.5 / acts.norm(dim=-1).mean().item()
-    )  # what "expected_average_only_in" of sae_lens means
-    tried[rescaled.format(usual)] = fit(sae, acts, usual)
-    if not any(fits(*found, listed) for found in tried.values()):
-        tried |= {rescaled.format(scale): fit(sae, acts, scale) for scale in SCALES}
-    suspect, (best, active) = max(
-        tried.items(), key=lambda item: (fits(*item[1], listed), item[1][0])
-    )
-    better = f"It fits best {suspect} (explains {best:.2f} with {active:.3g})"
-    if not fits(best, active, listed):
-        better = "No layer around, rescaling or centring helps: another model's SAE, another processing of the weights, or half-trained"
-    listing = (
-        f" (its release lists {listed:.3g}; a factor {L0_FACTOR} is let pass)" if listed else ""
-    )
-    problem = (
-        f"the SAE at '{hook_name}' explains {explained:.2f} of the variance (at least {MIN_EXPLAINED} is asked for) with {l0:.3g} "
-        f"active latents{listing} on {len(corpus)} sequences. {better}. allow_bad_sae=True measures it all the same, and records this"
-    )
+    if not any(acceptable(fit, listed) for fit in fits.values()):
+        fits |= _fits(
+            subject, some, hook_name, [Trial(hook_name, scale) for scale in SCALES if scale != 1]
+        )
+    problem = _problem(hook_name, fit_here, listed, len(some), fits)
     if not allow_bad_sae:
         raise ValueError(problem)
-    return {**facts, "problem": problem}
-
-
-def fits(explained: float, l0: float, listed: float | None) -> bool:
-    """Whether an SAE may be measured: enough variance explained, and about as many active latents as listed."""
-    return MIN_EXPLAINED <= explained <= 1 and (
-        not listed or listed / L0_FACTOR <= l0 <= listed * L0_FACTOR
-    )
+    return facts | {"problem": problem}
 
 
 @torch.no_grad()
-def fit(sae: SAE, acts: Float[Tensor, "seq pos d_in"], scale: float = 1.0) -> tuple[float, float]:
-    """Explained variance and mean number of active latents, had the SAE been built for `scale` times the activation."""
-    error, active = 0.0, 0.0
-    for one in acts:  # a sequence at a time: the latents of a wide SAE are large
-        latents = sae.encode(one * scale)
-        error += (one.double() - sae.decode(latents).double() / scale).square().sum().item()
-        active += (latents != 0).sum().item()
+def fit(sae: SAE, acts: Float[Tensor, "seq pos d_in"], trial: Trial | None = None) -> Fit:
+    """How well an SAE does on activations, or had it been built for them as `trial` changes
+    them."""
+    return _fit(_sums(sae, acts, trial or Trial("")))
+
+
+def acceptable(fit: Fit, listed: float | None) -> bool:
+    """Whether an SAE may be measured: enough variance explained, and about as many active latents
+    as listed."""
+    as_listed = not listed or listed / L0_FACTOR <= fit.l0 <= listed * L0_FACTOR
+    return MIN_EXPLAINED <= fit.explained <= 1 and as_listed
+
+
+def _problem(
+    hook_name: str, fit_here: Fit, listed: float | None, n_seq: int, fits: dict[Trial, Fit]
+) -> str:
+    best = max(fits, key=lambda trial: (acceptable(fits[trial], listed), fits[trial].explained))
+    fit_there = fits[best]
+    numbers = f"explains {fit_there.explained:.2f} with {fit_there.l0:.3g}"
+    better = f"It fits best {best.advice()} ({numbers}). Or the text"
+    if not acceptable(fit_there, listed):
+        better = (
+            "No layer around, rescaling or centring helps: another model's SAE, another "
+            "processing of the weights, half-trained, or the text"
+        )
+    listing = (
+        f" (its release lists {listed:.3g}; a factor {L0_FACTOR} is let pass)" if listed else ""
+    )
+    return (
+        f"the SAE at '{hook_name}' explains {fit_here.explained:.2f} of the variance (at least "
+        f"{MIN_EXPLAINED} is asked for) with {fit_here.l0:.3g} active latents{listing} on {n_seq} "
+        f"sequences. {better} is unlike what it was trained on. allow_bad_sae=True measures it all "
+        "the same, and records this"
+    )
+
+
+def _fits(
+    subject: Subject, corpus: Corpus, hook_name: str, trials: Sequence[Trial]
+) -> dict[Trial, Fit]:
+    """How well the SAE at `hook_name` does in each trial, on all of `corpus`."""
+
+    def measure(subject: Subject, batch: Batch, hook_names: Sequence[str]) -> dict[str, Values]:
+        names = list(dict.fromkeys([hook_name, *(trial.hook_name for trial in trials)]))
+        acts = native_acts_at(subject.model, batch.tokens, names)
+        sae = site_at(subject, batch, hook_name, acts[hook_name]).sae
+        sums = [_sums(sae, acts[trial.hook_name][:, batch.first :], trial) for trial in trials]
+        return {
+            hook_name: {
+                f"{index} {name}": Total(value)
+                for index, trial_sums in enumerate(sums)
+                for name, value in trial_sums.items()
+            }
+        }
+
+    quantity = Quantity("saecheck", repr(list(trials)), measure, (hook_name,))
+    totals = run(subject, corpus, quantity, batch_size=len(corpus), progress=False)[hook_name]
+    return {
+        trial: _fit({name: totals[f"{index} {name}"] for name in _SUMS})
+        for index, trial in enumerate(trials)
+    }
+
+
+_SUMS = ("error", "active", "tokens", "norm", "sum", "squares")
+"""What is added up over the tokens to make a `Fit`."""
+
+
+def _sums(sae: SAE, acts: Float[Tensor, "batch pos d_in"], trial: Trial) -> dict[str, Tensor]:
+    """What `Fit` is made of, added up over the tokens of a batch."""
+    if trial.centred:
+        acts = acts - acts.mean(dim=-1, keepdim=True)
+    error = torch.zeros((), dtype=torch.float64)
+    n_active = torch.zeros((), dtype=torch.int64)
+    for sequence in acts:  # one at a time: the latents of a wide SAE are large
+        latents = sae.encode(sequence * trial.scale)
+        recons = sae.decode(latents).double() / trial.scale
+        error += (sequence.double() - recons).square().sum().cpu()
+        n_active += (latents != 0).sum().cpu()
     flat = acts.flatten(0, 1).double()
-    return 1 - error / (flat - flat.mean(dim=0)).square().sum().item(), active / len(flat)
+    return {
+        "error": error,
+        "active": n_active,
+        "tokens": torch.tensor(len(flat)),
+        "norm": acts.norm(dim=-1).double().sum(),
+        "sum": flat.sum(dim=0),
+        "squares": flat.square().sum(),
+    }
+
+
+def _fit(sums: Mapping[str, Any]) -> Fit:
+    n_tokens = float(sums["tokens"])
+    spread = float(sums["squares"]) - float((sums["sum"] ** 2).sum()) / n_tokens
+    return Fit(
+        explained=explained_variance(float(sums["error"]), spread),
+        l0=float(sums["active"]) / n_tokens,
+        norm=float(sums["norm"]) / n_tokens,
+    )
 
 
 def _layers_around(subject: Subject, hook_name: str) -> list[str]:
     """The same hook point in this layer and up to two layers before and after."""
-    layers = range(hook_layer(hook_name) - 2, hook_layer(hook_name) + 3)
-    return [
-        re.sub(r"\d+", str(layer), hook_name, count=1)
-        for layer in layers
-        if 0 <= layer < subject.n_layers
-    ]
+    layer = hook_layer(hook_name)
+    layers = range(max(layer - 2, 0), min(layer + 3, subject.n_layers))
+    return [re.sub(r"\d+", str(layer), hook_name, count=1) for layer in layers]

@@ -1,139 +1,427 @@
-"""Figures: each takes a tidy frame and an axes, and returns the axes. Colour-blind-safe, legible on white in light and dark pages."""
+"""The figures of the pages: tidy frames to figures of at most two panels in a row.
+
+`plot_terms`, `plot_convergence`, `plot_miss_rates`, `plot_lines` and `plot_intervals` draw one
+panel into given axes; `panels` makes those.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-BLUE, ORANGE, GREEN, RED, PURPLE, BROWN, PINK, GREY, YELLOW, SKY = sns.color_palette("colorblind")
-TERM_COLOURS = {
-    "model risk": SKY,
-    "proxy risk": BLUE,
-    "reconstruction gap": ORANGE,
-    "pool mismatch": GREEN,
-    "complexity: sampling": GREY,
-    "complexity: selection": "0.82",
-}
-MARKERS = "osD^vPX*<>"
+from saecert.reporting.panels import (
+    BLUE,
+    BROWN,
+    COLOURS,
+    DASHED,
+    GREEN,
+    GREY,
+    MARKERS,
+    ORANGE,
+    PURPLE,
+    RED,
+    SKY,
+    TERM_COLOURS,
+    Number,
+    legend_below,
+    log_axis,
+    name_rows,
+    panels,
+    plot_convergence,
+    plot_intervals,
+    plot_lines,
+    plot_miss_rates,
+    plot_terms,
+    use_style,
+)
+
+__all__ = [
+    "BLUE",
+    "BROWN",
+    "GREEN",
+    "GREY",
+    "MARKERS",
+    "ORANGE",
+    "PURPLE",
+    "RED",
+    "SKY",
+    "TERM_COLOURS",
+    "panels",
+    "plot_behaviour",
+    "plot_convergence",
+    "plot_coverage",
+    "plot_denser_codes",
+    "plot_floors",
+    "plot_four_terms",
+    "plot_frontier",
+    "plot_growth",
+    "plot_intervals",
+    "plot_layers",
+    "plot_lines",
+    "plot_miss_rates",
+    "plot_models",
+    "plot_monitor",
+    "plot_price_of_choosing",
+    "plot_shuffling",
+    "plot_terms",
+    "plot_tightness",
+    "use_style",
+]
 
 
-def use_style() -> None:
-    """Set the look of every figure of the book: white ground, thin grid, readable at column width."""
-    text = {"axes.titlesize": 12, "axes.titleweight": "bold", "legend.frameon": True}
-    canvas = {"figure.dpi": 110, "savefig.dpi": 110, "figure.facecolor": "white"}
-    sns.set_theme(context="notebook", style="whitegrid", palette="colorblind", rc=text | canvas)
+def plot_coverage(
+    frames: Mapping[str, pd.DataFrame], rows: str = "population", narrow: Sequence[str] = ()
+) -> Figure:
+    """Miss rates by title of the panel (pages 01 and 04).
 
-
-def plot_miss_rates(frame: pd.DataFrame, ax: Axes) -> Axes:
-    """Miss rate in percent with its limits by inequality (colour, marker) and population (row), the nominal rate dashed.
-
-    `frame` is that of `saecert.statistics.coverage.coverage_table`: columns inequality, population, miss_rate, ci_low, ci_high, delta.
+    Parameters
+    ----------
+    frames
+        Frames of `saecert.statistics.coverage.coverage_table`, by title.
+    rows
+        Column that names the rows.
+    narrow
+        Titles of panels that show rates up to one and a half times the nominal one.
     """
-    rows = list(dict.fromkeys(frame["population"]))
-    names = list(dict.fromkeys(frame["inequality"]))
-    offsets = np.linspace(-0.3, 0.3, len(names)) if len(names) > 1 else [0.0]
-    for name, offset, colour, marker in zip(
-        names, offsets, sns.color_palette("colorblind"), MARKERS, strict=False
-    ):
-        part = frame[frame["inequality"] == name]
-        y = np.array([rows.index(population) for population in part["population"]]) + offset
-        spread = 100 * np.abs(
-            part[["ci_low", "ci_high"]].to_numpy().T - part["miss_rate"].to_numpy()
-        )
-        ax.errorbar(
-            100 * part["miss_rate"],
-            y,
-            xerr=spread,
-            fmt=marker,
-            color=colour,
-            markersize=6,
-            elinewidth=1.5,
-            label=name,
-        )
-    ax.axvline(
-        100 * frame["delta"].iloc[0], color="black", linestyle="--", linewidth=1, label="nominal"
-    )
-    ax.set_yticks(range(len(rows)), rows)
-    ax.set_ylim(len(rows) - 0.5, -0.5)
-    ax.set_xlabel("misses (% of samples)")
-    return ax
+    count = max(frame[rows].nunique() for frame in frames.values())
+    fig, axes = panels(len(frames), height=max(3.6, 1.6 + 0.42 * count))
+    for ax, (title, frame) in zip(axes, frames.items(), strict=True):
+        plot_miss_rates(frame, ax, rows).set_title(title)
+        if title in narrow:
+            ax.set_xlim(-0.2, 160 * frame["delta"].iloc[0])
+    handles = {}
+    for ax in axes:
+        drawn, names = ax.get_legend_handles_labels()
+        handles |= dict(zip(names, drawn, strict=True))
+    place = {"loc": "outside lower center", "ncols": 4, "fontsize": 9.5}
+    fig.legend(handles.values(), handles.keys(), **place)
+    return fig
 
 
-def plot_terms(
-    frame: pd.DataFrame, ax: Axes, references: Mapping[str, float] | None = None
-) -> Axes:
-    """Terms stacked up to the bound, one bar a label, and the risks of reference predictors as labelled vertical lines.
+def plot_four_terms(frame: pd.DataFrame, references: Mapping[str, Number] | None = None) -> Figure:
+    """Terms stacked up to the bounds (page 02); `frame` as for `plot_terms`."""
+    fig, (ax,) = panels(1, height=1.9 + 0.62 * frame["label"].nunique())
+    plot_terms(frame, ax, references)
+    return fig
 
-    `frame` has columns label, term, bits, in stacking order (see `saecert.reporting.tables.terms_table`); clipping, which is negative, cuts
-    the last of the measured terms short.
+
+def plot_price_of_choosing(
+    frame: pd.DataFrame, wealth: pd.DataFrame, vacuous: Number, delta: Number
+) -> Figure:
+    """Bounds by way of choosing the pool, one panel an alpha, and the wealth of streams (page 03).
+
+    Parameters
+    ----------
+    frame
+        Columns alpha, n_seq, label, bound, valid.
+    wealth
+        Columns order (0: the recorded one), n_seq, log10_wealth.
+    vacuous
+        Risk of the uniform predictor.
+    delta
+        A stream is certain at a wealth of 1/delta.
     """
-    labels = list(dict.fromkeys(frame["label"]))
-    for row, label in enumerate(labels):
-        start, part = 0.0, frame[frame["label"] == label].set_index("term")["bits"]
-        measured = part[
-            [name for name in part.index if not name.startswith("complexity")]
-        ].sum()  # clipping included, which is negative
-        for term in [name for name in TERM_COLOURS if name in part.index]:
-            length = (
-                part[term] if term.startswith("complexity") else min(part[term], measured - start)
-            )
-            ax.barh(
-                row, length, left=start, color=TERM_COLOURS[term], edgecolor="white", height=0.62
-            )
-            start += length
-        ax.text(start, row, f" {start:.2f}", va="center", ha="left", fontsize=11, fontweight="bold")
-    for name, bits in (references or {}).items():
-        ax.axvline(bits, color="black", linestyle=":", linewidth=1.2)
-        ax.text(bits, -0.62, f"{name}\n{bits:.2f}", ha="center", va="bottom", fontsize=9)
-    ax.set_yticks(range(len(labels)), labels)
-    ax.set_ylim(len(labels) - 0.5, -0.55)
-    ax.set_xlabel("bits per token (lower is better)")
-    ax.grid(axis="y", visible=False)
-    used = [term for term in TERM_COLOURS if frame.loc[frame["term"] == term, "bits"].any()]
-    handles = [sns.mpl.patches.Patch(color=TERM_COLOURS[term], label=term) for term in used]
-    ax.legend(
-        handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=3, fontsize=9.5
-    )
-    return ax
+    alphas = list(dict.fromkeys(frame["alpha"]))
+    fig, axes = panels(len(alphas) + 1, height=4.6)
+    top = 1.05 * frame.loc[frame["valid"].astype(bool), "bound"].max()
+    for ax, alpha in zip(axes, alphas, strict=False):
+        plot_convergence(frame[frame["alpha"] == alpha], ax, vacuous)
+        ax.set(title=f"alpha = {alpha:g}", ylim=(0, top))
+    legend_below(axes[0])
+    ax = axes[-1]
+    for order, part in wealth.groupby("order"):
+        look = {"color": GREY, "alpha": 0.15, "linewidth": 1}
+        if order == 0:
+            look = {"color": BLUE, "linewidth": 2, "zorder": 3, "label": "recorded order"}
+        ax.plot(part["n_seq"], part["log10_wealth"], **look)
+    ax.axhline(-np.log10(delta), label="1/delta: certain", **DASHED)
+    ax.set(title="stream", xlabel="sequences read", ylabel="wealth (power of ten)")
+    ax.legend(loc="lower right")
+    return fig
 
 
-def plot_convergence(frame: pd.DataFrame, ax: Axes, vacuous: float) -> Axes:
-    """Bound against number of sequences, one line a label; above the dashed line a bound says nothing.
+def plot_tightness(
+    frame: pd.DataFrame, default: pd.DataFrame, curve: pd.DataFrame, goal: Number, vacuous: Number
+) -> Figure:
+    """Width over the yardstick by inequality and by quantity, and bounds on the way (page 05).
 
-    `frame` has columns n_seq, label, bound and valid (False: drawn faint and dashed, not a certificate).
+    `frame` and `default` have columns n, tightness and inequality or quantity; `curve` is as for
+    `plot_convergence`.
     """
-    names = list(dict.fromkeys(frame["label"]))
-    for name, colour, marker in zip(names, sns.color_palette("colorblind"), MARKERS, strict=False):
-        part = frame[frame["label"] == name].sort_values("n_seq")
-        look = (
-            {"linestyle": "-", "alpha": 1.0}
-            if part["valid"].all()
-            else {"linestyle": (0, (2, 2)), "alpha": 0.75}
-        )
-        ax.plot(
-            part["n_seq"],
-            part["bound"],
-            color=colour,
-            marker=marker,
-            markersize=4.5,
-            linewidth=1.8,
-            label=name,
-            **look,
-        )
-    ax.axhline(vacuous, color="black", linestyle="--", linewidth=1)
-    ax.annotate(
-        "uniform predictor: vacuous above",
-        (0.99, vacuous),
-        xycoords=("axes fraction", "data"),
-        ha="right",
-        va="bottom",
-        fontsize=9,
-    )
-    ax.set_xscale("log")
-    ax.set_xlabel("certification sequences")
-    ax.set_ylabel("bound (bits per token)")
-    return ax
+    fig, axes = panels(3)
+    parts = {"inequality": frame, "quantity": default}
+    titles = ("joint loss", "Dirichlet bound, each quantity")
+    for ax, (by, part), title in zip(axes, parts.items(), titles, strict=False):
+        plot_lines(part, ax, "n", "tightness", by)
+        ax.axhline(goal, **DASHED)
+        log_axis(ax, part["n"].unique())
+        ax.set(title=title, xlabel="sequences", ylabel="tightness")
+        legend_below(ax)
+    axes[0].set_yscale("log")
+    axes[0].set_yticks([1, 2, 5, 10, 20], ["1", "2", "5", "10", "20"])
+    axes[0].minorticks_off()
+    plot_convergence(curve, axes[2], vacuous).set(title="same sequences", ylim=(0, None))
+    legend_below(axes[2])
+    return fig
+
+
+def plot_frontier(frame: pd.DataFrame, chosen: str, eps: Sequence[Number], d_sae: int) -> Figure:
+    """Distance in loss by ranking, and price and shares outside the pool of one (page 06).
+
+    `frame` has a column ranking and those of `saecert.certificates.concepts.frontier`.
+    """
+    fig, axes = panels(3)
+    for place, ranking in enumerate(dict.fromkeys(frame["ranking"])):
+        part = frame[frame["ranking"] == ranking]
+        label = f"{ranking} (chosen)" if ranking == chosen else ranking
+        look = {"color": COLOURS[place], "marker": MARKERS[place]}
+        axes[0].plot(part["k"], part["pool_gap_upper"], label=label, **look)
+        axes[0].plot(part["k"], part["pool_gap"], "--", color=COLOURS[place], alpha=0.5)
+    axes[0].hlines(eps, 0, d_sae, color="black", linestyle=":", linewidth=1)
+    if (frame["pool_gap"] > 0).all():
+        axes[0].set_yscale("log")
+        axes[0].set_yticks([*eps, 2, 4], [f"{tolerance:g}" for tolerance in (*eps, 2, 4)])
+    best = frame[frame["ranking"] == chosen]
+    drawn = {"price": (1, PURPLE, 1), "outside_firings": (2, RED, 100)}
+    drawn |= {"outside_energy": (2, SKY, 100)}
+    for name, (place, colour, unit) in drawn.items():
+        label = name.removeprefix("outside_")
+        upper = unit * best[f"{name}_upper"]
+        axes[place].plot(best["k"], upper, "o-", color=colour, label=f"{label}: at most")
+        mean = unit * best[name]
+        axes[place].plot(best["k"], mean, "--", color=colour, alpha=0.5, label=f"{label}: mean")
+    axes[0].set(title="distance in loss", ylabel="bits per token")
+    axes[1].set(title="price of explanation", ylabel="bits per token")
+    axes[2].set(title="outside the pool", ylabel="% of a sequence")
+    for ax in axes:
+        ax.minorticks_off()
+        ax.set_xlabel(f"latents in the pool, of {d_sae:,}")
+        ax.legend()
+    return fig
+
+
+def plot_behaviour(frame: pd.DataFrame, differences: pd.DataFrame) -> Figure:
+    """Certified distances in behaviour by hook point, and paired differences (page 07).
+
+    Parameters
+    ----------
+    frame
+        Columns quantity (two of them, each a panel), hook, proxy, mean, upper.
+    differences
+        Columns quantity, mean, lower, upper; empty where there are no two SAEs to compare.
+    """
+    quantities = list(dict.fromkeys(frame["quantity"]))
+    compared = len(differences) > 0
+    height = 1.6 + 0.42 * frame["proxy"].nunique()
+    fig, axes = panels(len(quantities) + compared, height=height)
+    for ax, quantity in zip(axes, quantities, strict=False):
+        part = frame[frame["quantity"] == quantity]
+        labels = list(dict.fromkeys(part["proxy"]))
+        hooks = list(dict.fromkeys(part["hook"]))
+        for place, hook in enumerate(hooks):
+            rows = part[part["hook"] == hook]
+            heights = np.array([labels.index(name) for name in rows["proxy"]], dtype=float)
+            heights += 0.3 * (place - (len(hooks) - 1) / 2)
+            colour = COLOURS[place]
+            ax.plot(rows["upper"], heights, MARKERS[place], color=colour, label=hook)
+            ax.plot(rows["mean"], heights, "|", markersize=13, markeredgewidth=1.5, color=colour)
+        name_rows(ax, labels)
+        ax.set(title=quantity, xlabel="certified limit (bar: mean)", xlim=(0, 1.02))
+    if compared:
+        plot_intervals(differences, axes[-1], "quantity")
+        axes[-1].axvline(0, color="black", linewidth=1)
+        axes[-1].set(title="first minus second, whole SAEs", xlabel="difference")
+    place = {"loc": "outside lower center", "ncols": 2}
+    fig.legend(*axes[0].get_legend_handles_labels(), **place)
+    return fig
+
+
+def plot_models(frame: pd.DataFrame, reported: pd.DataFrame, missing: Sequence[str]) -> Figure:
+    """Bounds as a share of what the uniform predictor loses, row by row (page 10).
+
+    Parameters
+    ----------
+    frame
+        Columns label, alpha and "share of uniform", one row a certificate.
+    reported
+        Columns label and "share of uniform" of what was printed elsewhere, not certificates.
+    missing
+        Labels of rows that nobody has measured.
+    """
+    labels = list(dict.fromkeys([*frame["label"], *reported["label"], *missing]))
+    fig, (ax,) = panels(1, height=1.6 + 0.4 * len(labels))
+    for place, (alpha, part) in enumerate(frame.groupby("alpha", sort=False)):
+        rows = [labels.index(label) for label in part["label"]]
+        look = {"color": COLOURS[place], "markersize": 8}
+        name = f"certificate, alpha = {alpha:g}"
+        ax.plot(part["share of uniform"], rows, MARKERS[place], label=name, **look)
+    name = "as printed, not a certificate"
+    for _, part in reported.groupby("label", sort=False):
+        rows = [labels.index(label) for label in part["label"]]
+        look = {"color": "0.4", "markerfacecolor": "white", "label": name}
+        ax.plot(part["share of uniform"], rows, "D-", **look)
+        name = "_"
+    for label in missing:
+        look = {"va": "center", "fontsize": 9.5, "color": "0.35", "backgroundcolor": "white"}
+        ax.annotate("no certificate yet", (0.02, labels.index(label)), **look)
+    ax.axvline(1, **DASHED)
+    name_rows(ax, labels)
+    ax.set(xlim=(0, 1.2), xlabel="bound / log2 V, low is good")
+    fig.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    return fig
+
+
+def plot_layers(frame: pd.DataFrame, logarithmic: Sequence[str] = ()) -> Figure:
+    """Quantities by layer with their limits, a panel for each title (page 11).
+
+    `frame` has columns panel, unit, quantity, layer, lower, mean, upper; `logarithmic` names
+    panels.
+    """
+    titles = list(dict.fromkeys(frame["panel"]))
+    fig, axes = panels(len(titles))
+    for ax, title in zip(axes, titles, strict=True):
+        part = frame[frame["panel"] == title].assign(layer=lambda rows: rows["layer"].astype(str))
+        plot_lines(part, ax, "layer", "mean", "quantity", ("lower", "upper"))
+        ax.set(title=title, ylabel=part["unit"].iloc[0], xlabel="layer")
+        if title in logarithmic and (part["mean"] > 0).all():
+            ax.set_yscale("log")
+        else:
+            ax.set_ylim(min(0, part["lower"].min()), None)
+        legend_below(ax)
+    return fig
+
+
+def plot_shuffling(
+    frame: pd.DataFrame, gaps: pd.DataFrame, references: Mapping[str, Number], ceiling: Number
+) -> Figure:
+    """Stacked terms of the SAE and its shufflings, and gaps of single sequences (page 12).
+
+    `gaps` has one column a label of `frame`, one row a sequence.
+    """
+    fig, (left, right) = panels(2, height=4.8, wide=(1.4, 1))
+    plot_terms(frame, left, references)
+    look = {"color": ORANGE, "density_norm": "width", "inner": "quart", "cut": 0, "linewidth": 1}
+    sns.violinplot(gaps, orient="h", ax=right, **look)
+    right.axvline(ceiling, **DASHED)
+    right.set(xlabel="gap of a sequence (bits per token)", yticklabels=[], xlim=(0, None))
+    right.set_ylim(left.get_ylim())
+    return fig
+
+
+def plot_floors(curve: pd.DataFrame, floors: pd.DataFrame, vacuous: Number) -> Figure:
+    """Bounds against sequences, and what remains when complexity has vanished (page 13).
+
+    `curve` is as for `plot_convergence`; `floors` has columns label, lower, mean, upper, unclipped.
+    """
+    fig, (left, right) = panels(2, height=2.4 + 0.4 * len(floors), wide=(1, 1.15))
+    plot_convergence(curve, left, vacuous).set(ylim=(0, None))
+    spread = floors[["lower", "upper"]].sub(floors["mean"], axis=0).abs()
+    for place, row in enumerate(floors.itertuples(index=False)):
+        below, above = spread.iloc[place]
+        look = {"color": COLOURS[place % len(COLOURS)], "marker": MARKERS[place % len(MARKERS)]}
+        right.errorbar(row.mean, place, xerr=[[below], [above]], capsize=3, **look)
+    heights = range(len(floors))
+    right.plot(floors["unclipped"], heights, "kx", label="without clipping")
+    right.axvline(vacuous, label="uniform predictor", **DASHED)
+    name_rows(right, floors["label"].tolist())
+    right.set(xlabel="floor of the bound (bits per token)", xlim=(0, None))
+    legend_below(right)
+    return fig
+
+
+def plot_monitor(
+    scores: pd.DataFrame, roc: pd.DataFrame, alarms: pd.DataFrame, threshold: Number, level: Number
+) -> Figure:
+    """Active latents by kind of text, detection at every level, and alarms at one (page 14).
+
+    Parameters
+    ----------
+    scores
+        Columns kind and score: active latents per token of each sequence.
+    roc
+        Columns score, false_alarms, detected.
+    alarms
+        Columns kind, score, mean, lower, upper.
+    threshold, level
+        Drawn dashed.
+    """
+    fig, axes = panels(3)
+    for place, (kind, part) in enumerate(scores.groupby("kind", sort=False)):
+        colour = COLOURS[place % len(COLOURS)]
+        if part["score"].nunique() == 1:
+            axes[0].axvline(part["score"].iloc[0], color=colour, linewidth=2, label=kind)
+        else:
+            look = {"color": colour, "linewidth": 2, "label": kind, "warn_singular": False}
+            sns.kdeplot(part["score"].to_numpy(), ax=axes[0], **look)
+    for place, (score, part) in enumerate(roc.groupby("score", sort=False)):
+        look = {"color": COLOURS[place], "linewidth": 2, "label": score}
+        axes[1].plot(part["false_alarms"], part["detected"], **look)
+    plot_intervals(alarms, axes[2], "kind", "score")
+    for ax, cut in zip(axes, (threshold, level, level), strict=True):
+        ax.axvline(cut, **DASHED)
+        legend_below(ax)
+    axes[0].set(xlabel="active latents per token, by sequence", title="the count")
+    axes[1].set(xlabel="false alarms", ylabel="detected", title="shifted text, at every level")
+    axes[2].set(xlabel="alarms", title=f"at level {level:g}")
+    return fig
+
+
+def plot_growth(curve: pd.DataFrame, needed: pd.DataFrame) -> Figure:
+    """Size of the pool, what it lacks, and how many sequences it takes (page 15).
+
+    Parameters
+    ----------
+    curve
+        Columns label, n, pool, estimate, fresh, low, high.
+    needed
+        Columns label, mass, estimate, fresh, low, high.
+    """
+    fig, axes = panels(3)
+    labels = list(dict.fromkeys(curve["label"]))
+    shades = sns.color_palette("viridis", len(labels))
+    for colour, label in zip(shades, labels, strict=True):
+        part = curve[curve["label"] == label]
+        axes[0].plot(part["n"], part["pool"], color=colour, label=label)
+        axes[1].plot(part["n"], part["estimate"], color=colour, label=label)
+        axes[1].plot(part["n"], part["fresh"], "o", markersize=4, color=colour)
+        axes[1].vlines(part["n"], part["low"], part["high"], color=colour)
+    named = needed.assign(share=[f"{mass:.0%} of the mass" for mass in needed["mass"]])
+    plot_lines(named, axes[2], "label", "fresh", "share", ("low", "high"))
+    for line in axes[2].lines:
+        line.set_linestyle("none")
+    places = [labels.index(label) for label in named["label"]]
+    axes[2].plot(places, named["estimate"], "o", markersize=11, mfc="none", color="0.4")
+    axes[0].set(title="pool", ylabel="latents in the pool")
+    axes[1].set(title="missing", ylabel="latents that one more adds")
+    if (curve["low"] > 0).all():
+        axes[1].set_yscale("log")
+    for ax in axes[:2]:
+        log_axis(ax, curve["n"].unique())
+        ax.set_xlabel("calibration sequences")
+    axes[2].set(ylim=(0, None), title="needed", ylabel="calibration sequences")
+    legend_below(axes[2], columns=3)
+    legend_below(axes[0], columns=3)
+    return fig
+
+
+def plot_denser_codes(codes: pd.DataFrame, faithful: pd.DataFrame, vacuous: Number) -> Figure:
+    """Bounds against active latents, and of the model as its own proxy (page 16).
+
+    `codes` has columns family, l0, bound; `faithful` is as for `plot_convergence`.
+    """
+    fig, (left, right) = panels(2)
+    for place, (family, part) in enumerate(codes.groupby("family", sort=False)):
+        look = {"color": COLOURS[place], "markersize": 7, "label": family}
+        left.plot(part["l0"], part["bound"], f"{MARKERS[place]}-", **look)
+    left.axhline(vacuous, **DASHED)
+    log_axis(left, sorted(set(codes["l0"].round())))
+    top = 1.1 * max(vacuous, codes["bound"].max())
+    left.set(xlabel="active latents per token (L0)", ylabel="bound (bits per token)", ylim=(0, top))
+    legend_below(left)
+    plot_convergence(faithful, right, vacuous).set(ylim=(0, None))
+    legend_below(right)
+    return fig

@@ -1,25 +1,30 @@
-r"""A betting test of every mean at once: which values the mean of [0, 1]-valued data can still have.
+r"""A betting test of every mean at once: what the mean of [0, 1]-valued data can still be.
 
-Against the claim "the mean is m" one bets on each value in turn; the wealth ``prod (1 + bet_i (z_i - m))`` is a nonnegative
-martingale under the claim, so by Ville's inequality it ever reaches ``exp(nats)`` with probability at most ``exp(-nats)``
-(Waudby-Smith & Ramdas 2024). The bet aims at that target: with ``p`` = wealth / target, ``k`` values still to come and ``v``
-a running variance, a Gaussian gambler who wants to reach the target at the last value stakes ``phi(Phi^{-1}(p)) / (p sqrt(k v))``;
-here at most ``0.9 / m``, so that no single value costs more than nine tenths of the wealth.
+Against the claim "the mean is m" one bets on each value in turn; the wealth ``prod (1 + bet_i (z_i
+- m))`` is a nonnegative martingale under the claim, so by Ville's inequality it ever reaches
+``exp(nats)`` with probability at most ``exp(-nats)`` (Waudby-Smith & Ramdas 2024). The bet aims at
+that target: with ``p`` = wealth / target, ``k`` values still to come and ``v`` a running variance,
+a Gaussian gambler who wants to reach the target at the last value stakes ``phi(Phi^{-1}(p)) / (p
+sqrt(k v))``; here at most ``0.9 / m``, so that no single value costs more than nine tenths of the
+wealth.
 
-*The rejected means are an interval that starts at 0*, so a search by bisection misses nothing. One step takes ``p`` to
-``g(p, m) = p + p bet (z - m)``, cut off at 1, and this
+*The rejected means are an interval that starts at 0*, so a search by bisection misses nothing. One
+step takes ``p`` to ``g(p, m) = p + p bet (z - m)``, cut off at 1, and this
 
 * does not rise with m: ``v`` does not depend on m, nor does ``bet`` below its cap, and at the cap
   ``bet (z - m) = 0.9 (z / m - 1)``;
-* does not fall with p. At the cap ``bet`` is constant and ``1 + bet (z - m) > 0``. Below it, with ``x = (z - m) / sqrt(k v)``
-  and ``q = Phi^{-1}(p)``, ``g = Phi(q) + x phi(q)``, whose derivative in p is ``1 - x q``. For ``x < 0 < q`` and for
-  ``q < 0 < x`` this is positive; for ``x, q < 0`` use ``|q| < phi(q) / Phi(q)`` and the cap: ``x q < bet (m - z) <= 0.9``; for
-  ``x, q > 0`` it is negative only where ``q > 1 / x``, and there ``g >= Phi(q) + phi(q) / q > 1`` is cut off.
+* does not fall with p. At the cap ``bet`` is constant and ``1 + bet (z - m) > 0``. Below it, with
+  ``x = (z - m) / sqrt(k v)`` and ``q = Phi^{-1}(p)``, ``g = Phi(q) + x phi(q)``, with derivative
+  ``1 - x q`` in p. For ``x < 0 < q`` and for ``q < 0 < x`` this is positive; for ``x, q < 0`` use
+  ``|q| < phi(q) / Phi(q)`` and the cap: ``x q < bet (m - z) <= 0.9``; for ``x, q > 0`` it is
+  negative only where ``q > 1 / x``, and there ``g >= Phi(q) + phi(q) / q > 1`` is cut off.
 
-By induction p falls with m at every step, and a wealth that has reached its target stays there (no bet is made at p = 1).
+By induction p falls with m at every step, and a wealth that has reached its target stays there (no
+bet is made at p = 1).
 
-*Without a horizon* the gambler does not know how many values are to come. `mixture` then divides the wealth among gamblers who each
-stake a constant fraction of what they own; an average of martingales is one, too, and grows within ln(1 / weight) as fast as the best.
+*Without a horizon* the gambler does not know how many values are to come. `mixture` then divides
+the wealth among gamblers who each stake a constant fraction of what they own; an average of
+martingales is one, too, and grows within ln(1 / weight) as fast as the best.
 """
 
 from __future__ import annotations
@@ -38,7 +43,9 @@ FRACTIONS = 0.99 * 0.5 ** np.arange(8)
 """Stakes of the gamblers without a horizon, in units of 1 / m."""
 
 WEIGHTS = (1 + np.arange(8)) ** -1.5 / ((1 + np.arange(8)) ** -1.5).sum()
-"""Their shares of the first wealth. Where the support is wide for the spread, as for losses, the boldest is the best."""
+"""Their shares of the first wealth. Where the support is wide for the spread, as for losses, the
+boldest is the best.
+"""
 
 _HALF_LOG_2PI = 0.5 * np.log(2 * np.pi)
 
@@ -49,7 +56,7 @@ Values = Float[np.ndarray, "rows n"]
 def rejects(
     z: Values, m: Float[np.ndarray, "rows points"], nats: Rows
 ) -> Bool[np.ndarray, "rows points"]:
-    """Whether the wealth of the bets against "the mean is m" ever reaches exp(nats), for several m a row.
+    """Whether bets against "the mean is m" ever reach a wealth of exp(nats), several m a row.
 
     Parameters
     ----------
@@ -74,7 +81,9 @@ def rejects(
 
 
 def smallest_kept(z: Values, nats: Rows) -> Rows:
-    """Largest multiple of 1 / GRID that is rejected, row by row: no mean that is kept lies below it. 0 if none is rejected.
+    """Largest multiple of 1 / GRID that is rejected, row by row; 0 if none is.
+
+    No mean that is kept lies below it.
 
     Parameters
     ----------
@@ -87,9 +96,11 @@ def smallest_kept(z: Values, nats: Rows) -> Rows:
     array([0.482])
     """
     bits = GRID.bit_length() - 1
-    # a pass over the data costs as much as about 100 points more in it: many points a pass for few rows, bisection for many
+    # a pass over the data costs as much as about 100 points more in it:
+    # many points a pass for few rows, bisection for many
     per_pass = min((1, 3, 7), key=lambda b: bits // b * (100 + len(z) * (2**b - 1)))
-    found, step = np.zeros((len(z), 1)), GRID
+    found = np.zeros((len(z), 1))
+    step = GRID
     for _ in range(bits // per_pass):
         step >>= per_pass
         points = found + step * np.arange(1, 2**per_pass)
@@ -100,10 +111,13 @@ def smallest_kept(z: Values, nats: Rows) -> Rows:
 def mixture(
     z: Values, m: float, stakes: Float[np.ndarray, "fractions rows"] | None = None
 ) -> tuple[Values, Float[np.ndarray, "fractions rows"]]:
-    """Log wealth, after each value, of bets against "the mean is at most m" that know no horizon; and the log of each stake.
+    """Log wealth, after each value, of bets against "the mean is at most m", and log stakes.
 
-    If the mean of each value given all earlier ones is at most m, the wealth ever reaches exp(nats) with probability at most
-    exp(-nats). Give the stakes of one call to the next to go on with further values.
+    The gamblers know no horizon.
+
+    If the mean of each value given all earlier ones is at most m, the wealth ever reaches exp(nats)
+    with probability at most exp(-nats). Give the stakes of one call to the next to go on with
+    further values.
 
     Parameters
     ----------
@@ -117,15 +131,17 @@ def mixture(
     array([[1.64, 2.84, 5.14]])
     """
     stakes = np.repeat(np.log(WEIGHTS)[:, None], len(z), axis=1) if stakes is None else stakes
-    log_wealth, last = np.full(z.shape, -np.inf), np.empty_like(stakes)
+    log_wealth = np.full(z.shape, -np.inf)
+    last = np.empty_like(stakes)
     for i, fraction in enumerate(FRACTIONS):
         path = stakes[i, :, None] + np.log1p(fraction * (z / m - 1)).cumsum(axis=1)
-        log_wealth, last[i] = np.logaddexp(log_wealth, path), path[:, -1]
+        log_wealth = np.logaddexp(log_wealth, path)
+        last[i] = path[:, -1]
     return log_wealth, last
 
 
 def _past_variance(z: Values) -> Values:
-    """Variance before each value, from one made-up value of mean 1/2 and variance 1/4 and the values already seen."""
+    """Variance before each value: of the values seen, and a made-up one (mean 1/2, var. 1/4)."""
     seen = np.arange(1, z.shape[1] + 1)
     mean = (0.5 + z.cumsum(axis=1)) / (1 + seen)
     after = (0.25 + ((z - mean) ** 2).cumsum(axis=1)) / (1 + seen)

@@ -1,25 +1,31 @@
-r"""The law of a Dirichlet-weighted sum: distribution function and quantiles in closed form, without simulation.
+r"""The law of a Dirichlet-weighted sum: distribution function and quantiles in closed form.
 
-With ``(D_0, ..., D_n) ~ Dirichlet(1, ..., 1)`` and ``z_i >= 0``, `log_cdf` gives ``ln P(z_1 D_1 + ... + z_n D_n <= m)``
-and `quantile` inverts it. The weights are normalised exponentials ``E_j``, so the event is
-``m E_0 + sum (m - z_i) E_i >= 0``, and inverting the Laplace transform along ``Re s > 0`` gives
+With ``(D_0, ..., D_n) ~ Dirichlet(1, ..., 1)`` and ``z_i >= 0``, `log_cdf` gives ``ln P(z_1 D_1 +
+... + z_n D_n <= m)`` and `quantile` inverts it. The weights are normalised exponentials ``E_j``, so
+the event is ``m E_0 + sum (m - z_i) E_i >= 0``, and inverting the Laplace transform along ``Re s >
+0`` gives
 
-.. math:: P = \frac{1}{2 \pi i} \int \frac{1}{s \, (1 - s m)} \prod_i \frac{1}{1 - s (m - z_i)} \, ds .
+.. math:: P = \frac{1}{2 \pi i}
+   \int \frac{1}{s \, (1 - s m)} \prod_i \frac{1}{1 - s (m - z_i)} \, ds .
 
-*One parameter solves the saddle point.* Put ``s = lam / (1 + lam m)`` and ``t_i = lam z_i / (1 + lam z_i)``, and count the
-factor of ``E_0`` as ``t = 0`` and the pole at ``s = 0`` as ``t = 1``. The saddle point is where ``s m`` equals the mean
-``c`` of these n + 2 values, that is ``m = c / ((1 - c) lam)``: every ``lam`` is the saddle of an explicit ``m``, which falls
-as ``lam`` grows. With ``gamma`` the centred ``t`` scaled to length 1, and ``w = (1 - c) / |t - c|``,
+*One parameter solves the saddle point.* Put ``s = lam / (1 + lam m)`` and ``t_i = lam z_i / (1 +
+lam z_i)``, and count the factor of ``E_0`` as ``t = 0`` and the pole at ``s = 0`` as ``t = 1``. The
+saddle point is where ``s m`` equals the mean ``c`` of these n + 2 values, that is ``m = c / ((1 -
+c) lam)``: every ``lam`` is the saddle of an explicit ``m``, which falls as ``lam`` grows. With
+``gamma`` the centred ``t`` scaled to length 1, and ``w = (1 - c) / |t - c|``,
 
-.. math:: P = (1 - c)^{-(n + 1)} \prod_i (1 - t_i) \; \frac{w}{\pi} \int_0^\infty \mathrm{Re} \prod_j \frac{1}{1 + i v \gamma_j} \, dv .
+.. math:: P = (1 - c)^{-(n + 1)} \prod_i (1 - t_i) \;
+   \frac{w}{\pi} \int_0^\infty \mathrm{Re} \prod_j \frac{1}{1 + i v \gamma_j} \, dv .
 
-*The last integral is taken along its path of steepest descent*, ``v(tau)`` with ``sum ln(1 + i v gamma_j) = tau^2 / 2``.
-On a straight line it oscillates, slowly decaying, as soon as many ``z_i`` are equal; on the path it is positive and
-falls like ``exp(-tau^2 / 2)``, and the trapezoidal rule converges geometrically whatever the ties.
+*The last integral is taken along its path of steepest descent*, ``v(tau)`` with ``sum ln(1 + i v
+gamma_j) = tau^2 / 2``. On a straight line it oscillates, slowly decaying, as soon as many ``z_i``
+are equal; on the path it is positive and falls like ``exp(-tau^2 / 2)``, and the trapezoidal rule
+converges geometrically whatever the ties.
 
-*Long samples.* Past `LONG` values the logarithms of the many small ``gamma_j`` are summed as one power series,
-``sum ln(1 + i v gamma_j) = -sum_k (-i v)^k S_k / k`` with ``S_k = sum gamma_j^k``, computed once for the whole path. Where the term
-left out would show in the integral, fewer ``gamma_j`` go into the series. Nothing is rounded or binned.
+*Long samples.* Past `LONG` values the logarithms of the many small ``gamma_j`` are summed as one
+power series, ``sum ln(1 + i v gamma_j) = -sum_k (-i v)^k S_k / k`` with ``S_k = sum gamma_j^k``,
+computed once for the whole path. Where the term left out would show in the integral, fewer
+``gamma_j`` go into the series. Nothing is rounded or binned.
 """
 
 from __future__ import annotations
@@ -32,7 +38,9 @@ import numpy as np
 from jaxtyping import Complex, Float
 
 STEP = 0.2
-"""Spacing of the trapezoidal rule in tau: ln P is off by less than 1e-12, for 0.25 by less than 1e-10."""
+"""Spacing of the trapezoidal rule in tau: ln P is off by less than 1e-12, for 0.25 by less than
+1e-10.
+"""
 
 BLOCK = 2**15
 """Values handled at once, so that a block of rows stays in the processor's cache."""
@@ -110,7 +118,9 @@ def quantile(z: Values, nats: Rows) -> Rows:
 
 
 def _blockwise(function: Callable[[Padded, Rows], Rows], z: Values, column: Rows) -> Rows:
-    """`function` on blocks of rows, laid out as (n + 2, rows) with the values 0 (E_0) and infinity (the pole) added."""
+    """`function` on blocks of rows, laid out as (n + 2, rows) with the values 0 (E_0) and infinity
+    (the pole) added.
+    """
     size = max(1, BLOCK // z.shape[1]) if z.shape[1] <= LONG else 1
     out = np.empty(len(z))
     for start in range(0, len(z), size):
@@ -154,7 +164,7 @@ def _quantile_block(z: Padded, nats: Rows) -> Rows:
 
 
 def _saddle(z: Padded, log_lam: Rows) -> _Saddle:
-    """Saddle point of ``exp(log_lam)``: its ln m, Laplace's approximation of ln P, and their slopes in ln lam.
+    """Saddle point of ``exp(log_lam)``: its ln m, Laplace's ln P, and their slopes in ln lam.
 
     The slope of ln m is exact; that of ln P leaves out the change of the integral, a few percent.
     """
@@ -176,7 +186,7 @@ def _log_probability(saddle: _Saddle) -> Rows:
 
 
 def _integral(gamma: Padded) -> Rows:
-    """Integral over v > 0 of the real part of ``prod 1 / (1 + i v gamma_j)``, about sqrt(pi / 2)."""
+    """Integral over v > 0 of the real part of ``prod 1 / (1 + i v gamma_j)``: some sqrt(pi / 2)."""
     skewness = np.einsum("ij,ij,ij->j", gamma, gamma, gamma)
     if len(gamma) <= LONG:
         return _along_path(gamma, np.zeros((0, gamma.shape[1]), complex), skewness)
@@ -192,7 +202,8 @@ def _integral(gamma: Padded) -> Rows:
 
 def _power_series(gamma: Padded) -> Series:
     """Coefficients of v, v^2, ... in ``sum ln(1 + i v gamma_j)``."""
-    series, power = np.empty((TERMS, gamma.shape[1]), complex), np.ones_like(gamma)
+    series = np.empty((TERMS, gamma.shape[1]), complex)
+    power = np.ones_like(gamma)
     for k in range(1, TERMS + 1):
         power *= gamma
         series[k - 1] = -((-1j) ** k) * power.sum(axis=0) / k
@@ -202,13 +213,15 @@ def _power_series(gamma: Padded) -> Series:
 def _along_path(gamma: Padded, series: Series, skewness: Rows) -> Rows:
     """The integral along the path of steepest descent; NaN as soon as `series` is too short.
 
-    Integrated by parts it is the integral of ``tau exp(-tau^2 / 2) Re v(tau)``, which needs no derivative of the path.
-    Each point of the path is extrapolated from three earlier ones (those at negative tau are mirror images) by the
-    quintic through values and slopes of ``ln(v / tau)``, so that one or two Newton steps finish it.
+    Integrated by parts it is the integral of ``tau exp(-tau^2 / 2) Re v(tau)``, which needs no
+    derivative of the path. Each point of the path is extrapolated from three earlier ones (those at
+    negative tau are mirror images) by the quintic through values and slopes of ``ln(v / tau)``, so
+    that one or two Newton steps finish it.
     """
     start = 1j * STEP * skewness / 3
     past = [(np.zeros_like(start), start)]
-    log_ratio, total = start, np.zeros(len(skewness))
+    log_ratio = start
+    total = np.zeros(len(skewness))
     for k in itertools.count(1):
         tau = k * STEP
         log_ratio, slope = _on_path(log_ratio, tau, gamma, series)
@@ -228,14 +241,18 @@ def _along_path(gamma: Padded, series: Series, skewness: Rows) -> Rows:
 
 
 def _on_path(log_ratio: Column, tau: float, gamma: Padded, series: Series) -> tuple[Column, Column]:
-    """``ln(v / tau)`` with ``sum ln(1 + i v gamma_j) = tau^2 / 2``, and its slope times `STEP`, by Newton's method.
+    """``ln(v / tau)`` with ``sum ln(1 + i v gamma_j) = tau^2 / 2``, and its slope times `STEP`.
+
+    By Newton's method.
 
     In ln v, because v grows like a power where few gamma_j count.
     """
     powers = np.arange(1, len(series) + 1)[:, None]
     for _ in range(50):
         v = tau * np.exp(log_ratio)
-        real, imag, terms = 1 - v.imag * gamma, v.real * gamma, series * v**powers
+        real = 1 - v.imag * gamma
+        imag = v.real * gamma
+        terms = series * v**powers
         weighted = gamma / (real * real + imag * imag)
         log_slope = (
             1j * v * weighted.sum(axis=0)
@@ -254,9 +271,13 @@ def _on_path(log_ratio: Column, tau: float, gamma: Padded, series: Series) -> tu
 
 
 def _product(real: Padded, imag: Padded) -> Column:
-    """Product of ``real + i imag`` along the first axis, folding halves together: fast, and few roundings in a row."""
+    """Product of ``real + i imag`` along the first axis.
+
+    Folding halves together: fast, and few roundings in a row.
+    """
     folded = np.empty(real.shape, complex)
-    folded.real, folded.imag = real, imag
+    folded.real = real
+    folded.imag = imag
     count = len(folded)
     while count > 1:
         half = count // 2
@@ -268,16 +289,20 @@ def _product(real: Padded, imag: Padded) -> Column:
 def _falling_root(
     f: Callable[[Rows], tuple[Rows, Rows]], target: Rows, x: Rows, tol: float, secant: bool = False
 ) -> Rows:
-    """Where the falling function `f` (value, slope) equals `target`: Newton or secant steps, bisection where they leave the bracket.
+    """Where the falling function `f` (value, slope) equals `target`.
+
+    By Newton or secant steps, and bisection where they leave the bracket.
 
     The last step of a row, shorter than `tol`, is taken without another look.
     """
     low, high = (np.full_like(x, end) for end in _LOG_LAM)
     x = np.clip(x, low, high)
-    step, done = np.full_like(x, np.inf), np.zeros(len(x), bool)
+    step = np.full_like(x, np.inf)
+    done = np.zeros(len(x), bool)
     value, slope = f(x)
     for _ in range(200):
-        low, high = np.where(value > target, x, low), np.where(value > target, high, x)
+        low = np.where(value > target, x, low)
+        high = np.where(value > target, high, x)
         new = x - (value - target) / slope
         local = (np.abs(step) < 1e-3) | (not secant)  # a secant over a long step is no slope
         settled = (np.abs(new - x) < tol) & local
@@ -287,7 +312,8 @@ def _falling_root(
         done |= settled | (high - low < tol)
         if done.all():
             break
-        before, (value, slope) = value, f(x)
+        before = value
+        value, slope = f(x)
         if secant:
             falls = (value - before) * step < 0
             slope = np.where(

@@ -1,8 +1,9 @@
-"""One-sided confidence bounds on a mean: five inequalities behind one interface, numpy and scipy only.
+"""One-sided confidence bounds on a mean: five inequalities behind one interface.
 
-``<name>_upper(x, lo, hi, nats)`` bounds ``E x`` from above for independent, identically distributed ``x`` in ``[lo, hi]``,
-except with probability ``delta = exp(-nats)``. It takes ``nats = ln(1 / delta)`` because a union bound over many pools
-needs them in the thousands, where delta underflows. Bounds run along the last axis of `x`; leading axes are a batch.
+``<name>_upper(x, lo, hi, nats)`` bounds ``E x`` from above for independent, identically distributed
+``x`` in ``[lo, hi]``, except with probability ``delta = exp(-nats)``. It takes ``nats = ln(1 /
+delta)`` because a union bound over many pools needs them in the thousands, where delta underflows.
+Bounds run along the last axis of `x`; leading axes are a batch.
 
 The support is part of the assumption: fix `lo` and `hi` before looking at the data.
 """
@@ -30,8 +31,9 @@ _DUST = 1e-9  # rounding by which x may leave [lo, hi], in units of hi - lo
 def hoeffding_upper(x: Sample, lo: Scalar, hi: Scalar, nats: Nats) -> Bound:
     """Mean of `x` plus ``(hi - lo) sqrt(nats / 2n)``, at most `hi`.
 
-    **Guarantee.** P(E x > bound) <= exp(-nats) for independent values in [lo, hi], even drawn without replacement
-    (Hoeffding 1963, Theorems 1 and 4). It knows nothing of the variance and is the widest where that is small.
+    **Guarantee.** P(E x > bound) <= exp(-nats) for independent values in [lo, hi], even drawn
+    without replacement (Hoeffding 1963, Theorems 1 and 4). It knows nothing of the variance and is
+    the widest where that is small.
 
     Parameters
     ----------
@@ -46,7 +48,8 @@ def hoeffding_upper(x: Sample, lo: Scalar, hi: Scalar, nats: Nats) -> Bound:
     Raises
     ------
     ValueError
-        If the support is empty, `nats` is not positive, or `x` is too short, not finite or outside its support.
+        If the support is empty, `nats` is not positive, or `x` is too short, not finite or outside
+        its support.
 
     Examples
     --------
@@ -58,29 +61,37 @@ def hoeffding_upper(x: Sample, lo: Scalar, hi: Scalar, nats: Nats) -> Bound:
 
 
 def empirical_bernstein_upper(x: Sample, lo: Scalar, hi: Scalar, nats: Nats) -> Bound:
-    """Mean plus ``sqrt(2 V (nats + ln 2) / n) + 7 (hi - lo) (nats + ln 2) / 3(n - 1)``, V the sample variance, at most `hi`.
+    """Mean plus ``sqrt(2 V (nats + ln 2) / n) + 7 (hi - lo) (nats + ln 2) / 3(n - 1)``.
 
-    **Guarantee.** P(E x > bound) <= exp(-nats) for independent, identically distributed values in [lo, hi] (Maurer & Pontil
-    2009, Theorem 4). Lowering a value can raise the bound, because it can raise V.
+    At most `hi`; V is the sample variance.
+
+    **Guarantee.** P(E x > bound) <= exp(-nats) for independent, identically distributed values in
+    [lo, hi] (Maurer & Pontil 2009, Theorem 4). Lowering a value can raise the bound, because it can
+    raise V.
 
     Parameters, returns and errors as for `hoeffding_upper`.
 
     Examples
     --------
-    >>> empirical_bernstein_upper(np.full(71, 0.2), 0, 1, nats=3 - np.log(2)).round(6)  # 0.2 + 7 * 3 / (3 * 70)
+    >>> x = np.full(71, 0.2)  # no variance: 0.2 + 7 * 3 / (3 * 70)
+    >>> empirical_bernstein_upper(x, 0, 1, nats=3 - np.log(2)).round(6)
     np.float64(0.3)
     """
     x, nats = _checked(x, lo, hi, nats)
-    n, nats = x.shape[-1], nats + np.log(2)
+    n = x.shape[-1]
+    nats = nats + np.log(2)
     width = np.sqrt(2 * x.var(axis=-1, ddof=1) * nats / n) + 7 * (hi - lo) * nats / (3 * (n - 1))
     return np.minimum(x.mean(axis=-1) + width, hi)
 
 
 def chernoff_kl_upper(x: Sample, lo: Scalar, hi: Scalar, nats: Nats) -> Bound:
-    """Largest mean q with ``n kl(mean of x, q) <= nats``, kl the divergence of two coins on [lo, hi].
+    """Largest mean q with ``n kl(mean of x, q) <= nats``.
 
-    **Guarantee.** P(E x > bound) <= exp(-nats) for independent values in [lo, hi], even drawn without replacement
-    (Hoeffding 1963, Theorem 1 before its last step). Never wider than `hoeffding_upper`; sharp to a logarithm for coins only.
+    kl is the divergence of two coins with the values lo and hi.
+
+    **Guarantee.** P(E x > bound) <= exp(-nats) for independent values in [lo, hi], even drawn
+    without replacement (Hoeffding 1963, Theorem 1 before its last step). Never wider than
+    `hoeffding_upper`; sharp to a logarithm for coins only.
 
     Parameters, returns and errors as for `hoeffding_upper`.
 
@@ -91,23 +102,33 @@ def chernoff_kl_upper(x: Sample, lo: Scalar, hi: Scalar, nats: Nats) -> Bound:
     """
     x, nats = _checked(x, lo, hi, nats)
     mean = np.clip((x.mean(axis=-1) - lo) / (hi - lo), 0.0, 1.0)
-    inside, outside = mean, np.ones_like(mean)
+    inside = mean
+    outside = np.ones_like(mean)
     for _ in range(60):  # halvings: to the last bit
         middle = 0.5 * (inside + outside)
         fits = x.shape[-1] * (rel_entr(mean, middle) + rel_entr(1 - mean, 1 - middle)) <= nats
-        inside, outside = np.where(fits, middle, inside), np.where(fits, outside, middle)
+        inside = np.where(fits, middle, inside)
+        outside = np.where(fits, outside, middle)
     return np.minimum(lo + (hi - lo) * outside, hi)
 
 
 def dirichlet_upper(x: Sample, lo: Scalar, hi: Scalar, nats: Nats) -> Bound:
-    """Quantile of level ``1 - exp(-nats)`` of ``hi D_0 + sum x_i D_i``, (D_0, ..., D_n) uniform on the simplex.
+    """Quantile of level ``1 - exp(-nats)`` of ``hi D_0 + sum x_i D_i``.
 
-    **Guarantee.** P(E x > bound) <= exp(-nats) for independent, identically distributed values at most `hi` (Gaffke's bound of
-    2005; validity proved by Vlassis & Thomas 2026, arXiv 2607.08415, Theorem 1). It uses `lo` only to check the data, rises with
-    every value, does not depend on their order, and on data that are all `lo` or `hi` it is Clopper and Pearson's bound.
+    (D_0, ..., D_n) is uniform on the simplex.
 
-    Parameters, returns and errors as for `hoeffding_upper`. Computed in closed form, with nothing rounded or binned at any n, see
-    `saecert.statistics.dirichlet`.
+    **Guarantee.** P(E x > bound) <= exp(-nats) for independent, identically distributed values at
+    most `hi` (Gaffke's bound of 2005; validity proved by Vlassis & Thomas 2026, arXiv 2607.08415,
+    Theorem 1). It uses `lo` only to check the data, rises with every value, does not depend on
+    their order, and on data that are all `lo` or `hi` it is Clopper and Pearson's bound.
+
+    For a sample drawn *without replacement* from a finite population there is no proof, and it
+    does fail where delta is near 1: with 11 ones among 200 values, n = 150 and delta = 0.8 it
+    misses 96 % of the time. No violation is known at delta <= 0.5; `hoeffding_upper` and
+    `chernoff_kl_upper` are proved for such samples.
+
+    Parameters, returns and errors as for `hoeffding_upper`. Computed in closed form, with nothing
+    rounded or binned at any n, see `saecert.statistics.dirichlet`.
 
     Examples
     --------
@@ -122,12 +143,13 @@ def dirichlet_upper(x: Sample, lo: Scalar, hi: Scalar, nats: Nats) -> Bound:
 def betting_upper(x: Sample, lo: Scalar, hi: Scalar, nats: Nats) -> Bound:
     """Largest mean not refuted by betting against it, value by value in the given order.
 
-    **Guarantee.** P(E x > bound) <= exp(-nats) for values in [lo, hi] whose mean given all earlier ones is E x (Ville's
-    inequality; Waudby-Smith & Ramdas 2024, section 4). It depends on the order of `x`: shuffle with a seed fixed before
-    seeing the values. The length n steers the bets and must be fixed beforehand too; `saecert.certify_stream` needs no such n.
+    **Guarantee.** P(E x > bound) <= exp(-nats) for values in [lo, hi] whose mean given all earlier
+    ones is E x (Ville's inequality; Waudby-Smith & Ramdas 2024, section 4). It depends on the order
+    of `x`: shuffle with a seed fixed before seeing the values. The length n steers the bets and
+    must be fixed beforehand too; `saecert.certify_stream` needs no such n.
 
-    Parameters, returns and errors as for `hoeffding_upper`. Rounded up to a multiple of ``2**-21 (hi - lo)``, see
-    `saecert.statistics.betting`.
+    Parameters, returns and errors as for `hoeffding_upper`. Rounded up to a multiple of ``2**-21
+    (hi - lo)``, see `saecert.statistics.betting`.
 
     Examples
     --------
@@ -165,10 +187,13 @@ def lower(inequality: str | Inequality, x: Sample, lo: Scalar, hi: Scalar, nats:
 def misses(
     inequality: str | Inequality, x: Sample, lo: Scalar, hi: Scalar, nats: Nats, mean: Scalar
 ) -> np.bool_ | Bool[np.ndarray, "*lead"]:
-    """Whether the upper bound of each row lies below `mean`: the verdict of ``bound < mean``, faster for two inequalities.
+    """Whether the upper bound of each row lies below `mean`.
 
-    `dirichlet_upper` is below the mean if P(sum (hi - x_i) D_i <= hi - mean) < delta: one probability, no root. `betting_upper` is
-    if it refutes the first grid point beyond the mean, because the refuted means are an interval (see `saecert.statistics.betting`).
+    It is the verdict of ``bound < mean``, sooner for two inequalities.
+
+    `dirichlet_upper` is below the mean if P(sum (hi - x_i) D_i <= hi - mean) < delta: one
+    probability, no root. `betting_upper` is if it refutes the first grid point beyond the mean,
+    because the refuted means are an interval (see `saecert.statistics.betting`).
 
     Examples
     --------
@@ -179,9 +204,11 @@ def misses(
     x, nats = _checked(x, lo, hi, nats)
     if not lo <= mean <= hi:
         raise ValueError(
-            f"mean = {mean} lies outside [lo, hi] = [{lo}, {hi}]; pass the mean of the quantity that is bounded"
+            f"mean = {mean} lies outside [lo, hi] = [{lo}, {hi}]; "
+            "pass the mean of the quantity that is bounded"
         )
-    rows, rows_nats = (hi - x).reshape(-1, x.shape[-1]), nats.ravel()
+    rows = (hi - x).reshape(-1, x.shape[-1])
+    rows_nats = nats.ravel()
     if bound is dirichlet_upper:
         missed = dirichlet.log_cdf(rows, np.full(len(rows), float(hi - mean))) < -rows_nats
     elif bound is betting_upper:
@@ -195,15 +222,17 @@ def misses(
 def clopper_pearson_upper(k: Any, n: Any, nats: Nats) -> Bound:
     """Largest success probability with ``P(at most k of n successes) >= exp(-nats)``.
 
-    **Guarantee.** P(probability > bound) <= exp(-nats) for `k` successes in `n` independent trials (Clopper & Pearson 1934).
-    One less the bound for ``n - k`` is the lower bound. Where exp(-nats) underflows it is 1.
+    **Guarantee.** P(probability > bound) <= exp(-nats) for `k` successes in `n` independent trials
+    (Clopper & Pearson 1934). One less the bound for ``n - k`` is the lower bound. Where exp(-nats)
+    underflows it is 1.
 
     Examples
     --------
     >>> clopper_pearson_upper(0, 100, nats=100 * np.log(2)).round(6)
     np.float64(0.5)
     """
-    k, n = np.asarray(k, float), np.asarray(n, float)
+    k = np.asarray(k, float)
+    n = np.asarray(n, float)
     if np.any((k < 0) | (k > n)):
         raise ValueError(f"k successes of n trials needs 0 <= k <= n, got k = {k}, n = {n}")
     return np.where(
@@ -212,11 +241,13 @@ def clopper_pearson_upper(k: Any, n: Any, nats: Nats) -> Bound:
 
 
 def yardstick(x: Sample, hi: Scalar, nats: Nats) -> Bound:
-    """Width that no valid bound can be expected to beat by much: ``sqrt(g^2 + r^2)``, in the unit of `x`.
+    """A scale for the width of a bound, ``sqrt(g^2 + r^2)``, in the unit of `x`.
 
-    ``g = z sigma / sqrt(n)`` is the width of the normal approximation at the same delta; ``r = (1 - delta^(1/n)) (hi - mean)`` is
-    how far a point mass at `hi`, so small that a sample misses it with probability delta, moves the mean. It is a scale for
-    comparison, not a theorem about finite samples.
+    ``g = z sigma / sqrt(n)`` is the width of the normal approximation at the same delta; ``r = (1 -
+    delta^(1/n)) (hi - mean)`` is how far a point mass at `hi`, so small that a sample misses it
+    with probability delta, moves the mean. It is a scale for comparison and no lower limit: a
+    bound may well be narrower. What is proved of every valid bound spends twice the delta: its
+    median width is at least ``(1 - (2 delta)^(1/n)) (hi - mean)``.
 
     Examples
     --------
@@ -233,9 +264,10 @@ def yardstick(x: Sample, hi: Scalar, nats: Nats) -> Bound:
 
 
 def tightness(bound: Scalar | Bound, x: Sample, hi: Scalar, nats: Nats) -> Bound:
-    """Width of `bound` above the mean of `x` over its `yardstick`: 1 is as tight as can be hoped for.
+    """Width of `bound` above the mean of `x` over its `yardstick`; near 1 is tight.
 
-    Where every value is `hi` both widths are 0 and the ratio is 1. Average it over at least 20 resamples.
+    Where every value is `hi` both widths are 0 and the ratio is 1. Average it over at least 20
+    resamples.
 
     Examples
     --------
@@ -252,7 +284,9 @@ def tightness(bound: Scalar | Bound, x: Sample, hi: Scalar, nats: Nats) -> Bound
 def uppers(
     rows: list[tuple[Float[np.ndarray, "n"], float, float, float]], upper: Callable[..., Any]
 ) -> list[float]:
-    """Upper limits on several means, each ``(x, lo, hi, nats)``, in one call: every inequality here is affine in its data.
+    """Upper limits on several means, each ``(x, lo, hi, nats)``, in one call.
+
+    They are computed on [0, 1]: every inequality here commutes with moving and scaling its data.
 
     Where lo = hi the mean is known, and the limit is that value.
     """
@@ -278,7 +312,7 @@ def _resolve(inequality: str | Inequality) -> Inequality:
 def _checked(
     x: Sample, lo: Scalar, hi: Scalar, nats: Nats
 ) -> tuple[Sample, Float[np.ndarray, "*lead"]]:
-    """`x` in float64, clipped of rounding dust, and `nats` for each of its rows; an error that names what is wrong."""
+    """`x` in float64, clipped of rounding dust, and `nats` for each row; or what is wrong."""
     if not (np.isfinite(lo) and np.isfinite(hi) and lo < hi):
         raise ValueError(f"the support needs finite lo < hi, got lo = {lo}, hi = {hi}")
     x = np.asarray(x, np.float64)
@@ -290,13 +324,15 @@ def _checked(
     nats = np.asarray(nats, np.float64)
     if not np.all(np.isfinite(nats) & (nats > 0)):
         raise ValueError(
-            f"nats = ln(1 / delta) must be positive and finite, got {nats}; for delta = 0.05 pass nats = 3.0"
+            f"nats = ln(1 / delta) must be positive and finite, got {nats}; "
+            "for delta = 0.05 pass nats = 3.0"
         )
     if nats.ndim > x.ndim - 1 or any(
         a not in (1, b) for a, b in zip(nats.shape[::-1], x.shape[-2::-1], strict=False)
     ):
         raise ValueError(
-            f"nats of shape {nats.shape} does not fit the leading axes {x.shape[:-1]} of x; pass one per row or a scalar"
+            f"nats of shape {nats.shape} does not fit the leading axes {x.shape[:-1]} of x; "
+            "pass one per row or a scalar"
         )
     return np.clip(x, lo, hi), np.broadcast_to(nats, x.shape[:-1])
 
@@ -306,12 +342,13 @@ def _check_values(x: Sample, lo: Scalar, hi: Scalar) -> None:
     if not finite.all():
         index = tuple(int(i) for i in np.argwhere(~finite)[0])
         raise ValueError(
-            f"x{list(index)} = {x[index]} is not finite; find the sequence whose loss failed before bounding the rest"
+            f"x{list(index)} = {x[index]} is not finite; "
+            "find the sequence whose loss failed before bounding the rest"
         )
     outside = (x < lo - _DUST * (hi - lo)) | (x > hi + _DUST * (hi - lo))
     if outside.any():
         index = tuple(int(i) for i in np.argwhere(outside)[0])
         raise ValueError(
-            f"x{list(index)} = {x[index]} lies outside [lo, hi] = [{lo}, {hi}]; pass the support fixed before measuring,"
-            " do not widen it to the data"
+            f"x{list(index)} = {x[index]} lies outside [lo, hi] = [{lo}, {hi}]; "
+            "pass the support fixed before measuring, do not widen it to the data"
         )

@@ -12,9 +12,13 @@ def difference_limits(
     nats: Nats,
     inequality: str,
 ) -> tuple[Bound, Bound]:
-    """Lower and upper limit on ``E a - E b`` for paired values, each wrong with probability at most ``exp(-nats)``.
+    """Lower and upper limit on ``E a - E b`` for paired values.
 
-    `supports` is lo and hi of `a`, then of `b`: the difference lies in ``[lo_a - hi_b, hi_a - lo_b]``.
+    **Guarantee.** Each is wrong with probability at most ``exp(-nats)``, under the assumptions of
+    the inequality for the differences.
+
+    `supports` is lo and hi of `a`, then of `b`: so a difference lies between ``lo_a - hi_b`` and
+    ``hi_a - lo_b``.
 
     >>> import numpy as np
     >>> a, b = np.array([0.0, 1.0] * 50), np.array([0.1, 1.0] * 50)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from scipy.special import betaln, gammaln
 
 
 def uniform_prior_nats(k: int, d_sae: int) -> float:
-    """``ln C(d_sae, k) + ln(d_sae + 1)``: the cost of one subset under "a size 0..d_sae uniformly, then a subset of it uniformly".
+    """``ln C(d_sae, k) + ln(d_sae + 1)``, the cost of one subset of `k` latents.
+
+    Under "a size 0..d_sae uniformly, then a subset of that size uniformly".
 
     >>> round(uniform_prior_nats(2, 6), 6) == round(math.log(15 * 7), 6)
     True
@@ -21,17 +23,53 @@ def uniform_prior_nats(k: int, d_sae: int) -> float:
 def product_prior_nats(
     inside: Bool[np.ndarray, "m"], n_active: Int[np.ndarray, "m"], n_seen: int, n_seq: int
 ) -> float:
-    """``-ln prod_j p_j^[j in A] (1 - p_j)^[j not in A]``: the cost of one subset under independent latents.
+    """``-ln prod_j p_j^[j in A] (1 - p_j)^[j not in A]``, the cost of one subset `inside`.
 
-    ``1 - p_j`` is the probability that latent j stays silent in `n_seq` further sequences, given that it was active in
-    ``n_active[j]`` of the discovery ones: with a Beta(1/2, 1/2) prior on its rate, ``B(a, b + n_seq) / B(a, b)`` for
-    ``a = n_active + 1/2``, ``b = n_discovery - n_active + 1/2``. Averaging over the rate rather than plugging in its
-    estimate keeps a latent seen a few times on discovery from costing dozens of nats when it happens to stay silent.
+    ``1 - p_j`` is the probability that latent j stays silent in `n_seq` further sequences, given
+    that it was active in ``n_active[j]`` of the `n_seen` on discovery: with a Beta(1/2, 1/2) prior
+    on its rate, ``B(a, b + n_seq) / B(a, b)`` for ``a = n_active + 1/2`` and ``b = n_seen -
+    n_active + 1/2``. Averaging over the rate rather than plugging in its estimate keeps a latent
+    seen a few times on discovery from costing dozens of nats when it happens to stay silent.
 
-    **Guarantee.** The weights of all ``2^d_sae`` subsets sum to 1, and depend on discovery and on `n_seq` only, both
-    fixed before the certification sample is looked at.
+    **Guarantee.** The weights of all ``2^m`` subsets sum to 1, and depend on discovery and on
+    `n_seq` only, both fixed before the certification sample is looked at.
     """
+    log_in, log_out = _log_probabilities(n_active, n_seen, n_seq)
+    return float(-np.where(inside, log_in, log_out).sum())
+
+
+def cheapest_uniform_superset(k: int, d_sae: int) -> tuple[int, float]:
+    """Size and cost of the cheapest set that holds `k` given latents, under the uniform prior.
+
+    ``ln C(d_sae, j)`` is concave in j, so over j = k..d_sae it is least at an end: either nothing
+    is added, or everything, at ln(d_sae + 1). Of two sets of one cost it is the smaller.
+
+    >>> size, nats = cheapest_uniform_superset(3, 6)
+    >>> size, round(nats, 3) == round(math.log(7), 3)
+    (6, True)
+    """
+    size = min((k, d_sae), key=lambda j: uniform_prior_nats(j, d_sae))
+    return size, uniform_prior_nats(size, d_sae)
+
+
+def cheapest_product_superset(
+    inside: Bool[np.ndarray, "m"], n_active: Int[np.ndarray, "m"], n_seen: int, n_seq: int
+) -> tuple[Bool[np.ndarray, "m"], float]:
+    """The cheapest set that holds the latents `inside`, and its cost, under the product prior.
+
+    Each latent has a factor of its own: a silent one is added exactly where being active was more
+    likely, p_j > 1/2. Arguments as for `product_prior_nats`.
+    """
+    log_in, log_out = _log_probabilities(n_active, n_seen, n_seq)
+    superset = inside | (log_in > log_out)
+    return superset, float(-np.where(superset, log_in, log_out).sum())
+
+
+def _log_probabilities(
+    n_active: Int[np.ndarray, "m"], n_seen: int, n_seq: int
+) -> tuple[Float[np.ndarray, "m"], Float[np.ndarray, "m"]]:
+    """``ln p_j`` and ``ln(1 - p_j)`` of `product_prior_nats`."""
     fired = n_active.astype(np.float64) + 0.5
     silent = n_seen - fired + 1.0
     log_out = betaln(fired, silent + n_seq) - betaln(fired, silent)
-    return float(-np.where(inside, np.log(-np.expm1(log_out)), log_out).sum())
+    return np.log(-np.expm1(log_out)), log_out

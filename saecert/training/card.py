@@ -1,14 +1,11 @@
-"""Rebuild `docstring-6l` from nothing: tokenizer, language model, SAEs, model card. Resumable at every stage."""
+"""The card of a trained subject: everything there is to know about it, measured on its files."""
 
 from __future__ import annotations
 
-import json
-import shutil
-from pathlib import Path
+from importlib import resources
 from typing import Any
 
 import numpy as np
-import torch
 
 from saecert.corpora.corpus import Corpus
 from saecert.corpora.docstrings import SPLITS, docstring_documents, package_versions
@@ -18,55 +15,30 @@ from saecert.measurement.collect import collect
 from saecert.measurement.proxies import pca
 from saecert.measurement.references import fit_references
 from saecert.measurement.survey import survey
-from saecert.subjects.forward import native_acts
-from saecert.subjects.loading import load_subject
 from saecert.subjects.subject import Subject
-from saecert.training import language_model
-from saecert.training import sae as autoencoders
+from saecert.training.recipes import SubjectRecipe
 
 N_COMPONENTS = 24
-N_CHECK, N_LOSSES, N_SILENT = 200, 500, 100_000
+"""Principal components that stand beside each SAE."""
+N_CHECK = 200
+"""Discovery sequences of the figures that a test recomputes."""
+N_LOSSES = 500
+"""Discovery sequences on which losses are measured."""
+N_SILENT = 100_000
+"""Tokens on which a latent that never fires counts as silent."""
 
 
-def main(work: str | Path) -> Path:
-    """Train everything in `work` and return the finished subject's folder, ``work/docstring-6l``."""
-    work = Path(work)
-    out = work / "docstring-6l"
-    language_model.train(work)
-    shutil.copytree(
-        work / "model", out, dirs_exist_ok=True, ignore=shutil.ignore_patterns("trained.json")
-    )
-    autoencoders.train_all(work, out)
-    (out / "card.json").unlink(missing_ok=True)  # an old card would refuse the new corpus
-    card = write_card(load_subject(out), json.loads((work / "model/trained.json").read_text()))
-    (out / "card.json").write_text(json.dumps(card, indent=1) + "\n")
-    (out / "README.md").write_text(card_text(card))
-    return out
-
-
-def write_card(subject: Subject, trained: dict[str, Any]) -> dict[str, Any]:
+def write_card(subject: Subject, trained: dict[str, Any], recipe: SubjectRecipe) -> dict[str, Any]:
     """Everything there is to know about the subject, measured on the files as loaded."""
     discovery = load_corpus("docstrings", subject, split="discovery")
-    _, lengths = train_windows(subject)
     return {
-        "name": "docstring-6l",
-        "corpus": {
-            "source": "docstrings of installed packages, read from source, near-duplicates removed",
-            "packages": package_versions(),
-            "documents": len(docstring_documents()),
-            "split_percent": SPLITS,
-            "text_hash": discovery.text_hash,
-            "train_tokens": int((lengths - 1).sum()),
-            "sequences": {
-                split: len(load_corpus("docstrings", subject, split=split, near_duplicates="keep"))
-                for split in ("discovery", "certification")
-            },
-        },
+        "name": recipe.name,
+        "corpus": corpus_figures(subject, discovery),
         "training": {
             "tokens_seen": trained["seen"],
             "steps": trained["step"],
             "validation_bits": trained["validation_bits"],
-            "sae_tokens": [samples for samples, _, _ in autoencoders.SCHEDULE],
+            "sae_tokens": [sae.n_samples for sae in recipe.saes.values()],
         },
         "parameters": sum(p.numel() for p in subject.model.original_model.parameters()),
         "discovery": model_figures(subject, discovery),
@@ -75,8 +47,26 @@ def write_card(subject: Subject, trained: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def corpus_figures(subject: Subject, discovery: Corpus) -> dict[str, Any]:
+    """Where the text is from, how it was split, and how much of it there is."""
+    _, lengths = train_windows(subject)
+    sequences = {
+        split: len(load_corpus("docstrings", subject, split=split, near_duplicates="keep"))
+        for split in ("discovery", "certification")
+    }
+    return {
+        "source": "docstrings of installed packages, read from source, near-duplicates removed",
+        "packages": package_versions(),
+        "documents": len(docstring_documents()),
+        "split_percent": SPLITS,
+        "text_hash": discovery.text_hash,
+        "train_tokens": int((lengths - 1).sum()),
+        "sequences": sequences,
+    }
+
+
 def model_figures(subject: Subject, corpus: Corpus) -> dict[str, float]:
-    """Raw bits per token of the model and of the references fitted on train, over `corpus`."""
+    """Raw bits per token of the model, and of references fitted on train, over `corpus`."""
     tokens, lengths = train_windows(subject)
     reference = fit_references(tokens, subject.d_vocab, lengths).probabilities(corpus.tokens)
     losses = collect(subject, corpus, subject.hook_names[-1], controls=False)
@@ -85,73 +75,57 @@ def model_figures(subject: Subject, corpus: Corpus) -> dict[str, float]:
 
 
 def sae_figures(subject: Subject, discovery: Corpus, hook_name: str) -> dict[str, float]:
-    """Quality of one SAE on discovery text without BOS, with PCA of as many components as it has active latents beside it."""
-    found = survey(subject, discovery, hook_name)
-    counted = survey(subject, discovery.take(-(-N_SILENT // (discovery.n_ctx - 1))), hook_name)
-    mean, components, pca_fvu = principal_components(subject, discovery.take(N_LOSSES), hook_name)
-    losses = collect(
-        subject, discovery.take(N_LOSSES), hook_name, controls=False, extra=[pca(mean, components)]
-    )
-    increase = {
-        name: float((losses.raw[name] - losses.raw["clean"]).mean())
-        for name in ("full", f"pca_{len(components)}")
-    }
+    """Quality of one SAE on discovery text without BOS, PCA of `N_COMPONENTS` beside it.
+
+    The fraction of variance unexplained and L0 are of all discovery sequences, silent latents of
+    the first `N_SILENT` tokens, PCA and the increases of cross-entropy (raw bits per token) of the
+    first `N_LOSSES` sequences, on which the components are fitted too.
+    """
+    n_counted = -(-N_SILENT // (discovery.n_ctx - 1))
+    sample = discovery.take(N_LOSSES)
+    of_all = survey(subject, discovery, hook_name)
+    of_sample = survey(subject, sample, hook_name)
+    components = pca(of_sample.mean, of_sample.components(N_COMPONENTS))
+    losses = collect(subject, sample, hook_name, controls=False, extra=[components])
+    increase = {name: float((losses.raw[name] - losses.raw["clean"]).mean()) for name in losses.raw}
     return {
-        "fvu": found.fvu,
-        "pca_fvu": pca_fvu,
-        "l0": found.l0,
-        "silent": counted.silent,
+        "fvu": of_all.fvu,
+        "pca_fvu": float(of_sample.variances[N_COMPONENTS:].sum() / of_sample.variances.sum()),
+        "l0": of_all.l0,
+        "silent": survey(subject, discovery.take(n_counted), hook_name).silent,
         "ce_increase": increase["full"],
-        "pca_ce_increase": increase[f"pca_{len(components)}"],
+        "pca_ce_increase": increase[components.name],
     }
-
-
-@torch.no_grad()
-def principal_components(
-    subject: Subject, corpus: Corpus, hook_name: str
-) -> tuple[torch.Tensor, torch.Tensor, float]:
-    """Mean, leading principal directions and the variance share they leave, of the activations on `corpus` without BOS."""
-    batches = torch.from_numpy(corpus.tokens.astype(np.int64)).split(32)
-    acts = torch.cat(
-        [native_acts(subject.model, tokens, hook_name)[:, 1:].flatten(0, 1) for tokens in batches]
-    )
-    mean = acts.mean(dim=0)
-    variances, directions = torch.linalg.eigh((acts - mean).double().T @ (acts - mean).double())
-    return (
-        mean,
-        directions.float().T.flip(0)[:N_COMPONENTS].contiguous(),
-        float(variances[:-N_COMPONENTS].sum() / variances.sum()),
-    )
 
 
 def check_figures(subject: Subject, corpus: Corpus) -> dict[str, Any]:
     """The figures that a test recomputes, on a few sequences."""
     losses = {hook: collect(subject, corpus, hook, controls=False) for hook in subject.hook_names}
-    found = {hook: survey(subject, corpus, hook) for hook in subject.hook_names}
-    first = losses[subject.hook_names[0]]
+    surveys = {hook: survey(subject, corpus, hook) for hook in subject.hook_names}
+    increase = {
+        hook: float((record.raw["full"] - record.raw["clean"]).mean())
+        for hook, record in losses.items()
+    }
     return {
-        "model": float(first.raw["clean"].mean()),
-        "ce_increase": {
-            hook: float((record.raw["full"] - record.raw["clean"]).mean())
-            for hook, record in losses.items()
-        },
-        "fvu": {hook: one.fvu for hook, one in found.items()},
-        "l0": {hook: one.l0 for hook, one in found.items()},
+        "model": float(losses[subject.hook_names[0]].raw["clean"].mean()),
+        "ce_increase": increase,
+        "fvu": {hook: statistics.fvu for hook, statistics in surveys.items()},
+        "l0": {hook: statistics.l0 for hook, statistics in surveys.items()},
     }
 
 
 def card_text(card: dict[str, Any]) -> str:
-    """The model card for people: ``card.md`` filled in."""
+    """The card for people: ``card.md`` filled in."""
     rows = [
-        f"| {hook} | {s['fvu']:.3f} | {s['pca_fvu']:.3f} | {s['l0']:.1f} | {100 * s['silent']:.1f} % "
-        f"| {s['ce_increase']:.3f} | {s['pca_ce_increase']:.3f} |"
-        for hook, s in card["saes"].items()
+        f"| {hook} | {sae['fvu']:.3f} | {sae['pca_fvu']:.3f} | {sae['l0']:.1f} "
+        f"| {100 * sae['silent']:.1f} % | {sae['ce_increase']:.3f} "
+        f"| {sae['pca_ce_increase']:.3f} |"
+        for hook, sae in card["saes"].items()
     ]
-    packages = ", ".join(
-        f"{name} {version}" for name, version in card["corpus"]["packages"].items()
-    )
+    versions = card["corpus"]["packages"].items()
+    packages = ", ".join(f"{name} {version}" for name, version in versions)
     sae_tokens = ", ".join(f"{n / 1e6:g}M" for n in card["training"]["sae_tokens"])
-    template = Path(__file__).with_name("card.md").read_text(encoding="utf-8")
+    template = resources.files("saecert.training").joinpath("card.md").read_text(encoding="utf-8")
     return template.format(
         card=card, packages=packages, sae_tokens=sae_tokens, rows="\n".join(rows)
     )

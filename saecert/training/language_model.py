@@ -1,48 +1,53 @@
-"""Train the tokenizer and the six-layer Llama of `docstring-6l` on the train split, resumably."""
+"""Train a tokenizer and a small Llama on the train docstrings, resumably."""
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from torch import Tensor
 from tqdm import tqdm
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from saecert.corpora.docstrings import docstring_documents, split_of
 from saecert.corpora.tokenize import windows
 from saecert.storage import atomic_path
+from saecert.training.recipes import LanguageModelRecipe
 
-N_CTX, D_VOCAB, SEED = 128, 4096, 0
-BOS, PAD = "<|bos|>", "<|pad|>"
-BATCH, N_TOKENS, PEAK_LR, WARMUP = 32, 16_000_000, 3e-3, 200
-CHECKPOINT_EVERY, VALIDATE_EVERY = 100, 1000
+BOS = "<|bos|>"
+PAD = "<|pad|>"
+POOLED_BATCHES = 50
+"""Batches' worth of windows that are sorted by length together."""
+
+Tokens = Int[np.ndarray, "n_windows n_ctx"]
+Lengths = Int[np.ndarray, "n_windows"]
+HeldOut = tuple[Int[np.ndarray, "n_held_out n_ctx"], Int[np.ndarray, "n_held_out"]]
 
 
-def train_tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:
-    """Byte-level BPE of 4,096 tokens fitted on `texts` (the train split and nothing else)."""
+def train_tokenizer(texts: Sequence[str], recipe: LanguageModelRecipe) -> PreTrainedTokenizerFast:
+    """Byte-level BPE fitted on `texts`: the train split and nothing else."""
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    bpe.train_from_iterator(
-        texts,
-        trainers.BpeTrainer(
-            vocab_size=D_VOCAB,
-            special_tokens=[BOS, PAD],
-            initial_alphabet=alphabet,
-            show_progress=False,
-        ),
+    trainer = trainers.BpeTrainer(
+        vocab_size=recipe.d_vocab,
+        special_tokens=[BOS, PAD],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
     )
+    bpe.train_from_iterator(texts, trainer)
     return PreTrainedTokenizerFast(
         tokenizer_object=bpe,
         bos_token=BOS,
         eos_token=BOS,
         pad_token=PAD,
-        model_max_length=N_CTX,
+        model_max_length=recipe.n_ctx,
         clean_up_tokenization_spaces=False,
     )
 
@@ -53,135 +58,177 @@ def split_texts(split: str) -> list[str]:
     return [documents[key] for key in sorted(documents) if split_of(key) == split]
 
 
-def batches(lengths: np.ndarray, epoch: int) -> list[np.ndarray]:
-    """Rows of each batch of one epoch: windows of like length together, so that little padding is computed."""
-    rng = np.random.default_rng([SEED, epoch])
+def batches(
+    lengths: Lengths, epoch: int, recipe: LanguageModelRecipe
+) -> list[Int[np.ndarray, "batch"]]:
+    """Rows of each batch of one epoch, windows of like length together: little padding is computed.
+
+    Windows left over when the batches are full wait for the next epoch. ValueError when there are
+    too few for one.
+    """
+    size = recipe.batch_size
+    if len(lengths) < size:
+        raise ValueError(f"{len(lengths)} windows do not fill a batch of {size}: give more text")
+    rng = np.random.default_rng([recipe.seed, epoch])
     order = rng.permutation(len(lengths))
-    pools = np.array_split(order, max(1, len(order) // (50 * BATCH)))
-    order = np.concatenate([pool[np.argsort(lengths[pool], kind="stable")] for pool in pools])
-    cut = [order[i : i + BATCH] for i in range(0, len(order) - BATCH + 1, BATCH)]
-    return [cut[i] for i in rng.permutation(len(cut))]
+    pools = np.array_split(order, max(1, len(order) // (POOLED_BATCHES * size)))
+    sorted_pools = [pool[np.argsort(lengths[pool], kind="stable")] for pool in pools]
+    order = np.concatenate(sorted_pools)
+    starts = range(0, len(order) - size + 1, size)
+    in_order = [order[start : start + size] for start in starts]
+    return [in_order[i] for i in rng.permutation(len(in_order))]
 
 
-def new_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
+def new_model(tokenizer: PreTrainedTokenizerFast, recipe: LanguageModelRecipe) -> LlamaForCausalLM:
     """The untrained model, seeded."""
-    torch.manual_seed(SEED)
-    return LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=D_VOCAB,
-            hidden_size=192,
-            intermediate_size=512,
-            num_hidden_layers=6,
-            num_attention_heads=6,
-            max_position_embeddings=N_CTX,
-            tie_word_embeddings=True,
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
-        )
+    torch.manual_seed(recipe.seed)
+    config = LlamaConfig(
+        vocab_size=recipe.d_vocab,
+        hidden_size=recipe.d_model,
+        intermediate_size=recipe.d_mlp,
+        num_hidden_layers=recipe.n_layers,
+        num_attention_heads=recipe.n_heads,
+        max_position_embeddings=recipe.n_ctx,
+        tie_word_embeddings=True,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
     )
+    return LlamaForCausalLM(config)
 
 
-def batch_loss(model: LlamaForCausalLM, tokens: np.ndarray, lengths: np.ndarray) -> torch.Tensor:
+def new_optimizer(model: LlamaForCausalLM, recipe: LanguageModelRecipe) -> torch.optim.AdamW:
+    """AdamW with weight decay on matrices only."""
+    matrices = [p for p in model.parameters() if p.ndim > 1]
+    vectors = [p for p in model.parameters() if p.ndim == 1]
+    groups = [{"params": matrices, "weight_decay": 0.1}, {"params": vectors, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(0.9, 0.95))
+
+
+def batch_loss(model: LlamaForCausalLM, tokens: Tokens, lengths: Lengths) -> Float[Tensor, ""]:
     """Mean cross-entropy in nats per token over the unpadded targets of a batch of windows."""
     longest = int(lengths.max())
     ids = torch.from_numpy(tokens[:, :longest].astype(np.int64))
-    targets = ids[:, 1:].masked_fill(
-        torch.arange(1, longest) >= torch.from_numpy(lengths)[:, None], -100
-    )
+    padding = torch.arange(1, longest) >= torch.from_numpy(lengths)[:, None]
+    targets = ids[:, 1:].masked_fill(padding, -100)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         logits = model(ids[:, :-1]).logits
     return torch.nn.functional.cross_entropy(logits.float().flatten(0, 1), targets.flatten())
 
 
-def learning_rate(progress: float, step: int) -> float:
-    """Linear warm-up, then a cosine to 2 % of the peak; `progress` in [0, 1] is the share of tokens seen."""
-    return (
-        PEAK_LR
-        * min(1.0, (step + 1) / WARMUP)
-        * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, progress))))
-    )
+def learning_rate(progress: float, step: int, recipe: LanguageModelRecipe) -> float:
+    """Linear warm-up, then a cosine to 2 % of the peak; `progress` is the share of tokens seen."""
+    warm_up = min(1.0, (step + 1) / recipe.warm_up_steps)
+    cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+    return recipe.learning_rate * warm_up * (0.02 + 0.98 * cosine)
 
 
-def train(work: Path, n_tokens: int = N_TOKENS) -> None:
-    """Write tokenizer and trained model to ``work/model``; continue from ``work/checkpoint.pt`` after an interruption."""
+def train(work: Path, recipe: LanguageModelRecipe) -> None:
+    """Write tokenizer and trained model to ``work/model``.
+
+    Continues from ``work/checkpoint.pt`` after an interruption; a model that is there is kept.
+    """
     out = work / "model"
     if (out / "trained.json").exists():
         return
-    tokenizer = train_tokenizer(split_texts("train"))
+    tokenizer = train_tokenizer(split_texts("train"), recipe)
     tokenizer.save_pretrained(out)
-    tokens, lengths = windows(split_texts("train"), tokenizer, n_ctx=N_CTX)
-    held_out = windows(split_texts("validation")[:600], tokenizer, n_ctx=N_CTX)
-    model, state = new_model(tokenizer), {"epoch": 0, "batch": 0, "step": 0, "seen": 0}
-    groups = [
-        {"params": [p for p in model.parameters() if p.ndim > 1], "weight_decay": 0.1},
-        {"params": [p for p in model.parameters() if p.ndim == 1], "weight_decay": 0.0},
-    ]
-    optimizer = torch.optim.AdamW(groups, lr=PEAK_LR, betas=(0.9, 0.95))
-    checkpoint = work / "checkpoint.pt"
-    if checkpoint.exists():
-        saved = torch.load(checkpoint, weights_only=True)
-        model.load_state_dict(saved["model"]), optimizer.load_state_dict(saved["optimizer"])
-        state = saved["state"]
-    with tqdm(
-        total=n_tokens,
-        initial=state["seen"],
-        unit="tok",
-        unit_scale=True,
-        desc="language model",
-        mininterval=5,
-    ) as bar:
-        while state["seen"] < n_tokens:
-            plan = batches(lengths, state["epoch"])
-            for rows in plan[state["batch"] :]:
-                loss = _step(model, optimizer, tokens[rows], lengths[rows], state, n_tokens)
-                (
-                    bar.update(int(lengths[rows].sum()) - len(rows)),
-                    bar.set_postfix(bits=f"{loss / math.log(2):.3f}", refresh=False),
-                )
-                if state["step"] % CHECKPOINT_EVERY == 0:
-                    with atomic_path(checkpoint) as partial:
-                        torch.save(
-                            {
-                                "model": model.state_dict(),
-                                "optimizer": optimizer.state_dict(),
-                                "state": state,
-                            },
-                            partial,
-                        )
-                if state["step"] % VALIDATE_EVERY == 0:
-                    tqdm.write(
-                        f"step {state['step']}: validation {validation_bits(model, *held_out):.4f} bits per token"
-                    )
-                if state["seen"] >= n_tokens:
-                    break
-            else:
-                state["epoch"], state["batch"] = state["epoch"] + 1, 0
+    tokens, lengths = windows(split_texts("train"), tokenizer, n_ctx=recipe.n_ctx)
+    held_out_texts = split_texts("validation")[: recipe.n_validation]
+    held_out = windows(held_out_texts, tokenizer, n_ctx=recipe.n_ctx)
+    training = _Training(new_model(tokenizer, recipe), recipe, work / "checkpoint.pt")
+    training.fit(tokens, lengths, held_out)
+    model = training.model
     model.half().save_pretrained(out)
-    (out / "trained.json").write_text(
-        json.dumps(state | {"validation_bits": validation_bits(model.float(), *held_out)})
-    )
+    bits = validation_bits(model.float(), *held_out, batch_size=recipe.batch_size)
+    with atomic_path(out / "trained.json") as partial:
+        partial.write_text(json.dumps(training.state | {"validation_bits": bits}))
 
 
-def _step(model, optimizer, tokens, lengths, state, n_tokens) -> float:
-    for group in optimizer.param_groups:
-        group["lr"] = learning_rate(state["seen"] / n_tokens, state["step"])
-    loss = batch_loss(model, tokens, lengths)
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-    optimizer.step()
-    state["batch"] += 1
-    state["step"] += 1
-    state["seen"] += int(lengths.sum()) - len(lengths)
-    return loss.item()
+class _Training:
+    """A model on its way, and how far it is."""
+
+    def __init__(self, model: LlamaForCausalLM, recipe: LanguageModelRecipe, path: Path) -> None:
+        self.model = model
+        self.recipe = recipe
+        self.path = path
+        self.optimizer = new_optimizer(model, recipe)
+        self.state = {"epoch": 0, "batch": 0, "step": 0, "seen": 0}
+        self.plans: dict[int, list[np.ndarray]] = {}
+        if path.exists():
+            saved = torch.load(path, weights_only=True)
+            model.load_state_dict(saved["model"])
+            self.optimizer.load_state_dict(saved["optimizer"])
+            self.state = saved["state"]
+
+    def fit(self, tokens: Tokens, lengths: Lengths, held_out: HeldOut) -> None:
+        """Train until the recipe's number of tokens was seen."""
+        recipe = self.recipe
+        bar = tqdm(
+            total=recipe.n_tokens,
+            initial=self.state["seen"],
+            unit="tok",
+            unit_scale=True,
+            desc="language model",
+            mininterval=5,
+        )
+        with bar:
+            while self.state["seen"] < recipe.n_tokens:
+                rows = self._next_rows(lengths)
+                loss = self.step(tokens[rows], lengths[rows])
+                bar.update(int(lengths[rows].sum()) - len(rows))
+                bar.set_postfix(bits=f"{loss / math.log(2):.3f}", refresh=False)
+                if self.state["step"] % recipe.checkpoint_steps == 0:
+                    self._save()
+                if self.state["step"] % recipe.validation_steps == 0:
+                    bits = validation_bits(self.model, *held_out, batch_size=recipe.batch_size)
+                    tqdm.write(f"step {self.state['step']}: validation {bits:.4f} bits per token")
+
+    def step(self, tokens: Tokens, lengths: Lengths) -> float:
+        """One step of the optimizer; the loss before it, in nats per token."""
+        progress = self.state["seen"] / self.recipe.n_tokens
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(progress, self.state["step"], self.recipe)
+        loss = batch_loss(self.model, tokens, lengths)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
+        self.state["batch"] += 1
+        self.state["step"] += 1
+        self.state["seen"] += int(lengths.sum()) - len(lengths)
+        return loss.item()
+
+    def _next_rows(self, lengths: Lengths) -> Int[np.ndarray, "batch"]:
+        if self.state["batch"] >= len(self._plan(lengths)):
+            self.state["epoch"] += 1
+            self.state["batch"] = 0
+        return self._plan(lengths)[self.state["batch"]]
+
+    def _plan(self, lengths: Lengths) -> list[Int[np.ndarray, "batch"]]:
+        epoch = self.state["epoch"]
+        if epoch not in self.plans:
+            self.plans = {epoch: batches(lengths, epoch, self.recipe)}
+        return self.plans[epoch]
+
+    def _save(self) -> None:
+        parts = {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "state": self.state,
+        }
+        with atomic_path(self.path) as partial:
+            torch.save(parts, partial)
 
 
 @torch.no_grad()
-def validation_bits(model: LlamaForCausalLM, tokens: np.ndarray, lengths: np.ndarray) -> float:
-    """Raw bits per token over the windows of the validation split."""
-    total = 0.0
-    for i in range(0, len(tokens), BATCH):
-        part = lengths[i : i + BATCH]
-        total += batch_loss(model, tokens[i : i + BATCH], part).item() * float((part - 1).sum())
-    return total / float((lengths - 1).sum()) / math.log(2)
+def validation_bits(
+    model: LlamaForCausalLM, tokens: Tokens, lengths: Lengths, *, batch_size: int = 32
+) -> float:
+    """Raw bits per token over windows of validation text."""
+    nats = 0.0
+    for start in range(0, len(tokens), batch_size):
+        rows = slice(start, start + batch_size)
+        n_targets = float((lengths[rows] - 1).sum())
+        nats += batch_loss(model, tokens[rows], lengths[rows]).item() * n_targets
+    return nats / float((lengths - 1).sum()) / math.log(2)

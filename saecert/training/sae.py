@@ -1,14 +1,18 @@
-"""Train one SAE per layer of `docstring-6l` with sae_lens, calibrate its threshold, and keep it in half precision."""
+"""Train a BatchTopK SAE with sae_lens, set its threshold, and keep it in half precision."""
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
+import shutil
 import tempfile
-from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from sae_lens import (
     SAE,
     BatchTopKTrainingSAE,
@@ -17,157 +21,192 @@ from sae_lens import (
     SAETrainer,
 )
 from sae_lens.config import SAETrainerConfig
-from tqdm import tqdm
-from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+from torch import Tensor
 
-from saecert.corpora.tokenize import windows
-from saecert.training.language_model import N_CTX, split_texts
+from saecert.training.activations import shuffled_batches
+from saecert.training.recipes import SAERecipe
 
-WIDTH, SEED, BATCH = 8, 0, 512
-N_CACHED = 2_000_000
-"""Activations kept of each layer; seen more than once by the layers that train on more."""
-SCHEDULE = ((2_000_000, 2e-3, 24),) * 4 + ((8_000_000, 4e-3, 26),) * 2
-"""By layer: activations seen, peak learning rate, mean active latents. The last two are harder to reconstruct."""
-DEAD_WINDOW = 80
-"""Steps without firing after which a latent gets the auxiliary loss: 41k tokens, under the 100k on which silence is counted."""
+CALIBRATION_BATCH = 5_000
+"""Activations encoded at once when the threshold is set."""
 
 
-@torch.no_grad()
-def cache_activations(
-    model: LlamaForCausalLM,
-    tokenizer: PreTrainedTokenizerFast,
-    split: str,
-    n_tokens: int,
-    folder: Path,
-) -> list[np.ndarray]:
-    """Residual streams after every block on `n_tokens` tokens of windows of a split, BOS and padding left out, in random order.
+def train_sae(
+    acts: Float[np.ndarray, "n_acts d_in"],
+    held_out: Float[np.ndarray, "n_held_out d_in"],
+    recipe: SAERecipe,
+    out: Path,
+    *,
+    hook_name: str = "",
+    subject_name: str = "",
+    checkpoints: Path | None = None,
+) -> Path:
+    """Train an SAE on `acts`, set its threshold on `held_out`, and return its folder, `out`.
 
-    One float16 file (n_tokens, d_model) a layer under `folder`, returned as memory maps; finished ones are reused.
+    It is saved as JumpReLU in float16, in the format of sae_lens, whole or not at all; one that is
+    there already is kept.
+
+    Parameters
+    ----------
+    acts, held_out
+        Activations, in random order; those held out are of other text.
+    recipe
+        Width, sparsity, schedule and seeds.
+    out
+        Folder to write.
+    hook_name, subject_name
+        Where the activations are from, for the SAE's configuration.
+    checkpoints
+        Folder for the state of the training: the same call goes on from there after an
+        interruption, to the same weights. Default: nothing is kept.
+
+    Raises
+    ------
+    ValueError
+        Fewer activations than a batch, more active latents asked for than there are latents, or a
+        training that diverged.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    n_layers, d_model = model.config.num_hidden_layers, model.config.hidden_size
-    paths, done = (
-        [folder / f"{split}-{layer}.npy" for layer in range(n_layers)],
-        folder / f"{split}.json",
-    )
-    if done.exists():
-        return [np.load(path, mmap_mode="r") for path in paths]
-    tokens, lengths = windows(split_texts(split), tokenizer, n_ctx=N_CTX)
-    rng = np.random.default_rng(SEED)
-    order = rng.permutation(len(tokens))
-    order = order[: 1 + np.searchsorted(np.cumsum(lengths[order] - 1), n_tokens)]
-    order = order[
-        np.argsort(lengths[order], kind="stable")
-    ]  # like lengths together: little padding is computed
-    n_tokens = int((lengths[order] - 1).sum())
-    places = rng.permutation(n_tokens)
-    layers = np.empty(
-        (n_layers, n_tokens, d_model), np.float16
-    )  # in memory: random writes to a file would be flushed over and over
+    if (out / "sae_weights.safetensors").exists():
+        return out
+    if recipe.l0 > recipe.expansion * acts.shape[1]:
+        raise ValueError(
+            f"l0={recipe.l0} asked of an SAE of {recipe.expansion * acts.shape[1]} latents"
+        )
+    torch.manual_seed(recipe.seed)
+    sae = _new_sae(acts.shape[1], recipe, hook_name, subject_name)
+    trainer = _trainer(sae, recipe)
+    store = None if checkpoints is None else _Checkpoints(checkpoints, acts, recipe)
     start = 0
-    for part in tqdm(
-        np.array_split(order, -(-len(order) // 64)), desc=f"{split} activations", mininterval=5
-    ):
-        width = int(lengths[part].max())
-        kept = torch.from_numpy(
-            (np.arange(width) >= 1) & (np.arange(width) < lengths[part][:, None])
-        )
-        # hooks on the blocks: hidden_states would give the last layer after the final norm
-        states = block_outputs(model, torch.from_numpy(tokens[part, :width].astype(np.int64)))
-        where = places[start : start + int(kept.sum())]
-        for acts, out in zip(states, layers, strict=True):
-            out[where] = acts[kept].half().numpy()
-        start += len(where)
-    for path, out in zip(paths, layers, strict=True):
-        np.save(path, out)
-    done.write_text(json.dumps({"n_tokens": n_tokens}))
-    return [np.load(path, mmap_mode="r") for path in paths]
+    if store is not None:
+        start = store.attach(trainer)
+    trainer.data_provider = shuffled_batches(acts, recipe.batch_size, recipe.order_seed, start)
+    inference = _as_inference(trainer.fit())
+    calibration = held_out[: recipe.n_calibration].astype(np.float32)
+    set_threshold(inference, torch.from_numpy(calibration), recipe.l0)
+    inference.cfg.dtype = "float16"
+    _save(inference.half(), out)
+    if store is not None:
+        store.clear()
+    return out
 
 
-def block_outputs(model: LlamaForCausalLM, ids: torch.Tensor) -> list[torch.Tensor]:
-    """Residual stream after each block, (batch, pos, d_model)."""
-    states: list[torch.Tensor] = []
-    handles = [
-        block.register_forward_hook(
-            lambda _m, _i, out: states.append(out[0] if isinstance(out, tuple) else out)
-        )
-        for block in model.model.layers
-    ]
-    try:
-        model.model(ids, use_cache=False)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return states
-
-
-def train_sae(acts: np.ndarray, held_out: np.ndarray, layer: int, out: Path) -> None:
-    """Train a BatchTopK SAE on `acts`, set its inference threshold on `held_out`, save it to `out` as JumpReLU in float16."""
-    torch.manual_seed(SEED + layer)
-    d_in, (n_samples, peak, k) = acts.shape[1], SCHEDULE[layer]
+def _new_sae(
+    d_in: int, recipe: SAERecipe, hook_name: str, subject_name: str
+) -> BatchTopKTrainingSAE:
+    """The untrained SAE, its decoder bias zero."""
     settings = BatchTopKTrainingSAEConfig(
         d_in=d_in,
-        d_sae=WIDTH * d_in,
-        k=k,
+        d_sae=recipe.expansion * d_in,
+        k=recipe.l0,
         apply_b_dec_to_input=True,
         normalize_activations="expected_average_only_in",
-        topk_threshold_lr=0.02,
+        topk_threshold_lr=recipe.threshold_rate,
     )
-    settings.metadata.hook_name = f"blocks.{layer}.hook_resid_post"
-    settings.metadata.model_name = "docstring-6l"
+    settings.metadata.hook_name = hook_name
+    settings.metadata.model_name = subject_name
     sae = BatchTopKTrainingSAE.from_dict(settings.to_dict())
     with torch.no_grad():
         sae.b_dec.zero_()
-    trainer = SAETrainer(
-        cfg=SAETrainerConfig(
-            total_training_samples=n_samples,
-            train_batch_size_samples=BATCH,
-            lr=peak,
-            lr_end=peak / 10,
-            lr_warm_up_steps=200,
-            lr_decay_steps=n_samples // BATCH // 3,
-            dead_feature_window=DEAD_WINDOW,
-            n_batches_for_norm_estimate=20,
-            logger=LoggingConfig(log_to_wandb=False),
-        ),
-        sae=sae,
-        data_provider=_batches(acts),
+    return sae
+
+
+def _trainer(sae: BatchTopKTrainingSAE, recipe: SAERecipe) -> SAETrainer:
+    """A trainer of sae_lens by the recipe, without its data."""
+    settings = SAETrainerConfig(
+        total_training_samples=recipe.n_samples,
+        train_batch_size_samples=recipe.batch_size,
+        lr=recipe.learning_rate,
+        lr_end=recipe.learning_rate / 10,
+        lr_warm_up_steps=recipe.warm_up_steps,
+        lr_decay_steps=recipe.n_samples // recipe.batch_size // 3,
+        dead_feature_window=recipe.dead_steps,
+        n_batches_for_norm_estimate=recipe.norm_batches,
+        n_checkpoints=recipe.checkpoints,
+        logger=LoggingConfig(log_to_wandb=False),
     )
-    trained = trainer.fit()
-    with (
-        tempfile.TemporaryDirectory() as work
-    ):  # sae_lens turns BatchTopK into JumpReLU on the way to disk
-        trained.save_inference_model(work)
-        inference = SAE.load_from_disk(work)
-    _set_threshold(inference, torch.from_numpy(held_out[:50_000].astype(np.float32)), k)
-    inference.cfg.dtype = "float16"
-    inference.half().save_model(out)
+    return SAETrainer(cfg=settings, sae=sae, data_provider=iter(()))
 
 
-def _batches(acts: np.ndarray) -> Iterator[torch.Tensor]:
-    epoch = 0
-    while True:
-        starts = np.random.default_rng([SEED, epoch]).permutation(len(acts) // BATCH) * BATCH
-        for start in starts:
-            yield torch.from_numpy(acts[start : start + BATCH].astype(np.float32))
-        epoch += 1
+class _Checkpoints:
+    """The state of a training, in a folder that is there whole or not at all."""
+
+    def __init__(self, folder: Path, acts: np.ndarray, recipe: SAERecipe) -> None:
+        self.folder = folder
+        self.recipe = recipe
+        digest = hashlib.sha256(json.dumps(asdict(recipe), sort_keys=True).encode())
+        digest.update(str(acts.shape).encode())
+        digest.update(np.ascontiguousarray(acts[: recipe.batch_size]).tobytes())
+        self.key = digest.hexdigest()[:16]
+
+    def attach(self, trainer: SAETrainer) -> int:
+        """Keep the trainer's state from now on, and restore what was kept.
+
+        Returns how many batches were used already.
+        """
+        trainer.save_checkpoint_fn = lambda **_: self._save(trainer)
+        latest = self._latest()
+        if latest is None:
+            return 0
+        trainer.sae.load_state_dict(torch.load(latest / "sae.pt", weights_only=True))
+        trainer.load_trainer_state(latest)
+        # sae_lens counts a step after the checkpoint that it makes in it
+        trainer.n_training_steps = trainer.n_training_samples // self.recipe.batch_size
+        trainer.checkpoint_thresholds = [
+            threshold
+            for threshold in trainer.checkpoint_thresholds
+            if threshold >= trainer.n_training_samples
+        ]
+        return self.recipe.norm_batches + trainer.n_training_steps
+
+    def clear(self) -> None:
+        """Remove what was kept."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _latest(self) -> Path | None:
+        states = list(self.folder.glob(f"{self.key}-*"))
+        return max(states, key=lambda state: int(state.name.split("-")[1]), default=None)
+
+    def _save(self, trainer: SAETrainer) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        older = list(self.folder.iterdir())
+        partial = Path(tempfile.mkdtemp(dir=self.folder, prefix="partial-"))
+        torch.save(trainer.sae.state_dict(), partial / "sae.pt")
+        trainer.save_trainer_state(partial)
+        os.replace(partial, self.folder / f"{self.key}-{trainer.n_training_samples}")
+        for state in older:
+            shutil.rmtree(state)
+
+
+def _as_inference(trained: BatchTopKTrainingSAE) -> SAE:
+    """The trained SAE as JumpReLU: sae_lens turns it into one on the way to disk."""
+    with tempfile.TemporaryDirectory() as folder:
+        trained.save_inference_model(folder)
+        return SAE.load_from_disk(folder)
 
 
 @torch.no_grad()
-def _set_threshold(sae: SAE, acts: torch.Tensor, k: int) -> None:
-    """One threshold for all latents, at which `k` of them are active on average: the running one that training leaves is too slow."""
+def set_threshold(sae: SAE, acts: Float[Tensor, "n d_in"], l0: int) -> None:
+    """Set one threshold for all latents, at which `l0` of them are active on average over `acts`.
+
+    The running threshold that training leaves follows too slowly. ValueError for an SAE whose
+    latents are not finite.
+    """
     sae.threshold.fill_(0.0)
-    values = torch.cat([sae.encode(part).flatten() for part in acts.split(5_000)])
-    sae.threshold.fill_(values.topk(k * len(acts)).values[-1].item())
+    n_active = l0 * len(acts)
+    largest = torch.empty(0)
+    for part in acts.split(CALIBRATION_BATCH):
+        candidates = torch.cat([largest, sae.encode(part).flatten()])
+        largest = candidates.topk(min(n_active, len(candidates))).values
+    if not largest.isfinite().all():
+        raise ValueError("the training diverged: lower the learning rate")
+    sae.threshold.fill_(largest[-1].item())
 
 
-def train_all(work: Path, out: Path) -> None:
-    """SAEs of all layers of the model in ``work/model``, written to ``out/saes``; layers already there are kept."""
-    model = LlamaForCausalLM.from_pretrained(work / "model", dtype=torch.float32).eval()
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(work / "model")
-    train = cache_activations(model, tokenizer, "train", N_CACHED, work / "activations")
-    held_out = cache_activations(model, tokenizer, "validation", 200_000, work / "activations")
-    for layer in range(model.config.num_hidden_layers):
-        target = out / f"saes/blocks.{layer}.hook_resid_post"
-        if not (target / "sae_weights.safetensors").exists():
-            train_sae(train[layer], held_out[layer], layer, target)
+def _save(sae: SAE, out: Path) -> None:
+    """Write the folder `out`, whole or not at all."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".sae-") as folder:
+        written = Path(folder) / out.name
+        sae.save_model(written)
+        if out.exists():
+            shutil.rmtree(out)
+        os.replace(written, out)

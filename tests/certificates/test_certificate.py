@@ -1,27 +1,21 @@
+"""Certificates: terms, deltas, samples, files, words, and every refusal."""
+
 import dataclasses
-import itertools
+import doctest
 import json
 import math
 
 import numpy as np
 import pytest
-from scipy.special import betaln
 from scipy.stats import binom
-from synthetic_losses import HI, LO, N_VOCAB, make_losses, random_losses
+from synthetic_losses import HI, LO, make_losses, random_losses
 
-from saecert.certificates.certificate import Certificate, certify, joint_loss
+from saecert.certificates import delta, published, terms
+from saecert.certificates.certificate import Certificate, certify
 from saecert.certificates.checks import checked_sample
-from saecert.certificates.ladder import Rung, climb
-from saecert.certificates.pool_rules import GROUPS, choose_pools, split_delta
-from saecert.certificates.published import published_bound
-from saecert.records import Discovery
-from saecert.statistics.inequalities import (
-    INEQUALITIES,
-    clopper_pearson_upper,
-    dirichlet_upper,
-    misses,
-)
-from saecert.statistics.priors import product_prior_nats, uniform_prior_nats
+from saecert.certificates.delta import GROUPS, split_delta
+from saecert.certificates.terms import joint_loss
+from saecert.statistics.inequalities import INEQUALITIES
 
 DELTA = 0.05
 
@@ -35,11 +29,9 @@ def misses_too_often(missed: np.ndarray) -> bool:
 
 
 def test_four_terms_worked_by_hand():
-    clean, full, pool = (
-        [2.0, 3.0, 4.0, 5.0] * 10,
-        [2.5, 3.0, 3.5, 6.0] * 10,
-        [2.5, 4.0, 3.0, 7.0] * 10,
-    )
+    clean = [2.0, 3.0, 4.0, 5.0] * 10
+    full = [2.5, 3.0, 3.5, 6.0] * 10
+    pool = [2.5, 4.0, 3.0, 7.0] * 10
     certificate = certify(make_losses(clean, full, {4: pool}), pool=4, inequality="hoeffding")
     width = (HI - LO) * math.sqrt(math.log(20) / 80)
     expected = {
@@ -83,7 +75,9 @@ def test_joint_loss_dominates_every_loss_and_stays_in_the_support():
 
 
 def test_clipping_is_a_non_positive_term():
-    clean, full, pool = [2.0, 3.0], [2.0, 10.0], [2.0, 12.0]
+    clean = [2.0, 3.0]
+    full = [2.0, 10.0]
+    pool = [2.0, 12.0]
     certificate = certify(make_losses(clean, full, {4: pool}), pool=4)
     assert certificate.terms["clipping"] == pytest.approx((HI - (12 + 7 + 2)) / 2)
     assert sum(certificate.terms.values()) == pytest.approx(certificate.bound, abs=1e-12)
@@ -120,269 +114,6 @@ def test_every_method_and_inequality_adds_up(inequality, settings):
     assert certificate.direct_ladder[0]["upper"] == pytest.approx(certificate.direct - 12, abs=1e-4)
 
 
-# Pool rules and their cost
-
-
-def test_fixed_pool_is_the_smallest_within_tolerance_on_discovery():
-    losses = random_losses()
-    assert [
-        certify(losses, tolerance=bits, inequality="hoeffding").k for bits in (1.0, 0.1, 0.01)
-    ] == [4, 8, 16]
-    seen = losses.discovery.losses
-    for bits, k in ((1.0, 4), (0.1, 8)):
-        assert np.abs(seen.at("full", 0.5) - seen.at(f"pool_{k}", 0.5)).mean() < bits
-    sample = dataclasses.replace(losses, loss=losses.loss | {"pool_4": losses.loss["full"]})
-    assert (
-        certify(sample, inequality="hoeffding").k == 8
-    )  # what the certification sample says does not matter
-    given = certify(losses, pool=4)
-    assert (given.k, given.pool, given.tolerance, given.selection_nats) == (4, 4, None, 0.0)
-    assert "states that it was fixed beforehand" in given.pool_rule
-    assert certify(losses, pool=16).terms["pool mismatch"] == 0
-
-
-def test_nested_pools_cost_the_logarithm_of_their_number():
-    losses = random_losses()
-    nested, third = certify(losses, method="nested"), math.log(3 / DELTA)
-    assert [row["k"] for row in nested.curve] == [4, 8, 16]
-    assert nested.selection_nats == pytest.approx(math.log(3))
-    assert nested.bound == min(row["bound"] for row in nested.curve)
-    for row in nested.curve:
-        joint = _joint(losses, row["k"])
-        assert row["bound"] == pytest.approx(dirichlet_upper(joint, LO, HI, third))
-        assert row["bound"] > dirichlet_upper(joint, LO, HI, math.log(1 / DELTA))
-    one = certify(losses, method="nested", pool=[8])
-    assert one.bound == pytest.approx(certify(losses, pool=8).bound)
-    assert certify(losses, method="nested", pool=(4, 8)).pool == [4, 8]
-
-
-def test_uniform_prior_worked_by_hand_and_sums_to_one():
-    assert uniform_prior_nats(3, 16) == pytest.approx(math.log(560 * 17))
-    subsets = [subset for k in range(7) for subset in itertools.combinations(range(6), k)]
-    assert sum(
-        math.exp(-uniform_prior_nats(len(subset), 6)) for subset in subsets
-    ) == pytest.approx(1)
-    assert uniform_prior_nats(12288, 24576) == pytest.approx(24576 * math.log(2), rel=1e-3)
-
-
-def test_product_prior_worked_by_hand_and_sums_to_one():
-    discovery = Discovery(
-        rule="frequency", order=np.arange(6), n_active=np.array([0, 1, 2, 5, 9, 10]), n_seq=10
-    )
-    fired = discovery.n_active + 0.5
-    silent = 10 - discovery.n_active + 0.5
-    out = np.exp(betaln(fired, silent + 7) - betaln(fired, silent))
-    one_at_a_time = np.prod(
-        [(silent + t) / (fired + silent + t) for t in range(7)], axis=0
-    )  # Polya's urn: silent seven times in a row
-    np.testing.assert_allclose(out, one_at_a_time)
-    subsets = [np.array(bits, dtype=bool) for bits in itertools.product([0, 1], repeat=6)]
-    for inside in subsets:
-        assert product_prior_nats(inside, discovery.n_active, discovery.n_seq, 7) == pytest.approx(
-            -np.log(np.where(inside, 1 - out, out)).sum()
-        )
-    assert sum(
-        math.exp(-product_prior_nats(inside, discovery.n_active, discovery.n_seq, 7))
-        for inside in subsets
-    ) == pytest.approx(1)
-
-
-def test_in_sample_pool_is_what_was_active():
-    losses = random_losses()
-    active = losses.activity().any(axis=0)
-    certificate = certify(losses, method="in_sample", prior="uniform")
-    assert certificate.k == active.sum() < 16
-    assert certificate.selection_nats == pytest.approx(math.log(math.comb(16, certificate.k) * 17))
-    assert certificate.terms["pool mismatch"] == 0
-    assert certificate.statements["mismatch"]["upper"] > 0
-    product = certify(losses, method="in_sample")
-    assert product.selection_nats == pytest.approx(
-        product_prior_nats(active, losses.discovery.n_active, losses.discovery.n_seq, 60)
-    )
-    assert product.bound == pytest.approx(
-        float(dirichlet_upper(_joint(losses, 16), LO, HI, math.log(20) + product.selection_nats))
-    )
-
-
-def _joint(losses, k):
-    return joint_loss(*(losses.at(name, 0.5) for name in ("clean", "full", f"pool_{k}")), HI)
-
-
-# Coverage: a miss is `bound < mean of the very quantity bounded`
-
-
-def three_atoms(rng: np.random.Generator, *shape: int):
-    """Losses (f, g, g_A): all at lo, only the pooled proxy at hi (clipped), all at hi; E v_A = lo + 0.12 (hi - lo)."""
-    atom = rng.choice(3, p=[0.88, 0.05, 0.07], size=shape)
-    return tuple(np.array(values)[atom] for values in ([LO, LO, HI], [LO, LO, HI], [LO, HI, HI]))
-
-
-def missed(x: np.ndarray, delta: float, truth: float, nats: float = 0.0) -> np.ndarray:
-    """Whether the default bound at `delta` and `nats` more lies below `truth`, row by row."""
-    return misses("dirichlet", x, LO, HI, math.log(1 / delta) + nats, truth)
-
-
-def test_fixed_pool_covers_and_five_times_delta_is_caught():
-    truth = LO + 0.12 * (HI - LO)
-    clean, full, pooled = three_atoms(np.random.default_rng(1), 2000, 100)
-    joint = joint_loss(clean, full, pooled, HI)
-    assert not misses_too_often(missed(joint, DELTA, truth))
-    assert misses_too_often(missed(joint, 5 * DELTA, truth))
-    for row in range(3):  # certify() is that very computation
-        certificate = certify(make_losses(clean[row], full[row], {4: pooled[row]}), pool=4)
-        assert certificate.bound == pytest.approx(dirichlet_upper(joint[row], LO, HI, math.log(20)))
-
-
-def test_nested_pools_cover_jointly_and_free_selection_is_caught():
-    draws, n, sizes = 1000, 100, (1, 2, 3, 4, 6, 8, 10, 12, 14)
-    truth = LO + 0.12 * (HI - LO)
-    clean = np.full(n, LO)
-    pooled = np.where(np.random.default_rng(2).random((draws, len(sizes), n)) < 0.12, HI, LO)
-    joint = joint_loss(clean, clean, pooled, HI)
-    assert not misses_too_often(
-        missed(joint, DELTA, truth, math.log(len(sizes))).any(axis=1)
-    )  # any k missing is one miss
-    assert misses_too_often(missed(joint, DELTA, truth).any(axis=1))
-    certificate = certify(
-        make_losses(clean, clean, dict(zip(sizes, pooled[0], strict=True))),
-        method="nested",
-        pool=sizes,
-    )
-    expected = dirichlet_upper(joint[0], LO, HI, math.log(len(sizes) / DELTA))
-    assert [point["bound"] for point in certificate.curve] == pytest.approx(expected.tolist())
-
-
-@pytest.mark.parametrize("prior", ["product", "uniform"])
-def test_any_subset_chosen_on_the_sample_is_covered(prior):
-    """Every one of 16 pools has its own losses; the adversary shows the one that errs, if any does."""
-    draws, n, m = 400, 60, 4
-    discovery = Discovery(
-        rule="frequency", order=np.arange(m), n_active=np.array([0, 1, 4, 6]), n_seq=6
-    )
-    subsets = [np.array(bits, dtype=bool) for bits in itertools.product([0, 1], repeat=m)]
-    cost = [
-        uniform_prior_nats(int(s.sum()), m)
-        if prior == "uniform"
-        else product_prior_nats(s, discovery.n_active, discovery.n_seq, n)
-        for s in subsets
-    ]
-    rng, truth = np.random.default_rng(3), LO + 0.3 * (HI - LO)
-    valid, mutant = np.zeros((2, draws), dtype=bool)
-    for nats in cost:
-        joint = np.where(rng.random((draws, n)) < 0.3, HI, LO)
-        valid |= missed(joint, DELTA, truth, nats)
-        mutant |= missed(joint, DELTA, truth)
-    assert not misses_too_often(valid)
-    assert misses_too_often(mutant)
-
-
-@pytest.mark.parametrize("prior", ["product", "uniform"])
-def test_in_sample_pool_covers_unseen_latents_and_free_selection_is_caught(prior):
-    """Each of 40 kinds of text has a latent of its own, without which the pooled proxy fails: what was not seen is lost."""
-    draws, n, m = 40, 40, 40
-    rng = np.random.default_rng(4)
-    valid, mutant = np.zeros((2, draws), dtype=bool)
-    for draw in range(draws):
-        kinds, seen = rng.integers(m, size=n), np.eye(m, dtype=bool)[rng.integers(m, size=80)]
-        discovery = Discovery(
-            rule="frequency", order=np.arange(m), n_active=seen.sum(axis=0), n_seq=80
-        )
-        record = make_losses(
-            np.full(n, LO), d_sae=m, active=np.eye(m, dtype=bool)[kinds], discovery=discovery
-        )
-        certificate = certify(record, method="in_sample", prior=prior, inequality="chernoff_kl")
-        truth = LO + (HI - LO) * (
-            1 - certificate.k / m
-        )  # E v_A for the pool A that this sample chose
-        valid[draw] = certificate.bound < truth
-        mutant[draw] = certificate.bound - certificate.complexity["selection"] < truth
-    assert not misses_too_often(valid)
-    assert misses_too_often(mutant)
-
-
-# The verdict ladder
-
-
-def test_ladder_stops_at_the_first_failure():
-    certificate = certify(random_losses(400), inequality="hoeffding")
-    table = {row["rung"]: row for row in certificate.ladder}
-    assert list(table) == ["uniform", "unigram", "bigram"]
-    assert [row["claimed"] for row in certificate.ladder] == [True, True, False]
-    assert certificate.verdict == "unigram"
-    assert certificate.non_vacuous
-    joint, reference = (
-        _joint(random_losses(400), certificate.k),
-        random_losses(400).at("unigram", 0.5),
-    )
-    width = ((HI - 3.0) - (LO - 12.5)) * math.sqrt(math.log(20) / 800)
-    assert table["unigram"]["upper"] == pytest.approx((joint - reference).mean() + width)
-    assert table["unigram"]["risk"] == pytest.approx(reference.mean())
-    few = certify(random_losses(3), inequality="hoeffding")
-    assert [row["upper"] is None for row in few.ladder] == [False, True, True]
-    assert few.verdict is None
-    assert not few.non_vacuous
-
-
-def test_unknown_references_come_last_and_must_respect_their_support():
-    losses = random_losses(100)
-    extra = {"trigram": losses.loss["clean"] + 2, **losses.loss}
-    support = {"trigram": ((2.0, 12.0),), **losses.reference_support}
-    wider = dataclasses.replace(losses, loss=extra, reference_support=support)
-    assert [row["rung"] for row in certify(wider).ladder] == [
-        "uniform",
-        "unigram",
-        "bigram",
-        "trigram",
-    ]
-    with pytest.raises(
-        ValueError, match=r"losses of 'trigram' leave their recorded support \[2, 4\]"
-    ):
-        certify(dataclasses.replace(wider, reference_support=support | {"trigram": ((2.0, 4.0),)}))
-
-
-def test_paired_claims_are_seldom_false_and_unpaired_ones_are_caught():
-    """The model is exactly as good as a noisy reference: every claim is false."""
-    draws, n, nats = 1000, 100, math.log(1 / DELTA)
-    rng = np.random.default_rng(5)
-    model, reference = rng.choice([5.5, 6.5], (draws, n)), rng.choice([3.0, 9.0], (draws, n))
-    paired = dirichlet_upper(model - reference, LO - 9, HI - 3, nats)
-    assert not misses_too_often(paired < 0)
-    assert misses_too_often(dirichlet_upper(model, LO, HI, nats) < reference.mean(axis=1))
-    for row in range(3):
-        (rung,) = climb(
-            model[row], [Rung("noisy", reference[row], 3.0, 9.0)], LO, HI, nats, dirichlet_upper
-        )
-        assert rung["upper"] == pytest.approx(paired[row])
-
-
-def test_rungs_in_turn_make_no_false_claim_at_full_delta():
-    """The first rung is true, two more are not: testing them side by side errs about twice as often."""
-    draws, n, nats = 1000, 60, math.log(1 / DELTA)
-    rng = np.random.default_rng(6)
-    chain, side_by_side = np.zeros((2, draws), dtype=bool)
-
-    def exact_upper(
-        x, lo, hi, nats
-    ):  # Dirichlet's bound on values at the ends of the support, sooner
-        return lo + (hi - lo) * clopper_pearson_upper(x.sum(axis=-1), x.shape[-1], nats)
-
-    for draw in range(draws):
-        worse = Rung("worse", np.full(n, 12.0), 12.0, 18.0)
-        noisy = [
-            Rung(name, losses, 3.0, 9.0)
-            for name, losses in zip("ab", rng.choice([3.0, 9.0], (2, n)), strict=True)
-        ]
-        table = climb(np.full(n, 6.0), [worse, *noisy], 6.0, 6.0, nats, exact_upper)
-        chain[draw] = table[1]["claimed"] or table[2]["claimed"]
-        side_by_side[draw] = any(
-            climb(np.full(n, 6.0), [rung], 6.0, 6.0, nats, exact_upper)[0]["claimed"]
-            for rung in noisy
-        )
-        assert table[0]["claimed"]
-    assert not misses_too_often(chain)
-    assert misses_too_often(side_by_side)
-
-
 # The delta budget
 
 
@@ -413,10 +144,8 @@ def test_a_budget_makes_statements_hold_jointly():
 def test_smaller_samples_are_prefixes():
     losses = random_losses()
     for inequality in ("dirichlet", "betting"):
-        few, same = (
-            certify(losses, n_seq=25, inequality=inequality),
-            certify(losses.take(slice(0, 25)), inequality=inequality),
-        )
+        few = certify(losses, n_seq=25, inequality=inequality)
+        same = certify(losses.take(slice(0, 25)), inequality=inequality)
         assert few.n_seq == 25
         assert (few.bound, few.ladder, few.statements) == (same.bound, same.ladder, same.statements)
 
@@ -498,8 +227,23 @@ def test_bad_files_are_refused(tmp_path):
         Certificate.load(tmp_path / "nowhere.json")
 
 
+def in_one_line(certificate: Certificate) -> str:
+    """The summary without its line breaks."""
+    return " ".join(str(certificate).split())
+
+
+def test_no_line_of_a_summary_is_wider_than_a_page():
+    losses = random_losses()
+    losses = dataclasses.replace(
+        losses, provenance=losses.provenance | {"population": "documents " * 30}
+    )
+    for method in ("fixed", "nested", "in_sample"):
+        text = str(certify(losses, method=method, inequality="hoeffding"))
+        assert max(map(len, text.splitlines())) <= 72
+
+
 def test_summary_says_what_it_means():
-    text = str(certify(random_losses(400)))
+    text = in_one_line(certify(random_losses(400)))
     for phrase in (
         "toy at blocks.0.hook_resid_post, in bits per token",
         "proxy risk",
@@ -519,10 +263,54 @@ def test_summary_says_what_it_means():
     assert "concepts within 0.25 bits: 8" in text
     assert "All of them at once: 0.75" in text
     assert (
-        "Not checked, for want of a record: near_duplicates, same_document, overlap, batch_threshold, batch_dependence"
-        in text
+        "Not checked, for want of a record: near_duplicates, same_document, overlap, "
+        "batch_threshold, batch_dependence" in text
     )
     assert "vacuous" in str(certify(random_losses(3), inequality="hoeffding"))
+
+
+def stated_numbers(text: str, label: str) -> float:
+    """The number after a label in a summary."""
+    (line,) = [line for line in text.splitlines() if line.strip().startswith(label)]
+    return float(line.split(label)[1].split()[0])
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_no_limit_is_printed_below_itself(seed):
+    certificate = certify(random_losses(60, seed), inequality="hoeffding", eps=())
+    text = str(certificate)
+    rows = certificate.statements
+    for label, limit, step in (
+        ("= bound", certificate.bound, 0.01),
+        ("direct bound", certificate.direct, 0.01),
+        ("price of explanation", certificate.price, 0.01),
+        ("total variation", rows["total_variation"]["upper"], 0.001),
+    ):
+        assert limit <= stated_numbers(text, label) < limit + step + 1e-9
+    said = f"lose at most {stated_numbers(text, '= bound'):.2f} bits each on average"
+    assert said in in_one_line(certificate)
+
+
+def test_a_limit_just_above_a_round_number_is_printed_above_it():
+    """Once 1e-11 above 5.41 was printed as 5.41."""
+    certificate = certify(random_losses(), inequality="hoeffding", eps=())
+    certificate.statements["direct"]["upper"] = 5.41 + 1e-11
+    assert stated_numbers(str(certificate), "direct bound") == 5.42
+
+
+def test_the_summary_gives_each_statement_its_own_delta():
+    budget = {"bound": 0.03, "ladder": 0.02}
+    text = in_one_line(certify(random_losses(400), inequality="hoeffding", budget=budget))
+    assert "better than unigram (the ladder's own statement, delta 0.02)" in text
+    assert "except with probability 0.03 over samples" in text
+    assert "which says nothing" in str(certify(random_losses(), inequality="hoeffding", delta=0.5))
+
+
+def test_two_saes_at_one_hook_point_are_told_apart():
+    losses = random_losses()
+    small = dataclasses.replace(losses, provenance=losses.provenance | {"sae": "small"})
+    text = in_one_line(certify(small, inequality="hoeffding", eps=()))
+    assert "Certificate of toy at blocks.0.hook_resid_post, SAE small, in bits" in text
 
 
 # Errors
@@ -584,52 +372,7 @@ def test_a_missing_proxy_is_named():
         certify(without, pool=4)
 
 
-# The published formula, for comparison
-
-
-@pytest.mark.parametrize(
-    ("n_vocab", "d_sae", "k", "covering", "confidence"),
-    [
-        (
-            50257,
-            24576,
-            59.77,
-            [43.05, 13.61, 9.63, 7.86, 6.09, 4.31, 1.93],
-            [1.27, 0.40, 0.28, 0.23, 0.18, 0.13, 0.06],
-        ),
-        (
-            256000,
-            16384,
-            58.19,
-            [47.16, 14.91, 10.54, 8.61, 6.67, 4.72, 2.11],
-            [1.45, 0.46, 0.32, 0.26, 0.20, 0.14, 0.06],
-        ),
-    ],
-)
-def test_published_penalties(n_vocab, d_sae, k, covering, confidence):
-    tokens = (1_000, 10_000, 20_000, 30_000, 50_000, 100_000, 500_000)
-    printed = [
-        published_bound(6.0, 0.75, k=k, d_sae=d_sae, n_tokens=n, n_vocab=n_vocab) for n in tokens
-    ]
-    assert [round(p.covering, 2) for p in printed] == covering
-    assert [round(p.confidence, 2) for p in printed] == confidence
-    assert all(p.bound == pytest.approx(6.75 + p.covering + p.confidence) for p in printed)
-
-
-def test_published_bound_refuses_nonsense():
-    for settings, message in (
-        ({"alpha": 0.0}, "alpha and delta"),
-        ({"k": 0.0}, "needs 0 < k"),
-        ({"n_tokens": 0}, "n_tokens > 0"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            published_bound(
-                1.0, 0.0, **({"k": 5.0, "d_sae": 16, "n_tokens": 10, "n_vocab": N_VOCAB} | settings)
-            )
-
-
-def test_pools_of_a_choice_share_one_shape():
-    choice = choose_pools(
-        random_losses(), "nested", pool=None, prior="product", tolerance=0.1, alpha=0.5
-    )
-    assert choice.losses.shape == (3, 60)
+@pytest.mark.parametrize("module", [delta, published, terms])
+def test_examples_in_docstrings_run(module):
+    outcome = doctest.testmod(module)
+    assert outcome.attempted > 0 and outcome.failed == 0

@@ -43,10 +43,12 @@ def shingles(row, width=5):
 
 def first_resembled(tokens, ids):
     """The definition, pair by pair."""
-    sets, cluster = [shingles(row) for row in tokens.tolist()], list(range(len(tokens)))
+    sets = [shingles(row) for row in tokens.tolist()]
+    cluster = list(range(len(tokens)))
     for i, j in itertools.combinations(range(len(tokens)), 2):
         if 2 * len(sets[i] & sets[j]) >= len(sets[i] | sets[j]):
-            old, new = cluster[j], cluster[i]
+            old = cluster[j]
+            new = cluster[i]
             cluster = [min(old, new) if c in (old, new) else c for c in cluster]
     return ids[cluster]
 
@@ -66,18 +68,17 @@ def test_near_duplicates_are_those_of_the_definition():
 
 def test_jaccard_of_one_half_is_near_and_less_is_not():
     tokens = np.arange(100, 120)[None].repeat(3, axis=0)  # 16 shingles
-    tokens[1, :5], tokens[2, :6] = (
-        range(5),
-        range(10, 16),
-    )  # share 11 of 21 with the first, and 10 of 22
+    tokens[1, :5] = range(5)
+    tokens[2, :6] = range(10, 16)  # share 11 of 21 with the first, and 10 of 22
     assert near_duplicates(tokens, NAMES[:3]).tolist() == [100, 100, 102]
 
 
 def test_links_are_followed_to_the_first_of_a_cluster():
     tokens = np.arange(60).reshape(3, 20)
-    tokens[1], tokens[2] = tokens[0], tokens[0]
+    tokens[1:] = tokens[0]
     tokens[1, :5] = range(100, 105)  # near the first
-    tokens[2, :5], tokens[2, 15:] = tokens[1, :5], range(200, 205)  # near the second only
+    tokens[2, :5] = tokens[1, :5]
+    tokens[2, 15:] = range(200, 205)  # near the second only
     assert near_duplicates(tokens[[0, 2]], NAMES[:2]).tolist() == [100, 101]
     assert near_duplicates(tokens, NAMES[:3]).tolist() == [100, 100, 100]
     assert near_duplicates(tokens[[2, 0, 1]], NAMES[:3]).tolist() == [100, 100, 100]
@@ -247,3 +248,20 @@ def test_two_sequences_are_enough_and_one_is_not():
     ):
         checked_sample(recorded(), 1, 0, ())
     assert certify(make_losses([3.0, 4.0], pools={4: [3.0, 4.0]}), pool=4, eps=()).n_seq == 2
+
+
+@pytest.mark.parametrize(("n_ctx", "known"), [(10, False), (11, True), (128, True), (None, True)])
+def test_windows_too_short_for_near_duplicates_say_so(n_ctx, known):
+    """Runs of five tokens tell nothing of ten: none found does not mean that there are none."""
+    certified = certify(recorded(n_ctx=n_ctx))
+    assert certified.checks["near_duplicates"] == (0 if known else None)
+    note = f"Not checked, since windows of {n_ctx} tokens are too short to tell: near_duplicates"
+    assert (note in " ".join(str(certified).split())) != known
+    assert "for want of a record" not in str(certified)
+
+
+def test_near_duplicates_of_short_windows_that_were_found_count():
+    record = recorded(n_ctx=8)
+    record = dataclasses.replace(record, similar=changed(record.ids, [5, 6], 2))
+    with pytest.raises(ValueError, match="near_duplicates = 2 in 60 sequences"):
+        certify(record)

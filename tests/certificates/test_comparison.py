@@ -1,4 +1,6 @@
-"""Comparisons: limits by hand, coverage of the difference with teeth, pairing, and every refusal."""
+"""Comparisons: limits by hand, coverage of the difference with teeth, pairing, and every
+refusal.
+"""
 
 from __future__ import annotations
 
@@ -11,20 +13,22 @@ import pytest
 from scipy.stats import binom
 from synthetic_losses import HI, LO, make_losses, random_losses
 
-from saecert.certificates import comparison
 from saecert.certificates.certificate import certify
-from saecert.certificates.comparison import QUANTITIES, compare
-from saecert.statistics.inequalities import INEQUALITIES, lower
+from saecert.certificates.comparison import QUANTITIES, Comparison, compare
 from saecert.statistics import paired
+from saecert.statistics.inequalities import INEQUALITIES, lower
 from saecert.statistics.paired import difference_limits
 
 WIDTH = HI - LO
 
 
 def two_records(n=200, seed=0, shift=0.5):
-    """Two SAEs on the same sequences: b leaves `shift` bits more behind; what makes a text hard is common to both."""
+    """Two SAEs on the same sequences: b leaves `shift` bits more behind; what makes a text hard is
+    common to both.
+    """
     rng = np.random.default_rng(seed)
-    clean, hard = rng.uniform(3, 5, n), rng.uniform(0, 2, n)
+    clean = rng.uniform(3, 5, n)
+    hard = rng.uniform(0, 2, n)
     sides = []
     for extra in (0.0, shift):
         full = clean + hard + extra + rng.uniform(0, 0.05, n)
@@ -42,10 +46,8 @@ def both(records, **settings):
 
 def test_worked_by_hand():
     clean = np.tile([2.0, 3.0], 25)
-    a, b = (
-        make_losses(clean, clean + np.tile([0.5, 0.7], 25)),
-        make_losses(clean, clean - np.tile([0.4, 0.2], 25)),
-    )
+    a = make_losses(clean, clean + np.tile([0.5, 0.7], 25))
+    b = make_losses(clean, clean - np.tile([0.4, 0.2], 25))
     found = compare(*both((a, b), pool=16, inequality="hoeffding"), (a, b), delta=0.1)
     half = (
         2 * WIDTH * math.sqrt(math.log(20) / 100)
@@ -59,7 +61,8 @@ def test_worked_by_hand():
 def test_swapping_the_two_changes_the_sign(inequality):
     records = two_records()
     a, b = both(records, inequality=inequality, seed=3)
-    one, other = compare(a, b, records), compare(b, a, records[::-1])
+    one = compare(a, b, records)
+    other = compare(b, a, records[::-1])
     assert (one.difference, one.lower, one.upper) == pytest.approx(
         (-other.difference, -other.upper, -other.lower)
     )
@@ -83,10 +86,36 @@ def test_finds_the_smaller_gap_and_says_so():
     assert "does not tell" in str(compare(*both(few), few))
 
 
+def test_limits_are_printed_outwards():
+    """To three decimals, the lower one down and the upper one up; to the nearest both moved in."""
+    found = Comparison("gap", ("x", "y"), (0.5, 0.25), 0.242242, -0.242242, 0.242242, 0.05, 10)
+    assert "a - b   +0.242, -0.243 to +0.243 except" in str(found)
+
+
+@pytest.mark.parametrize(
+    ("facts", "label"),
+    [({"sae": "{}/x"}, "SAE {}/x, pool of"), ({"sae_sha256": "{}" + "0" * 20}, "(SAE {}0000000)")],
+)
+def test_two_saes_at_one_hook_point_are_told_apart(facts, label):
+    records = [
+        replace(
+            record,
+            provenance=record.provenance | {key: text.format(side) for key, text in facts.items()},
+        )
+        for side, record in zip("ab", two_records(), strict=True)
+    ]
+    found = compare(*both(records), tuple(records))
+    assert [label.format(side) in text for side, text in zip("ab", found.labels, strict=True)] == [
+        True,
+        True,
+    ]
+
+
 def test_each_certificate_brings_its_own_pool():
     """Two pools of one record: the same model and sequences, the larger one explains more."""
     record = replace(random_losses(400), discovery=None)
-    small, large = certify(record, pool=4, eps=()), certify(record, pool=8, eps=())
+    small = certify(record, pool=4, eps=())
+    large = certify(record, pool=8, eps=())
     for quantity in (
         "pool_gap",
         "proxy",
@@ -139,7 +168,9 @@ def test_a_pool_chosen_on_the_sample_is_paid_for():
 
 
 def miss_rate(nats, inequality):
-    """Probability that the limits miss the difference of two coins that never agree, exactly: by the number of heads of 100."""
+    """Probability that the limits miss the difference of two coins that never agree, exactly: by
+    the number of heads of 100.
+    """
     heads = np.arange(101)
     a = (np.arange(100) < heads[:, None]).astype(float)
     low, high = difference_limits(a, 1 - a, (0, 1, 0, 1), nats, inequality)
@@ -152,7 +183,9 @@ def test_covers_the_difference(inequality):
 
 
 def test_coverage_has_teeth():
-    """The default has little to spare here, and spending all of delta on either side is wrong too often."""
+    """The default has little to spare here, and spending all of delta on either side is wrong too
+    often.
+    """
     assert (
         0.03
         < miss_rate(math.log(2 / 0.05), "dirichlet")
@@ -163,17 +196,23 @@ def test_coverage_has_teeth():
 
 
 def test_betting_covers_the_difference():
-    """Its limits depend on the order, so by simulation: 2,000 samples, at most so many misses as one in ten thousand would show."""
+    """Its limits depend on the order, so by simulation: 2,000 samples, at most so many misses as
+    one in ten thousand would show.
+    """
     a = (np.random.default_rng(4).random((2_000, 60)) < 0.5).astype(float)
     low, high = difference_limits(a, 1 - a, (0, 1, 0, 1), math.log(2 / 0.05), "betting")
     assert 0.01 * 2_000 < np.sum((low > 0) | (high < 0)) <= binom.ppf(1 - 1e-4, 2_000, 0.05)
 
 
 def test_pairing_is_what_makes_it_narrow():
-    """Limits from the two samples on their own, valid at delta / 4 each, are several times as wide."""
+    """Limits from the two samples on their own, valid at delta / 4 each, are several times as
+    wide.
+    """
     records = two_records(500)
     a, b = (np.abs(record.at("clean", 0.5) - record.at("full", 0.5)) for record in records)
-    found, upper, nats = compare(*both(records), records), INEQUALITIES["dirichlet"], math.log(80)
+    found = compare(*both(records), records)
+    upper = INEQUALITIES["dirichlet"]
+    nats = math.log(80)
     low = lower("dirichlet", a, 0, WIDTH, nats) - upper(b, 0, WIDTH, nats)
     high = upper(a, 0, WIDTH, nats) - lower("dirichlet", b, 0, WIDTH, nats)
     assert low < found.lower < found.upper < high
@@ -187,15 +226,22 @@ def test_errors_say_what_to_do():
         compare(a, b, records, delta=1.5)
     with pytest.raises(
         ValueError,
-        match=r"certificate a was not computed from these losses: pass losses=\(losses_a, losses_b\)",
+        match=r"certificate a was not computed from these losses: "
+        r"pass losses=\(losses_a, losses_b\)",
     ):
         compare(a, b, records[::-1])
     for setting, other in (("inequality", "hoeffding"), ("n_seq", 20), ("seed", 1)):
         with pytest.raises(
             ValueError,
-            match=f"certificate a has {setting} = .*, certificate b has {other}: certify both at the same",
+            match=f"certificate a has {setting} = .*, certificate b has {other}: "
+            "certify both at the same",
         ):
             compare(a, certify(records[1], pool=8, eps=(), **{setting: other}), records)
+
+
+def test_other_quantities_and_sequences_are_refused():
+    records = two_records(30)
+    a, b = both(records)
     shuffled = (records[0], records[1].take(np.arange(30)[::-1]))
     with pytest.raises(
         ValueError, match=r"about different sequences, .*: collect both on one corpus"
@@ -203,7 +249,8 @@ def test_errors_say_what_to_do():
         compare(*both(shuffled), shuffled)
     with pytest.raises(
         ValueError,
-        match=r"'distance' is unknown or was not measured; there are gap, mismatch, pool_gap, proxy, bound",
+        match="'distance' is unknown or was not measured; "
+        "there are gap, mismatch, pool_gap, proxy, bound",
     ):
         compare(a, b, records, quantity="distance")
     with pytest.raises(ValueError, match=r"'total_variation' is unknown or was not measured"):
@@ -211,7 +258,8 @@ def test_errors_say_what_to_do():
     whole = both(records, method="in_sample", pool=None, prior="uniform")
     with pytest.raises(
         ValueError,
-        match=r"'proxy' involves a pool, and this one was read off the sample: certify another method",
+        match="'proxy' involves a pool, and this one was read off the sample: "
+        "certify another method",
     ):
         compare(*whole, records, quantity="proxy")
     assert (

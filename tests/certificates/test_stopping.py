@@ -1,4 +1,6 @@
-"""Streams that stop: how often they are wrong (with teeth), when they stop, what they refuse to read together."""
+"""Streams that stop: how often they are wrong (with teeth), when they stop, what they refuse to
+read together.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,9 @@ def coins(rng, m, size):
 
 
 def rare_losses(rng, m, size):
-    """Values a little above m, and a rare 0 that brings the mean down to it: nearly all short samples look too good."""
+    """Values a little above m, and a rare 0 that brings the mean down to it: nearly all short
+    samples look too good.
+    """
     return np.where(rng.random(size) < 0.02, 0.0, m / 0.98)
 
 
@@ -50,7 +54,9 @@ def spread(rng, m, size):
 
 
 def claims(reached):
-    """Streams that ever claim the false target, and whether so many would be a one-in-ten-thousand event at DELTA."""
+    """Streams that ever claim the false target, and whether so many would be a one-in-ten-thousand
+    event at DELTA.
+    """
     return reached.mean(), reached.sum() > binom.ppf(1 - 1e-4, len(reached), DELTA)
 
 
@@ -116,7 +122,9 @@ def test_wealth_is_that_of_the_paired_losses_in_their_order():
     clean, full, pooled, bigram = (
         record.at(name, 0.5) for name in ("clean", "full", "pool_8", "bigram")
     )
-    x, lo, hi = joint_loss(clean, full, pooled, HI) - bigram, LO - 11.0, HI - 2.0
+    x = joint_loss(clean, full, pooled, HI) - bigram
+    lo = LO - 11.0
+    hi = HI - 2.0
     stopped = certify_stream([record], target="bigram", pool=8)
     np.testing.assert_allclose(
         stopped.log_wealth, mixture((hi - x)[None] / (hi - lo), hi / (hi - lo))[0][0, : stopped.n]
@@ -153,7 +161,8 @@ def test_the_gap_needs_no_pool_and_no_discovery():
 
 def test_pool_is_the_one_that_certify_would_fix():
     record = random_losses(400)
-    stopped, certificate = certify_stream([record], target="uniform"), certify(record, eps=())
+    stopped = certify_stream([record], target="uniform")
+    certificate = certify(record, eps=())
     assert (stopped.k, stopped.pool_rule) == (certificate.k, certificate.pool_rule)
 
 
@@ -167,8 +176,11 @@ def test_a_stream_may_end_undecided():
 
 
 def test_measures_only_what_is_needed(subject, corpora):
-    """The generator of the docstring, on a tiny model: losses are soon certain to be below nearly the largest there can be."""
-    corpus, measured = corpora["certification"], []
+    """The generator of the docstring, on a tiny model: losses are soon certain to be below nearly
+    the largest there can be.
+    """
+    corpus = corpora["certification"]
+    measured = []
 
     def measure(start):
         measured.append(start)
@@ -215,7 +227,8 @@ def test_other_inequalities_are_refused(name):
 
 def test_parts_must_belong_together():
     record = random_losses(40)
-    one, two = record.take(slice(0, 20)), record.take(slice(20, 40))
+    one = record.take(slice(0, 20))
+    two = record.take(slice(20, 40))
     for other, difference in (
         (replace(two, provenance=two.provenance | {"sae_sha256": "other"}), "sae_sha256"),
         (
@@ -241,7 +254,8 @@ def test_other_errors_say_what_to_do():
         ({"target": "bigram", "delta": 0.0}, "delta must lie strictly between 0 and 1"),
         (
             {"target": "trigram"},
-            r"no reference 'trigram': a target is one of uniform, unigram, bigram, or a tolerance such as {'gap'",
+            r"no reference 'trigram': a target is one of uniform, unigram, bigram, "
+            r"or a tolerance such as {'gap'",
         ),
         (
             {"target": {"gap": 0.2, "bound": 8.0}},

@@ -12,11 +12,12 @@ import pytest
 from synthetic_losses import HI, make_losses, random_losses
 
 from saecert.__main__ import main
-from saecert.certificates.certificate import SCHEMA, Certificate, certify
+from saecert.certificates.certificate import Certificate, certify
 from saecert.certificates.checks import CHECKS
-from saecert.certificates.files import compare
-from saecert.certificates.pool_rules import METHODS, PRIORS, QUANTITIES
-from saecert.records import SequenceLosses
+from saecert.certificates.delta import QUANTITIES
+from saecert.certificates.files import SCHEMA, compare
+from saecert.certificates.pool_rules import METHODS, PRIORS
+from saecert.records import Discovery, SequenceLosses
 from saecert.statistics.inequalities import INEQUALITIES
 
 PUBLISHED = json.loads(
@@ -61,7 +62,9 @@ def places(tree, at=()):
 
 
 def mutations(value):
-    """Other values for one node: numbers nudged, strings changed, lists shortened; then of another type, or with a key too few or many."""
+    """Other values for one node: numbers nudged, strings changed, lists shortened; then of another
+    type, or with a key too few or many.
+    """
     if isinstance(value, bool):
         return [not value, int(value)]
     if isinstance(value, int):
@@ -89,7 +92,8 @@ def replaced(tree, at, value):
 
 @pytest.mark.parametrize("method", METHOD)
 def test_no_edited_certificate_is_verified(method, tmp_path):
-    path, losses = tmp_path / "certificate.json", record(method)
+    path = tmp_path / "certificate.json"
+    losses = record(method)
     content = saved(method, path)
     assert Certificate.load(path).verify(losses) > 150
     tried = 0
@@ -150,7 +154,8 @@ def test_a_small_delta_is_not_rounding():
         (
             "alpha",
             0.4,
-            "^the settings of this certificate do not certify these losses: losses were recorded at alpha in",
+            "^the settings of this certificate do not certify these losses: "
+            "losses were recorded at alpha in",
         ),
         ("n_seq", 49, "^sample_sha256: the certificate says '"),
         ("n_seq", 61, "n_seq must lie between 2 and the 60 sequences"),
@@ -168,12 +173,14 @@ def test_a_small_delta_is_not_rounding():
         (
             "pool_rule",
             "the best one",
-            "^pool_rule: the certificate says 'the best one', the losses give 'smallest measured pool",
+            "^pool_rule: the certificate says 'the best one', "
+            "the losses give 'smallest measured pool",
         ),
         (
             "tolerance",
             0.11,
-            "^pool_rule: the certificate says '.* below 0.1 bits', the losses give '.* below 0.11 bits'",
+            "^pool_rule: the certificate says '.* below 0.1 bits', "
+            "the losses give '.* below 0.11 bits'",
         ),
         ("allow", ["overlap"], r"^allow: the certificate lists 1 entries, the losses give 0"),
         ("provenance", {}, "^provenance.bos: missing from the certificate"),
@@ -201,7 +208,10 @@ def test_losses_of_another_subject_are_named():
         provenance=record().provenance
         | {"subject": "gpt2-small", "hook_name": "blocks.3.hook_resid_post"},
     )
-    about = "the certificate is about toy at blocks.0.hook_resid_post, the losses are of gpt2-small at blocks.3.hook_resid_post"
+    about = (
+        "the certificate is about toy at blocks.0.hook_resid_post, "
+        "the losses are of gpt2-small at blocks.3.hook_resid_post"
+    )
     with pytest.raises(ValueError, match=f"^fingerprint: .*; {about}"):
         certificate.verify(other)
     with pytest.raises(
@@ -240,7 +250,10 @@ def test_floats_agree_to_nine_digits_and_the_rest_exactly():
 def shell(*arguments) -> subprocess.CompletedProcess:
     """`python -m saecert verify`, which fails if anything heavy was imported."""
     heavy = "{'torch', 'transformers', 'pandas', 'matplotlib', 'sae_lens', 'scipy.sparse'}"
-    code = f"import sys; from saecert.__main__ import main; code = main(['verify', *sys.argv[1:]]); heavy = {heavy} & set(sys.modules)"
+    code = (
+        "import sys; from saecert.__main__ import main; "
+        f"code = main(['verify', *sys.argv[1:]]); heavy = {heavy} & set(sys.modules)"
+    )
     return subprocess.run(
         [sys.executable, "-c", f"{code}; sys.exit(str(heavy) if heavy else code)", *arguments],
         capture_output=True,
@@ -249,7 +262,8 @@ def shell(*arguments) -> subprocess.CompletedProcess:
 
 
 def test_verify_from_a_shell(tmp_path):
-    path, npz = tmp_path / "certificate.json", tmp_path / "losses.npz"
+    path = tmp_path / "certificate.json"
+    npz = tmp_path / "losses.npz"
     saved("fixed", path)
     record().save(npz)
     done = shell(str(path), str(npz))
@@ -259,7 +273,8 @@ def test_verify_from_a_shell(tmp_path):
 
 
 def test_the_shell_says_what_disagrees_or_is_missing(tmp_path, capsys):
-    path, npz = tmp_path / "certificate.json", tmp_path / "losses.npz"
+    path = tmp_path / "certificate.json"
+    npz = tmp_path / "losses.npz"
     content = saved("fixed", path)
     record().save(npz)
     cases = {
@@ -360,8 +375,9 @@ def test_a_bound_never_passes_the_upper_end(inequality):
     active = (
         np.random.default_rng(0).random((1, 40_000)).repeat(60, axis=0) < 0.5
     )  # half of a wide dictionary
-    losses = make_losses(np.linspace(3, 5, 60), d_sae=40_000, active=active)
-    certificate = certify(losses, method="in_sample", prior="uniform", inequality=inequality)
+    never = Discovery("frequency", np.arange(40_000), np.zeros(40_000, np.int64), 40)
+    losses = make_losses(np.linspace(3, 5, 60), d_sae=40_000, active=active, discovery=never)
+    certificate = certify(losses, method="in_sample", inequality=inequality)
     assert certificate.selection_nats > 20_000
     tiny = certify(random_losses(), inequality=inequality, delta=1e-310)  # 1 / delta overflows
     for c in (certificate, tiny):

@@ -39,11 +39,11 @@ def test_a_reconstruction_worse_than_nothing_counts_as_nothing():
 @pytest.mark.parametrize("size", [0.0, 0.1, 1.0, 3.0])
 def test_fidelity_is_bounded_and_knows_no_scale(size, scale):
     native, error = torch.randn(2, 30, 5, 4, generator=torch.Generator().manual_seed(0)).double()
-    found = fidelity(native, native + size * error)
-    for values, (lo, hi) in zip(found, FIDELITY.values(), strict=True):
+    numbers = fidelity(native, native + size * error)
+    for values, (lo, hi) in zip(numbers, FIDELITY.values(), strict=True):
         assert lo <= values.min() and values.max() <= hi
     np.testing.assert_allclose(
-        fidelity(scale * native, scale * (native + size * error)), found, atol=1e-9
+        fidelity(scale * native, scale * (native + size * error)), numbers, atol=1e-9
     )
 
 
@@ -52,18 +52,19 @@ def test_local_fidelity_is_that_of_the_reconstructions_at_any_batch_size(
 ):
     corpus = corpora["certification"].take(10)
     _, cache = subject.model.run_with_cache(torch.from_numpy(corpus.tokens.astype(np.int64)))
-    found = local_fidelity(subject, corpus, batch_size=3, progress=False)
-    assert list(found) == HOOKS
-    for hook, values in found.items():
+    measured = local_fidelity(subject, corpus, batch_size=3, progress=False)
+    assert list(measured) == HOOKS
+    for hook, values in measured.items():
         expected = fidelity(cache[hook][:, 1:], subject.sae_at(hook)(cache[hook])[:, 1:])
         np.testing.assert_allclose(list(values.values()), expected, atol=1e-6)
     monkeypatch.setattr(forward, "native_acts_at", None)  # measured already: nothing is run
     again = local_fidelity(subject, corpus, HOOKS, progress=False)
-    np.testing.assert_array_equal(again[HOOKS[1]]["cosine"], found[HOOKS[1]]["cosine"])
+    np.testing.assert_array_equal(again[HOOKS[1]]["cosine"], measured[HOOKS[1]]["cosine"])
 
 
 def test_an_exact_sae_has_no_error_and_its_noise_no_effect(subject, corpora):
-    corpus, hook = corpora["certification"].take(6), HOOKS[1]
+    corpus = corpora["certification"].take(6)
+    hook = HOOKS[1]
     exact = replace(subject, saes={hook: identity_sae(hook).requires_grad_(False)})
     values = local_fidelity(exact, corpus, progress=False)[hook]
     np.testing.assert_allclose(values["relative error"], 0, atol=1e-6)

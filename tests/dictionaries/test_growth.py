@@ -1,4 +1,4 @@
-"""Pool growth and missing mass against enumeration, and on a second subject whose dictionary is twice as wide."""
+"""Pool growth and missing mass against enumeration, and on a subject twice as wide."""
 
 from itertools import combinations, product
 
@@ -9,7 +9,8 @@ from conftest import D_SAE, make_sae
 from sae_lens import JumpReLUSAE, JumpReLUSAEConfig
 
 from saecert import load_subject
-from saecert.dictionaries.growth import absent, activity, missing, pool_growth, sequences_needed
+from saecert.dictionaries.activity import activity
+from saecert.dictionaries.growth import absent, missing, pool_growth, sequences_needed
 from saecert.statistics.inequalities import dirichlet_upper, lower
 from saecert.subjects import forward
 
@@ -24,14 +25,12 @@ def wider(folders):
     """The tiny Llama with every latent of its SAEs twice."""
     saes = {}
     for hook in HOOKS:
-        one, two = make_sae(hook), JumpReLUSAE(JumpReLUSAEConfig(d_in=16, d_sae=2 * D_SAE))
+        narrow = make_sae(hook)
+        saes[hook] = JumpReLUSAE(JumpReLUSAEConfig(d_in=16, d_sae=2 * D_SAE))
         with torch.no_grad():
-            (
-                two.W_enc.copy_(one.W_enc.repeat(1, 2)),
-                two.W_dec.copy_(one.W_dec.repeat(2, 1) / 2),
-                two.threshold.fill_(1.0),
-            )
-        saes[hook] = two
+            saes[hook].W_enc.copy_(narrow.W_enc.repeat(1, 2))
+            saes[hook].W_dec.copy_(narrow.W_dec.repeat(2, 1) / 2)
+            saes[hook].threshold.fill_(1.0)
     return load_subject(folders["llama"], sae=saes, name="wider")
 
 
@@ -40,9 +39,9 @@ def test_activity_is_that_of_the_encoder_at_any_batch_size(subject, corpora, tmp
     _, cache = subject.model.run_with_cache(torch.from_numpy(corpus.tokens.astype(np.int64)))
     counts = activity(subject, corpus, batch_size=7, progress=False)
     assert list(counts) == HOOKS
-    for hook, found in counts.items():
+    for hook, positions in counts.items():
         np.testing.assert_array_equal(
-            found, (subject.sae_at(hook).encode(cache[hook])[:, 1:] != 0).sum(1).numpy()
+            positions, (subject.sae_at(hook).encode(cache[hook])[:, 1:] != 0).sum(1).numpy()
         )
     monkeypatch.setenv("SAECERT_CACHE", str(tmp_path / "other"))
     (alone,) = activity(subject, corpus, HOOKS[1:], batch_size=1, progress=False).values()
@@ -52,7 +51,8 @@ def test_activity_is_that_of_the_encoder_at_any_batch_size(subject, corpora, tmp
 def test_all_hook_points_share_one_run_of_the_model_and_the_second_call_needs_none(
     subject, corpora, monkeypatch
 ):
-    runs, run = [], forward.native_acts_at
+    runs = []
+    run = forward.native_acts_at
     monkeypatch.setattr(
         forward, "native_acts_at", lambda *args: runs.append(len(args[1])) or run(*args)
     )
@@ -110,8 +110,8 @@ def test_the_estimate_is_unbiased_over_every_sample_of_a_small_population(n):
 def test_sequences_needed_by_hand():
     active = np.eye(10, dtype=bool)  # one latent a sequence: n sequences show n of ten
     fresh = np.ones((100, 10), bool)  # all ten in each: a share of 1 - n / 10 is missing
-    found = sequences_needed(active, fresh, 0.75, nats=3.0)
-    assert found == {"estimate": 10, "low": 8, "fresh": 8, "high": 8}, (
+    needed = sequences_needed(active, fresh, 0.75, nats=3.0)
+    assert needed == {"estimate": 10, "low": 8, "fresh": 8, "high": 8}, (
         "left out, a latent of its own is never seen: more than 9"
     )
     same = sequences_needed(np.ones((10, 3), bool), np.ones((100, 3), bool), 0.9, nats=3.0)
@@ -123,9 +123,11 @@ def test_sequences_needed_by_hand():
 
 
 def test_limits_are_the_first_sizes_at_which_the_bounds_pass():
-    p, nats = np.linspace(0.05, 0.5, 30), np.log(1 / 0.1)
-    active, fresh = RNG.random((15, 30)) < p, RNG.random((60, 30)) < p
-    found = sequences_needed(active, fresh, 0.8, nats)
+    p = np.linspace(0.05, 0.5, 30)
+    nats = np.log(1 / 0.1)
+    active = RNG.random((15, 30)) < p
+    fresh = RNG.random((60, 30)) < p
+    needed = sequences_needed(active, fresh, 0.8, nats)
     bounds = {"low": [], "fresh": [], "high": []}
     for n in range(16):
         excess = absent(active, n) - 0.2
@@ -135,28 +137,29 @@ def test_limits_are_the_first_sizes_at_which_the_bounds_pass():
         bounds["high"].append(dirichlet_upper(fresh @ excess, *support, nats))
     for key, bound in bounds.items():
         assert (np.diff(bound) <= 0).all(), "so that searching costs nothing"
-        assert found[key] == np.argmax(np.array(bound) <= 0)
-    assert 0 < found["low"] < found["high"] < sequences_needed(active, fresh, 0.8, 5 * nats)["high"]
+        assert needed[key] == np.argmax(np.array(bound) <= 0)
+    assert 0 < needed["low"] < needed["high"]
+    surer = sequences_needed(active, fresh, 0.8, 5 * nats)
+    assert needed["high"] < surer["high"]
 
 
 def test_a_second_wider_subject_stands_beside_the_first(subject, wider, corpora):
-    counts = {
-        lm.name: [activity(lm, corpora[split], progress=False) for split in corpora]
+    narrow_counts, wide_counts = (
+        {split: activity(lm, corpus, progress=False) for split, corpus in corpora.items()}
         for lm in (subject, wider)
-    }
+    )
     for hook in HOOKS:
-        (one, fresh), (two, wide) = (
-            [split[hook] for split in counts[name]] for name in (subject.name, "wider")
-        )
-        assert two.shape[1] == 2 * one.shape[1]
-        assert pool_growth(two > 0, 5) == pytest.approx(2 * pool_growth(one > 0, 5))
+        narrow, narrow_fresh = (split[hook] > 0 for split in narrow_counts.values())
+        wide, wide_fresh = (split[hook] > 0 for split in wide_counts.values())
+        assert wide.shape[1] == 2 * narrow.shape[1]
+        assert pool_growth(wide, 5) == pytest.approx(2 * pool_growth(narrow, 5))
         np.testing.assert_allclose(
-            missing(two > 0, 5, wide > 0), 2 * missing(one > 0, 5, fresh > 0), atol=1e-12
+            missing(wide, 5, wide_fresh), 2 * missing(narrow, 5, narrow_fresh), atol=1e-12
         )
-        needed = [
-            sequences_needed(a > 0, b > 0, 0.9, nats=3.0) for a, b in ((one, fresh), (two, wide))
-        ]
-        assert needed[0] == needed[1], "every latent twice is no other text"
+        needed = sequences_needed(narrow, narrow_fresh, 0.9, nats=3.0)
+        assert sequences_needed(wide, wide_fresh, 0.9, nats=3.0) == needed, (
+            "every latent twice is no other text"
+        )
 
 
 def test_bad_arguments():

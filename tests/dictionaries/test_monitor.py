@@ -1,17 +1,19 @@
 """The monitor keeps its rate of false alarms, and refuses what it cannot promise."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
+from checks import ROOT
 from conftest import N_CTX
 from scipy import stats
 from synthetic_losses import make_losses
 
 from saecert import collect, load_corpus
-from saecert.dictionaries.monitor import Monitor, calibrate, conformal_threshold, rivals
+from saecert.dictionaries.monitor import ConstantCountError, Monitor, calibrate, conformal_threshold
 
 HASHES = {"model_sha256": "m", "sae_sha256": "s"}
 
@@ -29,10 +31,13 @@ def test_threshold_is_the_kth_smallest(n, level, k):
 @pytest.mark.parametrize("two_sided", [False, True])
 @pytest.mark.parametrize(("n", "level"), [(39, 0.05), (100, 0.05), (79, 0.2)])
 def test_rate_of_false_alarms_is_kept_and_nearly_reached(n, level, two_sided):
-    """Counts have ties, so the rate may fall short of (n + 1) * level // 1, but by little; exceed it may not."""
-    rng, draws = np.random.default_rng(n), 4_000
+    """Counts have ties: the rate may fall a little short of (n + 1) * level // 1, not exceed it."""
+    rng = np.random.default_rng(n)
+    draws = 4_000
     l0 = 1 + rng.poisson(20 * rng.gamma(5, 0.2, size=(draws, n + 1, 1)), size=(draws, n + 1, 40))
-    alarms = [calibrate(one[:n], level, two_sided=two_sided).alarm(one[n:])[0] for one in l0]
+    alarms = [
+        calibrate(counts[:n], level, two_sided=two_sided).alarm(counts[n:])[0] for counts in l0
+    ]
     sides = 1 + two_sided
     exact = sides * np.floor((n + 1) * level / sides + 1e-9) / (n + 1)
     assert exact <= level
@@ -41,9 +46,12 @@ def test_rate_of_false_alarms_is_kept_and_nearly_reached(n, level, two_sided):
 
 
 def test_a_threshold_one_rank_too_low_would_be_noticed():
-    rng, draws, n, level = np.random.default_rng(5), 4_000, 39, 0.05
+    rng = np.random.default_rng(5)
+    draws = 4_000
+    n = 39
+    level = 0.05
     scores = rng.random((draws, n + 1))
-    alarms = sum(one[n] > np.sort(one[:n])[n - 3] for one in scores)
+    alarms = sum(row[n] > np.sort(row[:n])[n - 3] for row in scores)
     assert stats.binom.sf(alarms - 1, draws, level) < 1e-3
 
 
@@ -68,7 +76,8 @@ def test_alarm_is_strictly_outside_the_limits():
 
 def test_a_smaller_level_never_adds_an_alarm():
     rng = np.random.default_rng(3)
-    training, asked = rng.integers(1, 60, size=(300, 8)), rng.integers(1, 80, size=(200, 8))
+    training = rng.integers(1, 60, size=(300, 8))
+    asked = rng.integers(1, 80, size=(200, 8))
     alarms = [
         calibrate(training, level, two_sided=True).alarm(asked) for level in (0.01, 0.05, 0.2)
     ]
@@ -102,8 +111,9 @@ def test_a_record_is_judged_like_its_l0_and_sequence_by_sequence(subject):
 
 def test_another_subject_is_refused(tmp_path):
     record = make_losses(np.full(40, 3.0), provenance=HASHES | {"subject": "toy"})
+    record = replace(record, l0=np.arange(1, 41)[:, None] * np.ones((1, 3), int))
     monitor = calibrate(record, 0.05)
-    assert not monitor.alarm(record).any()
+    assert monitor.alarm(record).sum() == 1
     for changed in (
         {"model_sha256": "x", "subject": "other"},
         {"sae_sha256": "x"},
@@ -112,12 +122,11 @@ def test_another_subject_is_refused(tmp_path):
         other = replace(record, provenance=record.provenance | changed)
         with pytest.raises(
             ValueError,
-            match=f"calibrated on toy at blocks.0.*asked about.*another {next(iter(changed))}.: calibrate",
+            match=f"on toy at blocks.0.*asked about.*another {next(iter(changed))}.: calibrate",
         ):
             monitor.alarm(other)
-        assert not calibrate(record.l0, 0.05).alarm(other).any(), (
-            "a monitor of bare numbers cannot tell"
-        )
+        bare = calibrate(record.l0, 0.05).alarm(other)
+        assert bare.sum() == 1, "a monitor of bare numbers cannot tell"
     monitor.save(tmp_path / "monitor.json")
     with pytest.raises(ValueError, match="asked about"):
         Monitor.load(tmp_path / "monitor.json").score(other)
@@ -144,6 +153,89 @@ def test_saving_and_loading(tmp_path):
         Monitor.load(tmp_path / "bad.json")
 
 
+GOOD = {
+    "monitor": 1,
+    "upper": 30.0,
+    "lower": None,
+    "statistic": "mean",
+    "level": 0.05,
+    "n_seq": 200,
+    "source": {"subject": "toy", "n_ctx": 128, "bos": True},
+}
+
+
+def refusal(path, text):
+    """What `Monitor.load` says of a file with this text."""
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match="monitor.json") as raised:
+        Monitor.load(path)
+    message = str(raised.value)
+    assert "\n" not in message and len(message) < 400 + len(str(path))
+    return message
+
+
+@pytest.mark.parametrize("name", GOOD)
+@pytest.mark.parametrize("value", ["text", None, True, -1, [], {}, [[1]], 2.5, {"subject": []}])
+def test_a_field_of_another_type_is_refused(name, value, tmp_path):
+    allowed = {"lower": (None, -1, 2.5), "upper": (2.5, -1), "source": ({},)}
+    if value in allowed.get(name, ()) and value is not True:
+        return
+    message = refusal(tmp_path / "monitor.json", json.dumps(GOOD | {name: value}))
+    assert name in message
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"level": 7}, "level must lie strictly between 0 and 1, got 7"),
+        ({"level": 0.001}, "200 calibration sequences cannot guarantee a level of 0.001"),
+        ({"level": 0.009, "lower": 3.0}, "cannot guarantee a level of 0.0045 on one side"),
+        ({"lower": 31.0}, "the lower threshold 31 is above the upper, 30"),
+        ({"n_seq": 10**400}, "has more than 64 bits"),
+        ({"upper": 10**400}, "has more than 64 bits"),
+        ({"upper": float("inf")}, "Infinity is not a finite number"),
+        ({"statistic": "median"}, "unknown statistic 'median'"),
+        ({"source": {"unheard": 1}}, "'source' cannot be"),
+        ({"source": {"subject": "\ud800"}}, "surrogates not allowed"),
+    ],
+)
+def test_values_that_no_calibration_gives_are_refused(change, said, tmp_path):
+    assert said in refusal(tmp_path / "monitor.json", json.dumps(GOOD | change))
+
+
+def test_files_made_to_do_harm_are_refused_in_a_line(tmp_path):
+    path = tmp_path / "monitor.json"
+    text = json.dumps(GOOD)
+    path.write_text(text)
+    assert Monitor.load(path).upper == 30
+    deep = "[" * 990 + "]" * 990
+    assert "nested" in refusal(path, text.replace("null", deep))
+    assert "nested" in refusal(path, "[" * 100_000)
+    assert "'level' comes twice" in refusal(
+        path, text.replace('{"monitor"', '{"level": 0.5, "monitor"', 1)
+    )
+    assert "larger than the 1,048,576 bytes" in refusal(path, text + " " * (1 << 20))
+    assert "1e999 is not a finite number" in refusal(path, text.replace("30.0", "1e999"))
+    path.write_bytes(b"\xff\xfe{}")
+    with pytest.raises(ValueError, match="is not a whole JSON file"):
+        Monitor.load(path)
+
+
+def test_a_constant_count_cannot_raise_an_alarm():
+    constant = np.full((100, 12), 32)
+    constant[:, 0] = 0  # BOS
+    for settings in ({}, {"statistic": "max"}, {"two_sided": True}):
+        with pytest.raises(ConstantCountError, match="the same .* 32: a constant count .*TopK"):
+            calibrate(constant, 0.05, **settings)
+    constant[7, 3] = 31
+    assert calibrate(constant, 0.05).upper == 32
+
+
+def test_monitor_needs_no_torch():
+    code = "import sys, saecert.dictionaries.monitor; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
 def test_what_cannot_be_calibrated():
     l0 = np.ones((18, 4), dtype=int)
     with pytest.raises(
@@ -151,7 +243,7 @@ def test_what_cannot_be_calibrated():
         match="18 calibration sequences cannot guarantee a level of 0.05 on one side, it takes 19",
     ):
         calibrate(l0, 0.05)
-    assert calibrate(np.ones((19, 4), dtype=int), 0.05).upper == 1
+    assert calibrate(np.arange(1, 20)[:, None], 0.05).upper == 19
     with pytest.raises(ValueError, match="level of 0.025 on one side, it takes 39"):
         calibrate(l0, 0.05, two_sided=True)
     with pytest.raises(ValueError, match="0 calibration sequences cannot guarantee"):
@@ -160,17 +252,7 @@ def test_what_cannot_be_calibrated():
         calibrate(l0, 1.0)
     with pytest.raises(ValueError, match="unknown statistic 'median'; there are mean, max"):
         calibrate(l0, 0.2, statistic="median")
+    with pytest.raises(ValueError, match="cannot be negative, got -1"):
+        calibrate(-l0, 0.2)
     with pytest.raises(ValueError, match="must be finite numbers"):
         conformal_threshold(np.array([1.0, np.nan] * 20), 0.05)
-
-
-def test_rivals_by_hand(subject, corpora):
-    sample, hook = corpora["certification"].take(20), subject.middle_hook
-    found = rivals(subject, sample, hook)
-    logits, cache = subject.model.run_with_cache(torch.from_numpy(sample.tokens.astype(np.int64)))
-    acts, sae = cache[hook][:, 1:], subject.sae_at(hook)
-    error = (acts - sae.decode(sae.encode(acts))).square().sum(-1) / acts.square().sum(-1)
-    np.testing.assert_allclose(found["SAE error"], error.mean(1).numpy(), rtol=1e-4)
-    np.testing.assert_allclose(
-        found["low confidence"], -logits.softmax(-1).amax(-1).mean(1).numpy(), rtol=1e-4
-    )

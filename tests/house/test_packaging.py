@@ -1,4 +1,4 @@
-"""pyproject.toml, constraints.txt and environment.yml describe one environment, and the library stays thin."""
+"""pyproject.toml, constraints.txt and environment.yml describe one environment."""
 
 import importlib
 import importlib.metadata
@@ -6,7 +6,7 @@ import re
 import tomllib
 
 import yaml
-from checks import ROOT, check_library, check_offline, source_lines
+from checks import ROOT, check_offline
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
@@ -84,10 +84,6 @@ def test_environment_installs_the_project_under_the_constraints():
     assert python in SpecifierSet(PROJECT["requires-python"])
 
 
-def test_library_is_below_its_size_limit():
-    assert check_library() == []
-
-
 def test_public_names_are_few_and_exist():
     saecert = importlib.import_module("saecert")
     assert 0 < len(saecert.__all__) <= 20
@@ -102,15 +98,6 @@ def test_api_page_documents_every_public_name():
         for name in saecert.__all__
         if not re.search(rf":: (saecert\.)?{name}$", page, re.MULTILINE)
     ] == []
-
-
-def test_only_code_counts_as_source_lines():
-    assert (
-        source_lines(
-            '"""Two\nlines."""\n\nx = 1  # one\n# none\n\ndef f(a,\n      b):\n    "doc"\n    return """a\nb"""\n'
-        )
-        == 5
-    )
 
 
 def test_offline_check_tells_what_is_fetched_from_what_is_linked(tmp_path):

@@ -1,4 +1,5 @@
-"""The look at an SAE before it is measured: real SAEs in the wrong place or at the wrong scale are found out."""
+"""The look at an SAE before it is measured: real SAEs in the wrong place or at the wrong scale are
+found out."""
 
 import copy
 from dataclasses import replace
@@ -8,7 +9,7 @@ import torch
 from conftest import N_CTX, identity_sae, make_sae, make_texts
 
 from saecert import load_corpus, load_subject
-from saecert.measurement.saecheck import check_sae, fit, fits
+from saecert.measurement.saecheck import Fit, Trial, acceptable, check_sae, fit
 
 HOOK = "blocks.3.hook_resid_post"
 
@@ -34,34 +35,45 @@ def test_shipped_saes_pass_and_are_best_where_they_are(shipped, texts):
 
 def test_explained_variance_and_l0_by_hand():
     acts = torch.tensor([[[1.0, 0.0], [3.0, 0.0]], [[1.0, 4.0], [3.0, 4.0]]])
-    assert fit(identity_sae("", d_in=2), acts) == (1.0, 1.5)
+    whole = fit(identity_sae("", d_in=2), acts)
+    assert (whole.explained, whole.l0) == (1.0, 1.5)
+    # error: a quarter of the squared norms 1, 9, 17, 25; each is 1 + 4 away from the mean (2, 2)
     half = identity_sae("", d_in=2)
-    half.W_dec.data /= 2  # error: a quarter of the squared norms 1, 9, 17, 25; each is 1 + 4 away from the mean (2, 2)
-    assert fit(half, acts) == (pytest.approx(1 - 13 / 20), 1.5)
+    half.W_dec.data /= 2
+    assert fit(half, acts).explained == pytest.approx(1 - 13 / 20)
     half.threshold.data.fill_(5.0)
-    assert fit(half, acts) == (pytest.approx(1 - 52 / 20), 0.0)
-    assert fit(half, acts, scale=2.0) == (
-        pytest.approx(1 - (52 - 0.75 * (9 + 16 + 9 + 16)) / 20),
-        1.0,
-    ), "6 and 8 pass the threshold, 2 does not"
+    silent = fit(half, acts)
+    assert (silent.explained, silent.l0) == (pytest.approx(1 - 52 / 20), 0.0)
+    doubled = fit(half, acts, Trial("", scale=2.0))
+    expected = 1 - (52 - 0.75 * (9 + 16 + 9 + 16)) / 20
+    assert doubled.explained == pytest.approx(expected)
+    assert doubled.l0 == 1.0, "6 and 8 pass the threshold, 2 does not"
 
 
-def test_limits():
-    assert fits(0.3, 5.0, None) and fits(1.0, 5.0, 15.0) and fits(1.0, 15.0, 5.0)
-    assert (
-        not fits(0.29, 5.0, 5.0)
-        and not fits(float("nan"), 5.0, 5.0)
-        and not fits(0.9, 16.0, 5.0)
-        and not fits(0.9, 1.6, 5.0)
-    )
+@pytest.mark.parametrize(
+    ("explained", "l0", "listed", "fits"),
+    [
+        (0.3, 5.0, None, True),
+        (1.0, 5.0, 15.0, True),
+        (1.0, 15.0, 5.0, True),
+        (0.29, 5.0, 5.0, False),
+        (float("nan"), 5.0, 5.0, False),
+        (0.9, 16.0, 5.0, False),
+        (0.9, 1.6, 5.0, False),
+    ],
+)
+def test_limits(explained, l0, listed, fits):
+    assert acceptable(Fit(explained, l0, 1.0), listed) == fits
 
 
 def test_sae_of_another_layer_is_named(shipped, texts):
-    hook, true = "blocks.5.hook_resid_post", "blocks.4.hook_resid_post"
+    hook = "blocks.5.hook_resid_post"
+    true = "blocks.4.hook_resid_post"
     wrong = with_sae(shipped, hook, shipped.sae_at(true))
     with pytest.raises(
         ValueError,
-        match=rf"'{hook}' explains -\d+.*It fits best at '{true}': was it trained there.*allow_bad_sae=True",
+        match=rf"'{hook}' explains -\d+.*It fits best at '{true}': was it trained there.*"
+        "allow_bad_sae=True",
     ):
         check_sae(wrong, texts, hook)
     facts = check_sae(wrong, texts, hook, allow_bad_sae=True)
@@ -89,7 +101,8 @@ def test_sae_of_rescaled_activations_is_named(shipped, texts, scale, named):
     )  # as if trained on activations times `scale`, which was not folded in
     with pytest.raises(
         ValueError,
-        match=rf"lists 24; a factor 3.*fits best on activations times about ({named}): sae.fold_activation_norm",
+        match=rf"lists 24; a factor 3.*fits best on activations times about ({named}): "
+        "sae.fold_activation_norm",
     ):
         check_sae(with_sae(shipped, HOOK, sae), texts, HOOK)
 
@@ -127,7 +140,9 @@ def test_an_sae_that_fits_nowhere(subject, corpora):
     sae = make_sae(hook)
     sae.W_dec.data = torch.randn(sae.W_dec.shape, generator=torch.Generator().manual_seed(0))
     with pytest.raises(
-        ValueError, match="No layer around, rescaling or centring helps: another model's SAE"
+        ValueError,
+        match="No layer around, rescaling or centring helps: another model's SAE"
+        ".*the text is unlike",
     ):
         check_sae(with_sae(subject, hook, sae), corpora["discovery"], hook)
 

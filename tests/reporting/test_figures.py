@@ -54,6 +54,12 @@ def test_convergence_draws_a_line_a_label_and_marks_what_is_not_valid(ax):
     assert ax.get_xscale() == "log"
 
 
+def test_the_bound_beside_a_bar_is_still_a_bound(ax):
+    frame = pd.DataFrame({"label": ["a"], "term": ["proxy risk"], "bits": [5.413]})
+    figures.plot_terms(frame, ax)
+    assert [text.get_text().strip() for text in ax.texts] == ["5.42"]
+
+
 def test_miss_rates_keep_their_limits(ax):
     row = {"population": "coin", "miss_rate": 0.04, "ci_low": 0.03, "ci_high": 0.06, "delta": 0.05}
     figures.plot_miss_rates(

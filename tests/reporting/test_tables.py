@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -5,10 +7,14 @@ from synthetic_losses import random_losses
 
 from saecert.certificates.certificate import certify
 from saecert.reporting.tables import (
+    certificates_table,
     concepts_table,
+    curve_table,
+    footing,
     ladder_table,
     models_table,
     rounded,
+    statements_table,
     terms_table,
 )
 
@@ -77,3 +83,26 @@ def test_rounding_for_print():
     assert printed["tightness"].tolist() == [1.23, 0.00123]
     assert printed["k"].tolist() == [1, 2]
     assert frame["bits"][0] == 1.23456
+
+
+def test_tables_that_were_missing():
+    certificate = certify(random_losses(400), method="nested")
+    (row,) = certificates_table({"A": certificate}).to_dict("records")
+    assert row["bound"] == certificate.bound
+    assert row["price of explanation"] == certificate.price
+    assert row["label"] == "A"
+    statements = statements_table(certificate).set_index("statement")
+    assert statements["upper"]["bound"] == certificate.bound
+    assert curve_table(certificate)["k"].tolist() == [row["k"] for row in certificate.curve]
+
+
+def test_what_stands_under_a_table():
+    certificates = [certify(random_losses(400)), certify(random_losses(300), alpha=0.5)]
+    assert footing(certificates).startswith("n = 300 to 400, delta = 0.05, alpha = 0.5, k = ")
+    assert "delta = 0.01" in footing(certificates, delta=0.01)
+
+
+def test_two_saes_at_one_hook_point_are_told_apart():
+    record = random_losses(400)
+    record = replace(record, provenance=record.provenance | {"sae": "saes/b"})
+    assert terms_table(certify(record))["sae"].unique().tolist() == ["saes/b"]

@@ -1,4 +1,6 @@
-"""The betting test: a wealth worked by hand, predictability, the interval of rejected means, and bets without a horizon."""
+"""The betting test: a wealth worked by hand, predictability, the interval of rejected means, and
+bets without a horizon.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,10 @@ from saecert.statistics.betting import (
 
 def wealth_path(z, m, delta):
     """The same wealth in plain scalar arithmetic: no logarithms, no vectors."""
-    n, wealth, seen, squares = len(z), 1.0, 0.0, 0.25
+    n = len(z)
+    wealth = 1.0
+    seen = 0.0
+    squares = 0.25
     path = []
     for t, value in enumerate(z):
         p = delta * wealth
@@ -42,26 +47,33 @@ def test_equals_the_wealth_in_scalar_arithmetic():
 
 
 def test_first_bet_by_hand():
-    """Two values, prior variance 1/4: the first bet is phi(Phi^-1(.05)) / .05 / sqrt(2 / 4) = 2.917, capped at .9 / m."""
+    """Two values, prior variance 1/4: the first bet is phi(Phi^-1(.05)) / .05 / sqrt(2 / 4) =
+    2.917, capped at .9 / m.
+    """
     assert np.isclose(wealth_path([1.0, 1.0], 0.2, 0.05)[0], 1 + 2.9171 * 0.8, atol=1e-4)
     assert np.isclose(wealth_path([1.0, 1.0], 0.5, 0.05)[0], 1 + 1.8 * 0.5)
 
 
 def test_bets_do_not_see_the_value_they_bet_on():
-    """Whether the target is reached by time t does not change when later values do, with n fixed."""
+    """Whether the target is reached by time t does not change when later values do, with n
+    fixed.
+    """
     rng = np.random.default_rng(1)
     z = rng.random((200, 40))
     early = z.copy()
     early[:, 30:] = 0.0  # nothing is won after value 30
     late = early.copy()
     late[:, 35:] = 1.0
-    m, nats = np.full((200, 1), 0.35), np.full(200, 2.0)
+    m = np.full((200, 1), 0.35)
+    nats = np.full(200, 2.0)
     assert np.all(rejects(late, m, nats) >= rejects(early, m, nats))
     assert 0 < rejects(early, m, nats).mean() < 1
 
 
 def test_rejected_means_are_an_interval():
-    """What the module's proof says, on data chosen to upset it: jumps, lattices, large delta, few values."""
+    """What the module's proof says, on data chosen to upset it: jumps, lattices, large delta, few
+    values.
+    """
     rng = np.random.default_rng(2)
     m = np.tile(np.linspace(0.001, 1, 400), (300, 1))
     for n, nats in ((2, 0.05), (5, 0.5), (20, 3.0), (60, 40.0)):
@@ -74,7 +86,8 @@ def test_rejected_means_are_an_interval():
 
 def test_search_ends_on_the_last_rejected_grid_point_for_any_batch():
     rng = np.random.default_rng(3)
-    z, nats = rng.random((150, 40)), np.full(150, 3.0)
+    z = rng.random((150, 40))
+    nats = np.full(150, 3.0)
     found = smallest_kept(z, nats)  # bisection
     assert rejects(z, found[:, None], nats).all()
     assert not rejects(z, found[:, None] + 1 / GRID, nats).any()
@@ -88,8 +101,11 @@ def test_nothing_is_rejected_without_evidence():
 
 
 def test_mixture_equals_the_wealth_in_scalar_arithmetic():
-    """Eight gamblers, each with a constant share of what they own at stake; in pieces as in one go."""
-    z, m = np.random.default_rng(4).random((3, 25)), 0.4
+    """Eight gamblers, each with a constant share of what they own at stake; in pieces as in one
+    go.
+    """
+    z = np.random.default_rng(4).random((3, 25))
+    m = 0.4
     log_wealth, stakes = mixture(z, m)
     for row, path in zip(z, log_wealth, strict=True):
         purses = list(WEIGHTS)

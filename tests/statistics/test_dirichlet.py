@@ -14,8 +14,11 @@ from saecert.statistics.dirichlet import LEAST, log_cdf, quantile
 
 
 def exact_cdf(z, m):
-    """P(sum z_i D_i <= m) in rationals, for distinct positive z: one minus a divided difference of (c - m)_+^n at 0, z_1, ..., z_n."""
-    c, m = [Fraction(0), *map(Fraction, z)], Fraction(m)
+    """P(sum z_i D_i <= m) in rationals, for distinct positive z: one minus a divided difference of
+    (c - m)_+^n at 0, z_1, ..., z_n.
+    """
+    c = [Fraction(0), *map(Fraction, z)]
+    m = Fraction(m)
     beyond = Fraction(0)
     for i, ci in enumerate(c):
         if ci > m:
@@ -40,7 +43,9 @@ def test_equals_exact_rationals(n):
     [(2, 1), (5, 5), (100, 97), (5000, 5000), (5000, 4990), (5000, 3), (100_000, 99_998)],
 )
 def test_ties_are_beta_quantiles(n, positive):
-    """Equal z of which some vanish: z (D_1 + ... + D_k) with a beta law. Here an integral along a straight line fails."""
+    """Equal z of which some vanish: z (D_1 + ... + D_k) with a beta law. Here an integral along a
+    straight line fails.
+    """
     z = np.where(np.arange(n) < positive, 2.0, 0.0)[None]
     for nats in (0.1, 3.0, 30.0, 150.0):
         expected = 2 * betaincinv(positive, n - positive + 1, math.exp(-nats))
@@ -65,7 +70,8 @@ def test_probabilities_at_the_ends():
 
 def test_rises_with_probability_and_with_z():
     rng = np.random.default_rng(3)
-    z, nats = rng.beta(0.1, 0.5, (8, 40)), np.linspace(8, 0.01, 8)
+    z = rng.beta(0.1, 0.5, (8, 40))
+    nats = np.linspace(8, 0.01, 8)
     assert np.all(np.diff(quantile(np.repeat(z[:1], 8, axis=0), nats)) > 0)
     z_more = z + rng.random((8, 40)) * (rng.random((8, 40)) < 0.1)
     assert np.all(quantile(z_more, nats) >= quantile(z, nats) * (1 - 1e-12))
@@ -97,11 +103,11 @@ LONG_SHAPES = {
 
 @pytest.mark.parametrize("shape", LONG_SHAPES)
 def test_power_series_changes_nothing(shape, monkeypatch):
-    """Long samples by the series and by the unabridged integral, also where the series has to give up most of its values."""
-    z, nats = (
-        np.tile(LONG_SHAPES[shape](np.random.default_rng(5), 5000), (5, 1)),
-        np.array([0.1, 3.0, 30.0, 700.0, 20_000.0]),
-    )
+    """Long samples by the series and by the unabridged integral, also where the series has to give
+    up most of its values.
+    """
+    z = np.tile(LONG_SHAPES[shape](np.random.default_rng(5), 5000), (5, 1))
+    nats = np.array([0.1, 3.0, 30.0, 700.0, 20_000.0])
     assert z.shape[1] > dirichlet.LONG
     by_series = quantile(z, nats)
     told = by_series > 0
@@ -116,7 +122,8 @@ def test_power_series_changes_nothing(shape, monkeypatch):
 def test_series_that_is_too_short_is_noticed():
     """Four large values cannot be summed by a series along the whole path, 5,000 small ones can."""
     nothing = np.zeros((2, 1))
-    large, small = np.array([[0.5, -0.5] * 2]).T, np.array([[1.0, -1.0] * 2500]).T / np.sqrt(5000)
+    large = np.array([[0.5, -0.5] * 2]).T
+    small = np.array([[1.0, -1.0] * 2500]).T / np.sqrt(5000)
     assert np.isnan(
         dirichlet._along_path(nothing, dirichlet._power_series(large), np.zeros(1))
     ).all()

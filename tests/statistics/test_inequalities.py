@@ -7,9 +7,9 @@ import math
 
 import numpy as np
 import pytest
+from scipy.stats import hypergeom
 
-from saecert.statistics import betting, dirichlet
-from saecert.statistics import coverage as populations
+from saecert.statistics import betting, coverage, dirichlet, populations, priors, rounding
 from saecert.statistics import inequalities as bounds
 from saecert.statistics.inequalities import (
     INEQUALITIES,
@@ -38,7 +38,8 @@ def test_hand_worked_values():
     assert np.isclose(hoeffding_upper(x, 0, 1, 0.5), 0.75)
     assert np.isclose(hoeffding_upper(x, -1, 3, 0.02), 0.7)
     wide = empirical_bernstein_upper(np.tile(x, 250), 0, 1, 0.06)
-    variance, spent = (4 / 60) * 750 / 999, 0.06 + math.log(2)
+    variance = (4 / 60) * 750 / 999
+    spent = 0.06 + math.log(2)
     assert wide == pytest.approx(
         0.5 + math.sqrt(2 * variance * spent / 1000) + 7 * spent / (3 * 999), rel=1e-12
     )
@@ -53,7 +54,8 @@ def test_hand_worked_values():
 
 @every
 def test_never_above_hi_and_falls_with_delta(name):
-    x, upper = samples((5, 30)), INEQUALITIES[name]
+    x = samples((5, 30))
+    upper = INEQUALITIES[name]
     curve = np.array([upper(x, 0, 1, nats) for nats in (1e-3, 0.1, 1.0, LN20, 10.0, 100.0, 5000.0)])
     assert np.all(np.diff(curve, axis=0) >= 0)
     assert np.all(curve <= 1)
@@ -63,7 +65,8 @@ def test_never_above_hi_and_falls_with_delta(name):
 
 @every
 def test_shift_and_scale(name):
-    x, upper = samples((5, 30)), INEQUALITIES[name]
+    x = samples((5, 30))
+    upper = INEQUALITIES[name]
     moved = upper(-3 + 7 * x, -3, 4, LN20)
     np.testing.assert_allclose(
         moved, -3 + 7 * upper(x, 0, 1, LN20), rtol=1e-9, atol=7 / betting.GRID
@@ -74,7 +77,8 @@ def test_shift_and_scale(name):
 
 @every
 def test_batch_equals_loop(name):
-    x, upper = samples((3, 4, 25)), INEQUALITIES[name]
+    x = samples((3, 4, 25))
+    upper = INEQUALITIES[name]
     nats = np.array([1.0, 3.0, 9.0, 2000.0])
     batch = upper(x, 0, 1, nats)
     loop = [[upper(x[i, j], 0, 1, nats[j]) for j in range(4)] for i in range(3)]
@@ -123,8 +127,11 @@ def test_kl_is_never_wider_than_hoeffding():
 @every
 @pytest.mark.parametrize("delta", [0.5, 0.05])
 def test_misses_is_the_verdict_of_the_bound(name, delta):
-    """Also for means just above a bound (closer than the grid of `betting_upper`) and at the ends of the support."""
-    x, nats = 2 + 3 * samples((300, 12), seed=8), -np.log(delta)
+    """Also for means just above a bound (closer than the grid of `betting_upper`) and at the ends
+    of the support.
+    """
+    x = 2 + 3 * samples((300, 12), seed=8)
+    nats = -np.log(delta)
     bound = INEQUALITIES[name](x, 2, 5, nats)
     for mean in (
         2.0,
@@ -145,7 +152,8 @@ def test_large_samples():
 
 def test_yardstick_and_tightness_by_hand():
     x = np.array([0.0, 1.0] * 50)  # mean 1/2, standard deviation sqrt(25 / 99)
-    normal, rare = 1.6448536 * math.sqrt(25 / 99) / 10, (1 - 0.05**0.01) * 0.5
+    normal = 1.6448536 * math.sqrt(25 / 99) / 10
+    rare = (1 - 0.05**0.01) * 0.5
     assert np.isclose(yardstick(x, 1, LN20), math.hypot(normal, rare))
     assert np.isclose(yardstick(x, 3, LN20), math.hypot(normal, 5 * rare))
     assert np.isclose(tightness(0.5 + 2 * math.hypot(normal, rare), x, 1, LN20), 2)
@@ -155,7 +163,8 @@ def test_yardstick_and_tightness_by_hand():
 
 def test_dirichlet_is_tight():
     rng = np.random.default_rng(5)
-    coins, smooth = (rng.random((40, 500)) < 0.3).astype(float), rng.beta(20, 30, (40, 500))
+    coins = (rng.random((40, 500)) < 0.3).astype(float)
+    smooth = rng.beta(20, 30, (40, 500))
     for x, limit in ((coins, 1.05), (smooth, 1.15)):
         average = tightness(dirichlet_upper(x, 0, 1, LN20), x, 1, LN20).mean()
         assert 0.95 < average <= limit
@@ -163,7 +172,8 @@ def test_dirichlet_is_tight():
 
 @every
 def test_errors_say_what_to_do(name):
-    upper, x = INEQUALITIES[name], samples((3, 10))
+    upper = INEQUALITIES[name]
+    x = samples((3, 10))
     spoiled = x.copy()
     spoiled[1, 4] = np.nan
     for arguments, message in (
@@ -197,8 +207,21 @@ def test_other_errors():
         yardstick(np.array([0.1, 1.2]), 1, 3.0)
 
 
-@pytest.mark.parametrize("module", [bounds, betting, dirichlet, populations])
+@pytest.mark.parametrize(
+    "module", [bounds, betting, dirichlet, coverage, populations, priors, rounding]
+)
 def test_examples_in_docstrings_run(module):
     outcome = doctest.testmod(module)
     assert outcome.attempted > 0
     assert outcome.failed == 0
+
+
+def test_dirichlet_without_replacement_fails_at_a_large_delta_as_its_docstring_says():
+    """11 ones among 200 values: by the number of ones in a sample of 150, exactly."""
+    ones = np.arange(12)
+    samples = (np.arange(150) < ones[:, None]).astype(float)
+    bound = dirichlet_upper(samples, 0, 1, -np.log(0.8))
+    missed = hypergeom.pmf(ones, 200, 11, 150)[bound < 11 / 200].sum()
+    assert missed == pytest.approx(0.96, abs=0.005)
+    half = dirichlet_upper(samples, 0, 1, -np.log(0.5))
+    assert hypergeom.pmf(ones, 200, 11, 150)[half < 11 / 200].sum() <= 0.5

@@ -1,14 +1,17 @@
-"""The code that trained the shipped subject: it learns, resumes where it stopped, and saves what it trained."""
+"""The recipe of the shipped subject: what it says, and that its model learns and resumes."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 from conftest import make_texts
-from sae_lens import SAE
 
-from saecert.corpora.tokenize import windows
+from saecert.subjects.listing import SHIPPED
 from saecert.training import language_model
-from saecert.training import sae as autoencoders
+from saecert.training.card import card_text
+from saecert.training.recipes import DOCSTRING_6L
+
+SMALL = replace(DOCSTRING_6L.language_model, n_tokens=6_000, batch_size=8, checkpoint_steps=2)
 
 
 @pytest.fixture
@@ -16,73 +19,61 @@ def small(monkeypatch):
     """The real code on generated text, a few hundred windows of it."""
     texts = {"train": make_texts(300), "validation": make_texts(40, seed=1)}
     monkeypatch.setattr(language_model, "split_texts", texts.get)
-    monkeypatch.setattr(autoencoders, "split_texts", texts.get)
-    monkeypatch.setattr(language_model, "CHECKPOINT_EVERY", 2)
-    monkeypatch.setattr(language_model, "BATCH", 8)
+
+
+def test_the_recipe_of_the_shipped_subject_stays_what_it_was(shipped):
+    saes = DOCSTRING_6L.saes
+    assert list(saes) == list(shipped.hook_names)
+    schedules = [(sae.n_samples, sae.learning_rate, sae.l0) for sae in saes.values()]
+    assert schedules == [(2_000_000, 2e-3, 24)] * 4 + [(8_000_000, 4e-3, 26)] * 2
+    assert [sae.seed for sae in saes.values()] == [0, 1, 2, 3, 4, 5]
+    assert {(sae.batch_size, sae.dead_steps, sae.expansion) for sae in saes.values()} == {
+        (512, 80, 8)
+    }
+    recipe = DOCSTRING_6L.language_model
+    assert (recipe.n_tokens, recipe.learning_rate, recipe.batch_size) == (16_000_000, 3e-3, 32)
+    assert shipped.card["training"]["sae_tokens"] == [sae.n_samples for sae in saes.values()]
+    assert shipped.card["training"]["tokens_seen"] >= recipe.n_tokens
+    assert shipped.model.cfg.d_model == recipe.d_model and shipped.n_layers == recipe.n_layers
 
 
 def test_training_resumes_and_learns(small, tmp_path, monkeypatch):
-    taken, step = [], language_model._step
+    taken = []
+    loss = language_model.batch_loss
 
-    def interrupted(*arguments):
-        taken.append(1)
+    def interrupted(model, tokens, lengths):
+        taken.append(model.training)
         if len(taken) == 7:
             raise KeyboardInterrupt
-        return step(*arguments)
+        return loss(model, tokens, lengths)
 
-    monkeypatch.setattr(language_model, "_step", interrupted)
+    monkeypatch.setattr(language_model, "batch_loss", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        language_model.train(tmp_path, n_tokens=6_000)
-    language_model.train(tmp_path, n_tokens=6_000)
-    saved = language_model.json.loads((tmp_path / "model/trained.json").read_text())
-    assert saved["step"] == len(taken) - 1, "six steps were kept, the seventh was interrupted"
-    assert saved["validation_bits"] < 11, "an untrained model loses 12 bits"
+        language_model.train(tmp_path / "killed", SMALL)
+    language_model.train(tmp_path / "killed", SMALL)
+    language_model.train(tmp_path / "straight", SMALL)
+    killed, straight = (
+        (tmp_path / name / "model/trained.json").read_text() for name in ("killed", "straight")
+    )
+    assert killed == straight, "the same steps to the same loss"
+    assert language_model.json.loads(killed)["validation_bits"] < 11, "untrained: 12 bits"
     before = len(taken)
-    language_model.train(tmp_path, n_tokens=6_000)
+    language_model.train(tmp_path / "killed", SMALL)
     assert len(taken) == before, "a trained model is not trained again"
 
 
+def test_the_card_of_the_shipped_subject_is_its_template_filled_in(shipped):
+    assert card_text(shipped.card) == (SHIPPED["docstring-6l"] / "README.md").read_text()
+
+
 def test_batches_are_seeded_and_cover_the_windows():
+    recipe = DOCSTRING_6L.language_model
     lengths = np.random.default_rng(0).integers(2, 128, 1000)
-    rows = np.concatenate(language_model.batches(lengths, 0))
-    assert len(set(rows.tolist())) == len(rows) > 1000 - language_model.BATCH
-    assert [b.tolist() for b in language_model.batches(lengths, 0)] == [
-        b.tolist() for b in language_model.batches(lengths, 0)
-    ]
-    assert rows.tolist() != np.concatenate(language_model.batches(lengths, 1)).tolist()
-
-
-def test_activations_leave_out_bos_and_padding(small, tmp_path):
-    tokenizer = language_model.train_tokenizer(language_model.split_texts("train"))
-    model = language_model.new_model(tokenizer).eval()
-    maps = autoencoders.cache_activations(model, tokenizer, "validation", 10**9, tmp_path)
-    tokens, lengths = windows(language_model.split_texts("validation"), tokenizer, n_ctx=128)
-    assert len(maps) == 6 and len(maps[0]) == (lengths - 1).sum()
-    with torch.no_grad():
-        states = model.model(
-            torch.from_numpy(tokens[:1].astype(np.int64)), output_hidden_states=True
-        ).hidden_states
-    expected = states[3][0, 1 : lengths[0]].numpy()  # after block 2
-    distance = (
-        np.abs(np.asarray(maps[2], dtype=np.float32)[None] - expected[:, None])
-        .max(axis=2)
-        .min(axis=1)
-    )
-    assert distance.max() < 2e-3, "every position of the first window is in the map"
-
-
-def test_sae_is_saved_at_its_target_sparsity(tmp_path, monkeypatch):
-    monkeypatch.setattr(autoencoders, "BATCH", 256)
-    monkeypatch.setattr(autoencoders, "SCHEDULE", ((204_800, 1e-3, 4),) * 6)
-    rng = np.random.default_rng(0)
-    codes = rng.exponential(size=(30_000, 40)) * (rng.random((30_000, 40)) < 0.1)
-    acts = (codes @ rng.normal(size=(40, 16)) + 1).astype(np.float16)
-    autoencoders.train_sae(acts, acts[:6_000], 2, tmp_path / "sae")
-    sae = SAE.load_from_disk(tmp_path / "sae", dtype="float32")
-    x = torch.from_numpy(acts[6_000:].astype(np.float32))
-    assert (
-        sae.cfg.architecture() == "jumprelu"
-        and sae.cfg.metadata.hook_name == "blocks.2.hook_resid_post"
-    )
-    assert (sae.encode(x) > 0).float().sum(-1).mean().item() == pytest.approx(4, abs=0.2)
-    assert ((x - sae(x)).square().sum() / (x - x.mean(0)).square().sum()).item() < 0.6
+    first = np.concatenate(language_model.batches(lengths, 0, recipe))
+    assert len(set(first.tolist())) == len(first) > 1000 - recipe.batch_size
+    again = np.concatenate(language_model.batches(lengths, 0, recipe))
+    np.testing.assert_array_equal(first, again)
+    later = np.concatenate(language_model.batches(lengths, 1, recipe))
+    assert first.tolist() != later.tolist()
+    with pytest.raises(ValueError, match="31 windows do not fill a batch of 32"):
+        language_model.batches(lengths[:31], 0, recipe)

@@ -1,0 +1,123 @@
+"""A certificate in words, for people to read."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from saecert.certificates.checks import CHECKS, short_windows
+from saecert.certificates.delta import BEHAVIOUR
+from saecert.statistics.rounding import nearest_text, upper_text
+
+if TYPE_CHECKING:
+    from saecert.certificates.certificate import Certificate
+
+WIDTH = 72
+"""Columns at which lines are wrapped: as many as a page of the book shows."""
+
+
+def source(provenance: Mapping[str, Any]) -> str:
+    """What losses are of: subject, hook point and, where it is recorded, which SAE."""
+    parts = [str(provenance[key]) for key in ("subject", "hook_name") if key in provenance]
+    place = " at ".join(parts)
+    sae = provenance.get("sae")
+    return f"{place}, SAE {sae}" if sae else place
+
+
+def summary(certificate: Certificate) -> str:
+    """The certificate in some twenty lines: limits rounded outwards, means to the nearest."""
+    lines = [
+        *_heading(certificate),
+        *_numbers(certificate),
+        *_sentences(certificate),
+        *_behaviour(certificate),
+        *_concepts(certificate),
+        *_joint(certificate),
+        *_checks(certificate),
+    ]
+    return "\n".join(map(_wrapped, lines))
+
+
+def _wrapped(line: str) -> str:
+    return textwrap.fill(line, WIDTH, subsequent_indent="      ", break_on_hyphens=False)
+
+
+def _heading(c: Certificate) -> list[str]:
+    about = source(c.provenance)
+    return [
+        f"Certificate{' of ' * bool(about)}{about}, in bits per token",
+        f"  {c.n_seq} sequences; alpha {c.alpha:g}, delta {c.delta:g}, {c.inequality}; "
+        f"pool of {c.k} of {c.d_sae} latents ({c.pool_rule})",
+        f"  population: {c.population}",
+    ]
+
+
+def _numbers(c: Certificate) -> list[str]:
+    parts = ", ".join(f"{name} {nearest_text(bits)}" for name, bits in c.complexity.items())
+    notes = {"complexity": parts}
+    rows = [(name, nearest_text(value), notes.get(name, "")) for name, value in c.terms.items()]
+    rows += [
+        ("= bound", upper_text(c.bound), "at most, whichever of the three"),
+        ("uniform predictor", nearest_text(c.uniform), ""),
+        ("direct bound", upper_text(c.direct), "without any proxy"),
+        ("price of explanation", upper_text(c.price), "at most, R(pooled proxy) - R(model)"),
+    ]
+    return [f"  {name:<22}{number:>8}   {note}".rstrip() for name, number, note in rows]
+
+
+def _sentences(c: Certificate) -> list[str]:
+    verdict = "vacuous: not shown to be better than uniform"
+    if c.verdict:
+        share = c.statements["ladder"]["delta"]
+        verdict = f"better than {c.verdict} (the ladder's own statement, delta {share:g})"
+    bound = upper_text(c.bound)
+    return [
+        f"  verdict: {verdict}",
+        f"  Model, SAE proxy and pooled proxy lose at most {bound} bits each on average, "
+        f"except with probability {c.statements['bound']['delta']:g} over samples",
+    ]
+
+
+def _behaviour(c: Certificate) -> list[str]:
+    rows = {name: c.statements[name] for name in BEHAVIOUR if name in c.statements}
+    lines = []
+    for name, row in rows.items():
+        label = name.replace("_", " ")
+        lines.append(f"  {label:<22}{upper_text(row['upper'], 3):>8}  at most, {row['quantity']}")
+    return lines
+
+
+def _concepts(c: Certificate) -> list[str]:
+    return [
+        f"  concepts within {row['eps']} bits: {row['k'] or 'none, not even with the full SAE'}"
+        for row in c.concepts
+    ]
+
+
+def _joint(c: Certificate) -> list[str]:
+    groups = c.groups.values()
+    spent = ", ".join(f"{' + '.join(names)} {total:.3g}" for names, total in groups)
+    together = sum(total for _, total in groups)
+    return [
+        f"  Statements and their delta, each on its own: {spent}",
+        f"  All of them at once: {together:.3g}"
+        + (", which says nothing: give a budget" if together >= 1 else ""),
+    ]
+
+
+def _checks(c: Certificate) -> list[str]:
+    lines = [
+        f"  Let through: {name} = {c.checks[name]:g} ({CHECKS[name].partition(':')[0]})"
+        for name in c.allow
+    ]
+    unknown = [name for name, value in c.checks.items() if value is None]
+    if short_windows(c.provenance) and "near_duplicates" in unknown:
+        unknown.remove("near_duplicates")
+        n_ctx = c.provenance["n_ctx"]
+        lines.append(
+            f"  Not checked, since windows of {n_ctx} tokens are too short to tell: near_duplicates"
+        )
+    if unknown:
+        lines.append(f"  Not checked, for want of a record: {', '.join(unknown)}")
+    return lines

@@ -1,0 +1,86 @@
+"""Executed notebooks: read, freed of what differs between two runs, and why one failed."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import jupytext
+import nbformat
+from nbclient.exceptions import DeadKernelError
+from nbformat import NotebookNode
+from papermill.exceptions import PapermillExecutionError
+
+from saecert.reporting.parameters import RunError
+
+ROOT = Path(__file__).resolve().parents[2]
+NOTEBOOKS = ROOT / "notebooks"
+KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
+
+_LANGUAGE = {"name": "python", "pygments_lexer": "ipython3"}  # versions differ between machines
+_TIMINGS = ("papermill", "execution")
+_MARKER = "papermill-error-cell-tag"  # cells that papermill adds to a notebook that failed
+
+
+def notebook_names(folder: Path = NOTEBOOKS) -> list[str]:
+    """Names of the notebooks in `folder` (``01_bound``, ...), in the order of the book."""
+    paths = [*folder.glob("*.py"), *folder.glob("*.ipynb")]
+    return sorted({path.stem for path in paths if re.fullmatch(r"\d\d_\w+", path.stem)})
+
+
+def read_notebook(name: str, folder: Path = NOTEBOOKS) -> NotebookNode:
+    """Notebook `name`: its .py file where there is one, since people edit that, else the .ipynb."""
+    known = notebook_names(folder)
+    if name not in known:
+        there = ", ".join(known) or f"none in {folder}"
+        raise RunError(f"unknown notebook {name!r}; known: {there}")
+    source = folder / f"{name}.py"
+    if source.exists():
+        return jupytext.read(source, fmt="py:percent")
+    return nbformat.read(folder / f"{name}.ipynb", as_version=4)
+
+
+def write_tidy(executed: Path, target: Path, facts: dict[str, Any]) -> None:
+    """Write what was executed to `target`, the same bytes whenever it ran; `facts` go with it."""
+    notebook = tidy(nbformat.read(executed, as_version=4))
+    if facts:
+        notebook.metadata["saecert"] = facts
+    nbformat.write(notebook, target)
+
+
+def tidy(notebook: NotebookNode) -> NotebookNode:
+    """`notebook` without timings, versions, random cell ids, and cuts in a stream."""
+    kernel = NotebookNode(KERNEL)
+    notebook.metadata = NotebookNode(kernelspec=kernel, language_info=NotebookNode(_LANGUAGE))
+    cells = [cell for cell in notebook.cells if _MARKER not in cell.metadata.get("tags", [])]
+    for index, cell in enumerate(cells):
+        cell.id = f"cell-{index:02d}"
+        empty = [] if cell.metadata.get("tags", True) else ["tags"]
+        for key in (*_TIMINGS, *empty):
+            cell.metadata.pop(key, None)
+        if cell.cell_type == "code":
+            cell.outputs = _joined(cell.outputs)
+    notebook.cells = cells
+    return notebook
+
+
+def reason(error: PapermillExecutionError | DeadKernelError) -> str:
+    """Why it failed: the message, or the line of the cell for an assertion without one."""
+    if isinstance(error, DeadKernelError):
+        return "its kernel died, most often for want of memory"
+    trace = re.sub(r"\x1b\[[\d;]*m", "", "\n".join(error.traceback))
+    lines = re.findall(r"^-+> *\d+ +(.*)$", trace, re.MULTILINE)
+    message = error.evalue.strip() or " ".join(lines[:1])
+    return f"cell [{error.exec_count}] {error.ename}: {message}"[:300]
+
+
+def _joined(outputs: list[NotebookNode]) -> list[NotebookNode]:
+    joined: list[NotebookNode] = []
+    for output in outputs:
+        stream = joined and output.output_type == "stream" == joined[-1].output_type
+        if stream and output.name == joined[-1].name:
+            joined[-1].text += output.text
+        else:
+            joined.append(output)
+    return joined

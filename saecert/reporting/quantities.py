@@ -1,0 +1,84 @@
+"""What a study can measure besides losses: named arrays by hook point (torch comes late)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from saecert.corpora.corpus import Corpus
+    from saecert.subjects.subject import Subject
+
+Arrays = dict[str, np.ndarray]
+ByHook = dict[str, Arrays]
+
+
+@dataclass(frozen=True)
+class Measurable:
+    """A quantity that `Study.measure` knows by name."""
+
+    measure: Callable[[Subject, Corpus, Sequence[str], Mapping[str, Any]], ByHook]
+    """Subject, text, hook points and settings to arrays by hook point."""
+    split: str
+    """On which split it is measured if not said."""
+    by_sequence: bool
+    """Whether all its arrays have one row a sequence: fewer sequences are a part of them."""
+
+
+def survey(
+    subject: Subject, corpus: Corpus, hook_names: Sequence[str], settings: Mapping[str, Any]
+) -> ByHook:
+    """What discovery says of the latents, and of the directions in which activations vary.
+
+    Arrays: "token_count", "sequence_count", "energy" by latent; "variances" by principal direction;
+    the numbers "n_tokens", "n_seq", "l0", "fvu" and "silent".
+    """
+    from saecert.measurement.survey import survey_layers
+
+    surveys = survey_layers(subject, corpus, hook_names, **settings)
+    rows = ("token_count", "sequence_count", "energy", "variances", "n_tokens", "n_seq")
+    names = (*rows, "l0", "fvu", "silent")
+    return {
+        hook: {name: np.asarray(getattr(found, name)) for name in names}
+        for hook, found in surveys.items()
+    }
+
+
+def fidelity(
+    subject: Subject, corpus: Corpus, hook_names: Sequence[str], settings: Mapping[str, Any]
+) -> ByHook:
+    """Explained variance, cosine similarity and relative error of each sequence."""
+    from saecert.dictionaries.fidelity import local_fidelity
+
+    return local_fidelity(subject, corpus, hook_names, **settings)
+
+
+def activity(
+    subject: Subject, corpus: Corpus, hook_names: Sequence[str], settings: Mapping[str, Any]
+) -> ByHook:
+    """ "counts": positions at which each latent is active in each sequence."""
+    from saecert.dictionaries.activity import activity as measure
+
+    counts = measure(subject, corpus, hook_names, **settings)
+    return {hook: {"counts": values} for hook, values in counts.items()}
+
+
+def rivals(
+    subject: Subject, corpus: Corpus, hook_names: Sequence[str], settings: Mapping[str, Any]
+) -> ByHook:
+    """ "SAE error" and "low confidence" of each sequence: what else could raise an alarm."""
+    from saecert.dictionaries.rivals import rivals as measure
+
+    return {hook: measure(subject, corpus, hook, **settings) for hook in hook_names}
+
+
+MEASURABLE: Mapping[str, Measurable] = {
+    "survey": Measurable(survey, "discovery", False),
+    "fidelity": Measurable(fidelity, "certification", True),
+    "activity": Measurable(activity, "certification", True),
+    "rivals": Measurable(rivals, "certification", True),
+}
+"""Quantities by name. A new one is a function here."""

@@ -1,0 +1,74 @@
+"""What a kept measurement answers: everything that determines its numbers, found out without torch.
+
+A request is a flat mapping of JSON values. Two measurements with equal requests have equal numbers,
+up to the instruction set of the processor.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from saecert.corpora.docstrings import RECIPE, package_versions
+from saecert.measurement.version import MEASUREMENT_VERSION
+from saecert.reporting.settings import ENDLESS, INSTALLED
+from saecert.subjects.listing import SHIPPED, shipped_files
+
+Request = dict[str, Any]
+"""Names and JSON values."""
+
+REPEATABLE = (*INSTALLED, ENDLESS[0])
+"""Sources of text that everyone who has the clone has."""
+ALPHAS = (0.5, 0.01)
+"""Smoothing weights at which losses are always recorded."""
+
+
+def can_be_kept(subject: str, sae: str, corpus: str, device: str, extra: Iterable[Any]) -> bool:
+    """Whether everyone who has the clone could ask for the same, and measure it again."""
+    shipped = subject in SHIPPED and not sae
+    named = all(isinstance(proxy, str) for proxy in extra)
+    return shipped and corpus in REPEATABLE and device == "cpu" and named
+
+
+def sample_request(
+    subject: str, corpus: str, split: str, n_ctx: int, bos: bool | None, skip: int
+) -> Request:
+    """Which sequences, but for their number: the language model, the text and how it is cut up."""
+    versions = package_versions() if corpus in INSTALLED else {}
+    return {
+        "subject": subject,
+        "corpus": corpus,
+        "recipe": RECIPE if corpus in INSTALLED else 0,
+        "packages": versions,
+        "split": split,
+        "n_ctx": n_ctx,
+        "bos": bos,
+        "skip": skip,
+        "measurement_version": MEASUREMENT_VERSION,
+    }
+
+
+def sae_request(subject: str, hook_name: str) -> Request:
+    """Which SAE of which model: its hook point, and a hash of the files of both."""
+    files = shipped_files(subject, hook_name)
+    return {"hook_name": hook_name, "files": digest(files, 64)}
+
+
+def canonical(request: Mapping[str, Any]) -> str:
+    """The request as text, the same for equal requests."""
+    return json.dumps(request, sort_keys=True, separators=(",", ":"))
+
+
+def digest(request: Mapping[str, Any], length: int = 8) -> str:
+    """The beginning of the request's SHA-256."""
+    return hashlib.sha256(canonical(request).encode()).hexdigest()[:length]
+
+
+def file_name(request: Mapping[str, Any], words: Iterable[object]) -> str:
+    """A name that people can read, and that no other request has: `words` and a hash."""
+    readable = "-".join(str(word) for word in words if str(word))
+    plain = re.sub(r"[^\w.-]+", "-", readable).strip("-")
+    return f"{plain}-{digest(request)}"

@@ -1,0 +1,132 @@
+"""Simulated frames: made once, kept, and any cell can be made again (no torch)."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from saecert.records import SequenceLosses
+from saecert.reporting import measurements
+from saecert.reporting.requests import Request, canonical, digest
+from saecert.storage import atomic_path, cache_dir
+
+SIMULATION_VERSION = 1
+"""Raised whenever simulations may give other numbers: those kept before are not read."""
+
+CELL = "cell"
+"""Column that says which cell of the simulation a row is from."""
+
+
+def simulated(
+    name: str,
+    settings: Mapping[str, Any],
+    build: Callable[..., Any],
+    *,
+    cells: Sequence[Mapping[str, Any]] = ({},),
+    losses: SequenceLosses | None = None,
+) -> pd.DataFrame:
+    """The frame that `build` makes, cell by cell, kept or made now.
+
+    ``build(**settings, **cell)`` returns rows (mappings, or a frame). The entries of the cell
+    become columns, unless the rows have them; the column "cell" counts them. It must not depend on
+    anything else: a function of the library is remembered by its name, so that a test can make
+    random cells again.
+
+    Parameters
+    ----------
+    name
+        What the simulation is called in the name of its file.
+    settings, cells
+        JSON values: what all cells have in common, and what each has of its own.
+    build
+        A function of the library; one that is defined on a page is measured, but cannot be measured
+        again by a test.
+    losses
+        Measured losses that `build` takes as its first argument.
+
+    Raises
+    ------
+    TypeError
+        Settings that are not JSON values.
+    """
+    request = simulation_request(name, settings, build, cells, losses)
+    frame = measurements.find_frame(request)
+    if frame is not None:
+        return frame.drop(columns=CELL)
+    path = cache_dir() / f"simulated-{digest(request, 24)}.csv"
+    if not path.exists():
+        made = make_cells(build, settings, cells, range(len(cells)), losses)
+        with atomic_path(path) as partial:
+            made.to_csv(partial, index=False, na_rep="nan")
+    frame = measurements.read_frame(path)
+    if measurements.measuring_anew():
+        facts = {"losses": {} if losses is None else dict(losses.provenance)}
+        measurements.save_frame(request, frame, facts)
+    return frame.drop(columns=CELL)
+
+
+def simulation_request(
+    name: str,
+    settings: Mapping[str, Any],
+    build: Callable[..., Any],
+    cells: Sequence[Mapping[str, Any]],
+    losses: SequenceLosses | None,
+) -> Request:
+    """What determines a simulation's frame."""
+    request: Request = {
+        "name": name,
+        "settings": dict(settings),
+        "cells": [dict(cell) for cell in cells],
+        "build": name_of(build),
+        "losses": "" if losses is None else numbers_of(losses),
+        "simulation_version": SIMULATION_VERSION,
+    }
+    canonical(request)
+    return request
+
+
+def make_cells(
+    build: Callable[..., Any],
+    settings: Mapping[str, Any],
+    cells: Sequence[Mapping[str, Any]],
+    chosen: Sequence[int],
+    losses: SequenceLosses | None = None,
+) -> pd.DataFrame:
+    """The rows of some of the cells of a simulation, made now."""
+    given = () if losses is None else (losses,)
+    frames = []
+    for index in chosen:
+        rows = build(*given, **settings, **cells[index])
+        frame = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(rows)
+        entries = {key: value for key, value in cells[index].items() if key not in frame.columns}
+        frames.append(frame.assign(**entries, **{CELL: index}))
+    return pd.concat(frames, ignore_index=True)
+
+
+def name_of(build: Callable[..., Any]) -> str:
+    """``module:function`` for a function of the library, else its source."""
+    module = getattr(build, "__module__", "") or ""
+    if module.startswith("saecert.") and "<" not in build.__qualname__:
+        return f"{module}:{build.__qualname__}"
+    return inspect.getsource(build)
+
+
+def function_named(name: str) -> Callable[..., Any] | None:
+    """The function of the library that `name_of` named; None for one of a page."""
+    module, sign, function = name.partition(":")
+    if not sign or not module.startswith("saecert.") or "\n" in name:
+        return None
+    return getattr(importlib.import_module(module), function)
+
+
+def numbers_of(losses: SequenceLosses) -> str:
+    """Hash of the measured losses alone: another machine's provenance makes no other simulation."""
+    hashed = hashlib.sha256()
+    for name, values in sorted(losses.loss.items()):
+        hashed.update(name.encode() + values.tobytes())
+    return hashed.hexdigest()[:24]

@@ -1,0 +1,58 @@
+"""Wrong bounds, which a test of coverage that means something has to reject."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from scipy.special import ndtri
+
+from saecert.statistics.inequalities import Inequality, Scalar, dirichlet_upper, hoeffding_upper
+from saecert.statistics.populations import Population
+
+
+def mutants() -> dict[str, Inequality]:
+    """Wrong bounds with the signature of a right one, by what is wrong with them.
+
+    Each is rejected by `coverage_table` on `with_teeth` at n = 500 within a few thousand draws.
+    """
+    return {
+        "normal approximation": _normal,
+        "variance term deleted": _no_variance,
+        "half width": _half_width,
+        "delta five times too large": _large_delta,
+    }
+
+
+def unpaid(population: Population) -> Population:
+    """A wrong pool rule: pools chosen on the sample at no cost."""
+    return replace(
+        population,
+        draw=lambda rng, rows, n: population.draw(rng, rows, n)._replace(nats=np.zeros((1, 1))),
+    )
+
+
+def _normal(x: Float[np.ndarray, "*lead n"], lo: Scalar, hi: Scalar, nats: Any) -> Any:
+    """The mean plus z standard errors: blind to what the sample does not show."""
+    return np.minimum(
+        x.mean(axis=-1) - ndtri(np.exp(-nats)) * x.std(axis=-1, ddof=1) / np.sqrt(x.shape[-1]), hi
+    )
+
+
+def _no_variance(x: Float[np.ndarray, "*lead n"], lo: Scalar, hi: Scalar, nats: Any) -> Any:
+    """Empirical Bernstein without its variance term."""
+    return np.minimum(
+        x.mean(axis=-1) + 7 * (hi - lo) * (nats + np.log(2)) / (3 * (x.shape[-1] - 1)), hi
+    )
+
+
+def _half_width(x: Float[np.ndarray, "*lead n"], lo: Scalar, hi: Scalar, nats: Any) -> Any:
+    """Hoeffding at half its width."""
+    return 0.5 * (x.mean(axis=-1) + hoeffding_upper(x, lo, hi, nats))
+
+
+def _large_delta(x: Float[np.ndarray, "*lead n"], lo: Scalar, hi: Scalar, nats: Any) -> Any:
+    """The Dirichlet bound at five times the promised delta."""
+    return dirichlet_upper(x, lo, hi, np.maximum(nats - np.log(5), 1e-9))

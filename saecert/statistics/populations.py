@@ -1,0 +1,261 @@
+"""Populations whose mean is known exactly, on which a wrong bound is caught.
+
+Easy populations prove nothing: a wrong bound passes on smooth data at a small n. These have teeth:
+coins, heavy mass at both ends, and a point mass at `hi` that about one sample in 1 / delta does not
+contain at all.
+
+A population says what may be chosen on its samples: one pool fixed beforehand (T1), any of several
+(T2: `nested`, where a miss for any pool is a miss), or the pool that the sample itself shows (T3:
+`in_sample`, where the mean bounded is that of the very pool that is paid for). `resampled` makes T1
+and T2 from measured losses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from saecert.statistics.priors import (
+    cheapest_product_superset,
+    cheapest_uniform_superset,
+    product_prior_nats,
+    uniform_prior_nats,
+)
+
+Values = Float[np.ndarray, "..."]
+
+
+class Draw(NamedTuple):
+    """Independent samples, and the truth about each pool that may be chosen on them."""
+
+    x: Float[np.ndarray, "rows pools n"]
+    """Values that are bounded, one row a sample."""
+    mean: Float[np.ndarray, "#rows pools"]
+    """Their exact expectation."""
+    nats: Float[np.ndarray, "#rows pools"]
+    """What having chosen the pool on the sample costs."""
+
+
+@dataclass(frozen=True)
+class Population:
+    """A distribution on [lo, hi] of which every mean is known."""
+
+    name: str
+    """Label in tables."""
+    lo: float
+    """Lower end of the declared support."""
+    hi: float
+    """Upper end of the declared support."""
+    draw: Callable[[np.random.Generator, int, int], Draw]
+    """``draw(rng, rows, n)``: independent samples of `n`."""
+    rule: str = "T1"
+    """How a pool is chosen: "T1" (beforehand), "T2" (among several), "T3" (off the sample)."""
+
+
+def fixed(
+    name: str,
+    lo: float,
+    hi: float,
+    mean: float,
+    sample: Callable[[np.random.Generator, tuple[int, ...]], Values],
+) -> Population:
+    """One pool, whose losses ``sample(rng, size)`` draws and have this `mean`."""
+    if not lo <= mean <= hi:
+        raise ValueError(
+            f"population {name!r}: the mean {mean} lies outside its support [{lo}, {hi}]"
+        )
+    return Population(
+        name,
+        lo,
+        hi,
+        lambda rng, rows, n: Draw(
+            sample(rng, (rows, 1, n)), np.full((1, 1), mean), np.zeros((1, 1))
+        ),
+    )
+
+
+def bernoulli(p: float) -> Population:
+    """Coin with values 0 and 1, the latter with probability `p`."""
+    return fixed(
+        f"Bernoulli({p:g})", 0.0, 1.0, p, lambda rng, size: (rng.random(size) < p).astype(float)
+    )
+
+
+def beta(a: float, b: float) -> Population:
+    """Beta distribution on [0, 1]; with `a` and `b` below 1 most mass lies at the two ends."""
+    return fixed(
+        f"beta({a:g}, {b:g})", 0.0, 1.0, a / (a + b), lambda rng, size: rng.beta(a, b, size)
+    )
+
+
+def rare_event(name: str, spread: float, unseen: float, n: int) -> Population:
+    """Values uniform within `spread` of 0.3, and a point mass at 1.
+
+    A sample of `n` misses the point mass with probability `unseen`.
+    """
+    if not 0 < unseen < 1:
+        raise ValueError(
+            "the probability of missing the point mass must lie strictly between 0 and 1, "
+            f"got {unseen}"
+        )
+    mass = -np.expm1(np.log(unseen) / n)
+
+    def sample(rng: np.random.Generator, size: tuple[int, ...]) -> Values:
+        common = rng.uniform(0.3 - spread, 0.3 + spread, size)
+        return np.where(rng.random(size) < mass, 1.0, common)
+
+    return fixed(name, 0.0, 1.0, float(0.3 + 0.7 * mass), sample)
+
+
+def with_teeth(n: int, delta: float = 0.05) -> tuple[Population, ...]:
+    """Populations on which a wrong bound for samples of `n` at `delta` is easily caught.
+
+    Coins only for n >= 100: below, the lattice of their mean hides much. The noise with a point
+    mass asks for care exactly where a valid bound has none to spare (a sample without the mass has
+    probability 1.02 delta, too much to give up); the two-point population catches any bound that
+    trusts the spread of the sample.
+
+    Examples
+    --------
+    >>> [p.name for p in with_teeth(20)]
+    ['beta(0.1, 0.5)', 'noise + point mass', 'two points']
+    """
+    coins = (bernoulli(0.5), bernoulli(0.1)) if n >= 100 else ()
+    noisy, two = (
+        min(factor * delta, 0.5 + 0.5 * delta) for factor in (1.02, 3.0)
+    )  # a probability for delta near 1, too
+    return (
+        *coins,
+        beta(0.1, 0.5),
+        rare_event("noise + point mass", 0.2, noisy, n),
+        rare_event("two points", 0.0, two, n),
+    )
+
+
+def nested(population: Population, pools: int) -> Population:
+    """T2 with independent values for every pool.
+
+    So misses do not coincide, and the union bound has nothing to spare.
+
+    Each of the `pools` has delta / pools to spend: a population with teeth is one that has them at
+    that delta.
+    """
+
+    def draw(rng: np.random.Generator, rows: int, n: int) -> Draw:
+        x, mean, _ = population.draw(rng, rows * pools, n)
+        return Draw(x.reshape(rows, pools, n), mean, np.full((1, pools), np.log(pools)))
+
+    return replace(population, draw=draw, rule="T2")
+
+
+def in_sample(
+    name: str,
+    base: Population,
+    d_sae: int,
+    rate: float,
+    prior: str,
+    n: int,
+    *,
+    extended: bool = False,
+) -> Population:
+    """T3 with the truth for every pool: `d_sae` latents, each active in a sequence at `rate`.
+
+    What is active on the sample of `n` is the pool A, or with `extended` the cheapest set that
+    holds it, as `certify` takes it. A sequence draws its value from `base`, but has `hi` if a
+    latent outside A is active: none of the sample does, a fresh one does with probability ``1 - (1
+    - rate)^(d_sae - |A|)``. So E v_A is exact for the A that came out and is paid for, and larger
+    than what the sample shows. The product prior rests on `n` discovery sequences with the expected
+    counts.
+    """
+    rows = [_paid(k, d_sae, round(n * rate), n, prior, extended) for k in range(d_sae + 1)]
+    sizes, nats = (np.array(column) for column in zip(*rows, strict=True))
+    spared = (1 - rate) ** (d_sae - sizes)
+
+    def draw(rng: np.random.Generator, rows: int, n: int) -> Draw:
+        n_active = rng.binomial(d_sae, -np.expm1(n * np.log1p(-rate)), (rows, 1))
+        x, mean, _ = base.draw(rng, rows, n)
+        return Draw(x, base.hi - (base.hi - mean) * spared[n_active], nats[n_active])
+
+    return Population(name, base.lo, base.hi, draw, "T3")
+
+
+def _paid(k: int, d_sae: int, count: int, n: int, prior: str, extended: bool) -> tuple[int, float]:
+    """Size and cost of the pool where `k` latents are active, each `count` times on discovery."""
+    if prior == "uniform":
+        return (
+            cheapest_uniform_superset(k, d_sae) if extended else (k, uniform_prior_nats(k, d_sae))
+        )
+    active = np.arange(d_sae) < k
+    counts = np.full(d_sae, count)
+    if not extended:
+        return k, product_prior_nats(active, counts, n, n)
+    superset, nats = cheapest_product_superset(active, counts, n, n)
+    return int(superset.sum()), nats
+
+
+def nested_with_teeth(n: int, delta: float = 0.05, pools: int = 5) -> tuple[Population, ...]:
+    """`with_teeth` for T2: five pools by default, as many as `collect` measures."""
+    return tuple(nested(population, pools) for population in with_teeth(n, delta / pools))
+
+
+def in_sample_with_teeth(
+    n: int, delta: float = 0.05, prior: str = "uniform"
+) -> tuple[Population, ...]:
+    """Populations for T3: one latent that the sample hardly ever misses, and many that it may.
+
+    The first is missed with probability 0.49 delta: under the uniform prior a valid bound has
+    nothing to spare, since the pool without its only latent has delta / 2 to spend. Of the 32 a
+    third is missed, and what is active outside of the pool is about 12 / n: it refutes every bound
+    that does not pay. These pay for the active set itself; the last, with 64 latents that are more
+    likely silent than active, pays for the cheapest superset: that set again under the product
+    prior, all latents under the uniform one.
+    """
+    steady, noise = (
+        fixed("", 0.0, 1.0, 0.3, lambda rng, size, s=s: rng.uniform(0.3 - s, 0.3 + s, size))
+        for s in (0.0, 0.2)
+    )
+    rare = float(-np.expm1(np.log(0.49 * delta) / n))
+    coin = [("coin, one rare latent", bernoulli(0.5), 1, rare)] if n >= 100 else []
+    cases = [*coin, ("one rare latent", steady, 1, rare), ("32 rare latents", noise, 32, 1 / n)]
+    exact = [in_sample(*case, prior, n) for case in cases]
+    last = in_sample("64 rare latents, superset", noise, 64, 0.45 / n, prior, n, extended=True)
+    return (*exact, last)
+
+
+def resampled(
+    name: str,
+    values: Float[np.ndarray, "pools n_seq"],
+    lo: float,
+    hi: float,
+    truth: float | None = None,
+) -> Population:
+    """Measured losses as a finite population, drawn with replacement: with a known mean.
+
+    One row of `values` is a fixed pool (T1), several are the pools of T2. `truth` replaces the
+    means when slack is shown: how often the bound lies below something that is no larger than what
+    it bounds.
+    """
+    means = values.mean(axis=1)[None] if truth is None else np.full((1, len(values)), truth)
+
+    def draw(rng: np.random.Generator, rows: int, n: int) -> Draw:
+        x = values[:, rng.integers(values.shape[1], size=(rows, n))].swapaxes(0, 1)
+        return Draw(x, means, np.full_like(means, np.log(len(values))))
+
+    return Population(name, lo, hi, draw, "T1" if len(values) == 1 else "T2")
+
+
+def repeated(population: Population, group: int) -> Population:
+    """Dependence: each document comes `group` times, spread over the sample.
+
+    As if those were independent sequences.
+    """
+
+    def draw(rng: np.random.Generator, rows: int, n: int) -> Draw:
+        drawn = population.draw(rng, rows, -(-n // group))
+        return drawn._replace(x=np.tile(drawn.x, group)[..., :n])
+
+    return replace(population, draw=draw)

@@ -1,0 +1,141 @@
+"""Limits for print: rounded outwards, so that what is printed is still a limit.
+
+An upper limit of 5.413 printed as 5.41 claims more than was proved. Here it becomes 5.42
+(`rounded_up`, `upper_text`), a lower one 5.41 (`rounded_down`, `lower_text`); what is no limit,
+such as a mean, goes to the nearest (`nearest_text`).
+
+A double stands for the shortest decimal that reads back as that double (its `repr`), and rounding
+is exact decimal arithmetic on it. So a limit of 5.41 stays 5.41, one that is larger by a single
+unit in the last place becomes 5.42, and the printed number, read back, is never on the wrong side.
+There is no tolerance: 1e-11 above 5.41 is above.
+"""
+
+from __future__ import annotations
+
+import math
+from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Context, Decimal
+
+import numpy as np
+
+Number = float | int | np.floating | np.integer
+
+_EXACT = Context(prec=2000)  # more digits than a double has: nothing is rounded but by request
+_PLAIN = range(-5, 16)  # powers of ten of a first significant digit written without an exponent
+
+
+def rounded_up(x: Number, decimals: int | None = None, *, significant: int | None = None) -> float:
+    """The smallest number of so many decimals (default 2) or significant digits, at least `x`.
+
+    **Guarantee.** The result, and the result printed with as many digits, is at least `x`.
+    Infinities and nan stay.
+
+    Parameters
+    ----------
+    x
+        An upper limit, in any unit.
+    decimals, significant
+        Digits after the point, or digits from the first that is not zero: one of the two.
+
+    Raises
+    ------
+    ValueError
+        Both numbers of digits are given, or one that makes no sense.
+
+    Examples
+    --------
+    >>> rounded_up(5.413), rounded_up(0.242242, significant=3), rounded_up(-0.001)
+    (5.42, 0.243, 0.0)
+    """
+    return float(_rounded(x, ROUND_CEILING, decimals, significant)) + 0.0
+
+
+def rounded_down(
+    x: Number, decimals: int | None = None, *, significant: int | None = None
+) -> float:
+    """The largest number of so many decimals (default 2) or significant digits, at most `x`.
+
+    Guarantee, parameters and errors as for `rounded_up`, with a lower limit.
+
+    Examples
+    --------
+    >>> rounded_down(5.418), rounded_down(0.242842, significant=3)
+    (5.41, 0.242)
+    """
+    return float(_rounded(x, ROUND_FLOOR, decimals, significant)) + 0.0
+
+
+def upper_text(
+    x: Number, decimals: int | None = None, *, significant: int | None = None, sign: bool = False
+) -> str:
+    """An upper limit as text, with all the digits asked for: never below `x` when it is read back.
+
+    Parameters and errors as for `rounded_up`; `sign` puts a plus before what is not negative.
+
+    Examples
+    --------
+    >>> upper_text(5.413), upper_text(5.4), upper_text(9.996, significant=3)
+    ('5.42', '5.40', '10.0')
+    """
+    return _text(_rounded(x, ROUND_CEILING, decimals, significant), significant, sign)
+
+
+def lower_text(
+    x: Number, decimals: int | None = None, *, significant: int | None = None, sign: bool = False
+) -> str:
+    """A lower limit as text, with all the digits asked for: never above `x` when it is read back.
+
+    Parameters and errors as for `upper_text`.
+
+    Examples
+    --------
+    >>> lower_text(0.978999, 3), lower_text(-0.001)
+    ('0.978', '-0.01')
+    """
+    return _text(_rounded(x, ROUND_FLOOR, decimals, significant), significant, sign)
+
+
+def nearest_text(
+    x: Number, decimals: int | None = None, *, significant: int | None = None, sign: bool = False
+) -> str:
+    """What is no limit, such as a sample mean, as text: the nearest of so many digits, no "-0.00".
+
+    Parameters and errors as for `upper_text`.
+
+    Examples
+    --------
+    >>> nearest_text(5.413), nearest_text(-0.001), nearest_text(0.242242, significant=3)
+    ('5.41', '0.00', '0.242')
+    """
+    return _text(_rounded(x, ROUND_HALF_EVEN, decimals, significant), significant, sign)
+
+
+def _rounded(x: Number, rounding: str, decimals: int | None, significant: int | None) -> Decimal:
+    """`x` as an exact decimal with the digits asked for; what is not finite as it is."""
+    if decimals is not None and significant is not None:
+        raise ValueError("give decimals or significant digits, not both")
+    if (decimals is not None and decimals < 0) or (significant is not None and significant < 1):
+        raise ValueError(
+            f"decimals from 0 or significant digits from 1, got {decimals} and {significant}"
+        )
+    x = float(x)
+    if not math.isfinite(x):
+        return Decimal(x)
+    exact = Decimal(x) if rounding == ROUND_HALF_EVEN else Decimal(repr(x))
+    if significant is None:
+        return _quantized(exact, -2 if decimals is None else -decimals, rounding)
+    if not exact:
+        return _quantized(exact, 1 - significant, rounding)
+    once = _quantized(exact, exact.adjusted() + 1 - significant, rounding)
+    # 9.996 became 10.00, a digit too many: 10.0 is the same number
+    return _quantized(once, once.adjusted() + 1 - significant, rounding) if once else once
+
+
+def _quantized(x: Decimal, exponent: int, rounding: str) -> Decimal:
+    return x.quantize(Decimal((0, (1,), exponent)), rounding=rounding, context=_EXACT)
+
+
+def _text(x: Decimal, significant: int | None, sign: bool) -> str:
+    plain = significant is None or not x.is_finite() or not x or x.adjusted() in _PLAIN
+    text = format(x if x else abs(x), "f" if plain else "e")
+    text = text.lower().replace("infinity", "inf")
+    return f"+{text}" if sign and not text.startswith(("-", "nan")) else text

@@ -1,0 +1,226 @@
+"""What ``python -m saecert train`` does: a subject from nothing, or SAEs for any subject."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from sae_lens import SAE
+from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+
+from saecert.corpora.tokenize import windows
+from saecert.storage import atomic_path
+from saecert.subjects.loading import load_subject
+from saecert.subjects.subject import Subject
+from saecert.training import language_model
+from saecert.training.activations import cache_activations
+from saecert.training.card import card_text, write_card
+from saecert.training.figures import figures_line, held_out_figures
+from saecert.training.recipes import DOCSTRING_6L, SAERecipe, SubjectRecipe
+from saecert.training.sae import train_sae
+from saecert.training.text import Windows, training_text
+
+SHARD_TOKENS = 65_536
+"""Activations mixed with each other, and held in memory at each hook point while they are."""
+N_HELD_OUT = 50_000
+"""Held-out activations, on which thresholds are set and figures are made."""
+
+
+def train_subject(work: str | Path, recipe: SubjectRecipe = DOCSTRING_6L) -> Path:
+    """Train a subject from nothing in `work` and return its folder: tokenizer, model, SAEs, card.
+
+    Resumable at every stage. The text is that of the installed packages' docstrings.
+    """
+    work = Path(work)
+    out = work / recipe.name
+    language_model.train(work, recipe.language_model)
+    leave_out = shutil.ignore_patterns("trained.json")
+    shutil.copytree(work / "model", out, dirs_exist_ok=True, ignore=leave_out)
+    _train_subject_saes(work, out, recipe)
+    (out / "card.json").unlink(missing_ok=True)  # an old card would refuse the new corpus
+    trained = json.loads((work / "model/trained.json").read_text())
+    card = write_card(load_subject(out), trained, recipe)
+    (out / "card.json").write_text(json.dumps(card, indent=1) + "\n")
+    (out / "README.md").write_text(card_text(card))
+    return out
+
+
+def _train_subject_saes(work: Path, out: Path, recipe: SubjectRecipe) -> None:
+    """SAEs of the model in ``work/model``, written to ``out/saes``; those already there stay."""
+    model = LlamaForCausalLM.from_pretrained(work / "model", dtype=torch.float32).eval()
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(work / "model")
+    acts = {}
+    for split, n_tokens in (("train", recipe.n_cached), ("validation", recipe.n_held_out)):
+        texts = language_model.split_texts(split)
+        tokens, lengths = windows(texts, tokenizer, n_ctx=recipe.language_model.n_ctx)
+        acts[split] = cache_activations(
+            model,
+            tokens,
+            lengths,
+            list(recipe.saes),
+            n_tokens,
+            work / "activations",
+            name=split,
+            seed=recipe.seed,
+        )
+    for hook_name, sae_recipe in recipe.saes.items():
+        train_sae(
+            acts["train"][hook_name],
+            acts["validation"][hook_name],
+            sae_recipe,
+            out / "saes" / hook_name,
+            hook_name=hook_name,
+            subject_name=recipe.name,
+            checkpoints=work / "checkpoints" / hook_name,
+        )
+
+
+def train_saes(
+    subject: Subject,
+    hook_names: Sequence[str],
+    source: str,
+    n_tokens: int,
+    recipe: SAERecipe,
+    out: str | Path,
+    *,
+    n_ctx: int | None = None,
+    dtype: torch.dtype = torch.bfloat16,
+    progress: bool = True,
+) -> Path:
+    """Train SAEs at several hook points of any subject and return the folder they are in.
+
+    The activations of all hook points come from one pass over `n_tokens` tokens of `source` (fewer
+    if it has not so many), BOS left out. SAEs go to ``out/saes/<hook point>``, what they were
+    trained on to ``out/training.json``, their quality on held-out activations to
+    ``out/figures.json``, activations and checkpoints to ``out/work``, which may be deleted
+    afterwards. An interrupted call goes on where it was. Nothing is trained on a
+    certification split, see `saecert.training.text.training_text`.
+
+    Parameters
+    ----------
+    subject
+        The model; SAEs that it has are not used.
+    hook_names
+        Hook points, at each of which an SAE is trained by the same recipe.
+    source
+        Any source of `load_corpus`.
+    n_tokens
+        Activations to cache; the recipe says how many are seen in training.
+    recipe
+        Of every SAE.
+    out
+        Folder to write.
+    n_ctx
+        Tokens per window, BOS included. Default: the model's context, at most 128.
+    dtype
+        `torch.bfloat16` runs the model under autocast; `torch.float32` exactly.
+    progress
+        Show bars.
+
+    Raises
+    ------
+    ValueError
+        Unknown hook point or source, too little text, another training in `out`, or what
+        `cache_activations` and `train_sae` refuse.
+    OSError
+        `out` cannot be written, or the disk is too small.
+    """
+    out = Path(out)
+    for hook_name in hook_names:
+        subject.check_hook(hook_name)
+    out.mkdir(parents=True, exist_ok=True)
+    train, held_out = training_text(source, subject, n_ctx=n_ctx, n_tokens=n_tokens)
+    facts = _facts(subject, hook_names, source, n_tokens, train, recipe, dtype)
+    _claim(out / "training.json", facts, n_tokens)
+    settings = {
+        "dtype": dtype,
+        "seed": recipe.order_seed,
+        "shard_tokens": SHARD_TOKENS,
+        "progress": progress,
+    }
+    work = out / "work/activations"
+    acts = _cached(subject, train, hook_names, n_tokens, work, name="train", **settings)
+    others = _cached(subject, held_out, hook_names, N_HELD_OUT, work, name="held-out", **settings)
+    for hook_name in hook_names:
+        train_sae(
+            acts[hook_name],
+            others[hook_name],
+            recipe,
+            out / "saes" / hook_name,
+            hook_name=hook_name,
+            subject_name=subject.name,
+            checkpoints=out / "work/checkpoints" / hook_name,
+        )
+    _write_figures(out, others, recipe.l0)
+    return out / "saes"
+
+
+def _cached(
+    subject: Subject,
+    text: Windows,
+    hook_names: Sequence[str],
+    n_tokens: int,
+    folder: Path,
+    **settings: Any,
+) -> dict[str, np.ndarray]:
+    return cache_activations(
+        subject, text.tokens, text.lengths, hook_names, n_tokens, folder, bos=text.bos, **settings
+    )
+
+
+def _write_figures(out: Path, held_out: Mapping[str, np.ndarray], k: int) -> None:
+    """Judge every SAE on held-out activations: ``out/figures.json``, and a line each printed."""
+    figures = {}
+    for hook_name, acts in held_out.items():
+        sae = SAE.load_from_disk(out / "saes" / hook_name, dtype="float32")
+        figures[hook_name] = held_out_figures(sae, acts, k)
+        print(figures_line(hook_name, figures[hook_name], k))
+    with atomic_path(out / "figures.json") as partial:
+        partial.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+
+
+def _facts(
+    subject: Subject,
+    hook_names: Sequence[str],
+    source: str,
+    n_tokens: int,
+    train: Windows,
+    recipe: SAERecipe,
+    dtype: torch.dtype,
+) -> dict[str, Any]:
+    """What determines the SAEs, and what their user must know."""
+    return {
+        "subject": subject.name,
+        "model_sha256": subject.fingerprint,
+        "hook_names": list(hook_names),
+        "source": source,
+        "tokens_in_source": train.n_tokens,
+        "tokens_cached": min(n_tokens, train.n_tokens),
+        "n_ctx": int(train.tokens.shape[1]),
+        "bos_left_out": train.bos,
+        "dtype": str(dtype).removeprefix("torch."),
+        "recipe": asdict(recipe),
+    }
+
+
+def _claim(path: Path, facts: dict[str, Any], n_tokens: int) -> None:
+    """Write what is trained in this folder; ValueError when it is something else already."""
+    if facts["tokens_cached"] < n_tokens:
+        print(f"'{facts['source']}' has {facts['tokens_cached']:,} tokens: all of them are used")
+    if not path.exists():
+        with atomic_path(path) as partial:
+            partial.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+        return
+    old = json.loads(path.read_text(encoding="utf-8"))
+    different = [name for name in facts if old.get(name) != facts[name]]
+    if different:
+        raise ValueError(
+            f"{path.parent} holds another training (another {', '.join(different)}): "
+            "give another folder, or delete it"
+        )

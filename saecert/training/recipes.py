@@ -1,0 +1,122 @@
+"""Recipes: everything that determines a trained language model and its SAEs, besides the text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class LanguageModelRecipe:
+    """A Llama and its tokenizer: shape, schedule and seed."""
+
+    n_tokens: int
+    """Tokens seen in training, those of repeated epochs counted again."""
+    learning_rate: float
+    """Peak of the learning rate: linear warm-up, then a cosine to 2 % of it."""
+    n_ctx: int = 128
+    """Tokens per window, BOS included."""
+    d_vocab: int = 4096
+    """Tokens of the byte-level BPE tokenizer."""
+    d_model: int = 192
+    """Width of the residual stream."""
+    d_mlp: int = 512
+    """Width of the hidden layer of each MLP."""
+    n_layers: int = 6
+    """Blocks."""
+    n_heads: int = 6
+    """Attention heads a block."""
+    batch_size: int = 32
+    """Windows a step."""
+    warm_up_steps: int = 200
+    """Steps until the learning rate is at its peak."""
+    seed: int = 0
+    """Of the initial weights and of the order of windows."""
+    checkpoint_steps: int = 100
+    """Steps that a killed process may lose."""
+    validation_steps: int = 1000
+    """Steps between two looks at validation text."""
+    n_validation: int = 600
+    """Validation documents looked at."""
+
+
+@dataclass(frozen=True)
+class SAERecipe:
+    """A BatchTopK SAE, saved as JumpReLU with one threshold for all latents."""
+
+    n_samples: int
+    """Activations seen in training; those cached are seen again if there are fewer."""
+    learning_rate: float
+    """Peak of the learning rate: linear warm-up, constant, then linear to a tenth over the last
+    third."""
+    l0: int
+    """Active latents per token, on average: k of BatchTopK, and what the threshold is set to."""
+    expansion: int = 8
+    """Latents per dimension of the activation, ``d_sae / d_in``."""
+    batch_size: int = 512
+    """Activations a step."""
+    warm_up_steps: int = 200
+    """Steps until the learning rate is at its peak."""
+    dead_steps: int = 80
+    """Steps without firing after which a latent gets the auxiliary loss."""
+    threshold_rate: float = 0.02
+    """Rate of sae_lens' running threshold, which the saved SAE does not use."""
+    norm_batches: int = 20
+    """Batches on which the mean norm of the activation is estimated, before the first step."""
+    n_calibration: int = 50_000
+    """Held-out activations on which the saved threshold is set."""
+    seed: int = 0
+    """Of the initial weights."""
+    order_seed: int = 0
+    """Of the order of batches."""
+    checkpoints: int = 20
+    """How often the state is kept, over the whole training, so that it can be resumed."""
+
+    def __post_init__(self) -> None:
+        for name in ("n_samples", "l0", "expansion", "batch_size", "n_calibration"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not 0 < self.learning_rate < 1:
+            raise ValueError(f"learning_rate must lie in (0, 1), got {self.learning_rate}")
+        if self.n_samples < self.batch_size:
+            raise ValueError(
+                f"{self.n_samples} samples are less than one batch of {self.batch_size}: "
+                "train on more or lower the batch size"
+            )
+
+
+@dataclass(frozen=True)
+class SubjectRecipe:
+    """A subject trained from nothing on the docstrings: a language model, then its SAEs."""
+
+    name: str
+    """Name of the subject."""
+    language_model: LanguageModelRecipe
+    """Of the model and its tokenizer."""
+    saes: Mapping[str, SAERecipe]
+    """By hook name."""
+    n_cached: int = 2_000_000
+    """Train activations kept of each hook point."""
+    n_held_out: int = 200_000
+    """Validation activations kept of each hook point."""
+    seed: int = 0
+    """Of the choice and the order of the cached activations."""
+
+
+def _docstring_sae(layer: int, n_samples: int, learning_rate: float, l0: int) -> SAERecipe:
+    return SAERecipe(n_samples=n_samples, learning_rate=learning_rate, l0=l0, seed=layer)
+
+
+DOCSTRING_6L = SubjectRecipe(
+    name="docstring-6l",
+    language_model=LanguageModelRecipe(n_tokens=16_000_000, learning_rate=3e-3),
+    saes={
+        "blocks.0.hook_resid_post": _docstring_sae(0, 2_000_000, 2e-3, 24),
+        "blocks.1.hook_resid_post": _docstring_sae(1, 2_000_000, 2e-3, 24),
+        "blocks.2.hook_resid_post": _docstring_sae(2, 2_000_000, 2e-3, 24),
+        "blocks.3.hook_resid_post": _docstring_sae(3, 2_000_000, 2e-3, 24),
+        "blocks.4.hook_resid_post": _docstring_sae(4, 8_000_000, 4e-3, 26),
+        "blocks.5.hook_resid_post": _docstring_sae(5, 8_000_000, 4e-3, 26),
+    },
+)
+"""The shipped subject. Its last two layers are harder to reconstruct, hence trained for longer."""

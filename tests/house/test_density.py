@@ -1,0 +1,102 @@
+"""The rules of density notice their breaches, with file and line; so do those for pages."""
+
+import nbformat
+import pandas as pd
+import pytest
+from density import check_density, source_lines
+from pages import check_code, check_limits, check_prose, printed_limits
+
+from saecert.reporting.show import show
+
+BODY = "    x = 1\n"
+LIMITED = pd.DataFrame({"mean": [5.413], "upper": [5.413], "from": [12_345.678]}, ["SAE"])
+
+
+@pytest.fixture
+def clone(tmp_path):
+    """A clone with nothing in it."""
+    for folder in ("saecert", "notebooks", "book"):
+        (tmp_path / folder).mkdir()
+    return tmp_path
+
+
+def test_only_code_counts_as_source_lines():
+    code = '"""Two\nlines."""\n\nx = 1  # one\n# none\n\ndef f(a,\n      b):\n    "doc"\n'
+    assert source_lines(code + '    return """a\nb"""\n') == 5
+
+
+def test_what_is_within_the_rules_passes(clone):
+    code = "def f():\n" + '    """' + "words\n" * 60 + '    """\n' + BODY * 39
+    (clone / "saecert/fine.py").write_text(code, encoding="utf-8")
+    assert check_density(clone) == []
+
+
+@pytest.mark.parametrize(
+    ("code", "complaint"),
+    [
+        ("x = 1\n" + "# " + "w" * 99, "saecert/dense.py:2: 101 columns, more than 100"),
+        ("\ndef f():\n" + BODY * 40, "saecert/dense.py:2: f has 41 source lines, more than 40"),
+        ("x = 1\n" * 351, "saecert/dense.py:1: module of 351 source lines, more than 350"),
+    ],
+)
+def test_breaches_are_named_with_file_and_line(clone, code, complaint):
+    (clone / "saecert/dense.py").write_text(code, encoding="utf-8")
+    assert check_density(clone) == [complaint]
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        ("$1\x0barepsilon$", "control character '\\x0b'"),
+        ("and as {doc}`04_coverage` says", "{doc}`04_coverage` inserts a whole title"),
+    ],
+)
+def test_prose_that_would_be_wrecked_is_found(clone, line, complaint):
+    (clone / "book/page.md").write_text(f"# Title\n\n{line}\n", encoding="utf-8")
+    (found,) = check_prose(clone)
+    assert found.startswith(f"book/page.md:3: {complaint}")
+
+
+def test_links_with_a_text_and_links_alone_are_fine(clone):
+    text = "see {doc}`the page <04_coverage>`\n- {doc}`04_coverage`\n2. {doc}`notation`.\n\ttab\n"
+    (clone / "book/page.md").write_text(text, encoding="utf-8")
+    assert check_prose(clone) == []
+
+
+def test_code_on_a_page_fits_its_column(clone):
+    wide = "# " + "w" * 100 + "\nx = 1  # " + "w" * 64
+    (clone / "notebooks/01_page.py").write_text(wide, encoding="utf-8")
+    assert check_code(clone) == ["notebooks/01_page.py:2: 73 columns of code, more than 72"]
+
+
+@pytest.mark.parametrize(
+    ("code", "is_found"),
+    [
+        ('f"{certificate.bound:.2f}"', True),
+        ("f\"{row['upper']:+.3f}\"", True),
+        ('f"{upper_text(row.upper)}"', False),
+        ('f"{mean:.2f}"', False),
+        ('f"{bound:>9}"', False),
+    ],
+)
+def test_limits_in_sentences_are_not_printed_to_the_nearest(clone, code, is_found):
+    (clone / "notebooks/01_page.py").write_text(f"print({code})\n", encoding="utf-8")
+    assert bool(check_code(clone)) == is_found
+
+
+def stored(clone, text):
+    """A notebook whose only output is a table."""
+    output = nbformat.v4.new_output("display_data", {"text/html": text})
+    cell = nbformat.v4.new_code_cell("show(frame)", outputs=[output])
+    notebook = nbformat.v4.new_notebook(cells=[cell])
+    nbformat.write(notebook, clone / "notebooks/01_page.ipynb")
+    return notebook
+
+
+def test_stored_tables_are_compared_with_their_limits(clone):
+    text = show(LIMITED)._repr_html_()
+    notebook = stored(clone, text)
+    assert printed_limits(notebook) == [("upper", 5.413, 5.42), ("lower", 12345.678, 12345.67)]
+    assert check_limits(clone) == []
+    stored(clone, text.replace(">5.42<", ">5.41<"))
+    assert check_limits(clone) == ["notebooks/01_page.ipynb: upper limit 5.413 is printed as 5.41"]

@@ -1,0 +1,31 @@
+"""Claims say what held; what was not tested is no failure."""
+
+import numpy as np
+import pytest
+
+from saecert.reporting.claims import ClaimFailed, claims
+
+
+def test_each_claim_has_its_line(capsys):
+    claimed = {"beats": np.True_, "narrow": False, "paired": "needs two SAEs", "deep": None}
+    claims(False, claimed)
+    assert capsys.readouterr().out.splitlines() == [
+        "holds          beats",
+        "does not hold  narrow",
+        "not tested     paired: needs two SAEs",
+        "not tested     deep",
+    ]
+
+
+def test_failed_claims_are_named_if_it_is_an_error():
+    with pytest.raises(ClaimFailed, match="does not hold: second; fourth$"):
+        claims(True, {"first": True, "second": np.False_, "third": "not here", "fourth": False})
+
+
+def test_what_was_not_tested_fails_nothing():
+    claims(True, {"first": None, "second": "needs two hook points"})
+
+
+def test_long_claims_fit_the_page(capsys):
+    claims(False, {"a claim of many words " * 6: True})
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 72

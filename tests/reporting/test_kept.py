@@ -1,0 +1,64 @@
+"""What is kept under ``measurements/`` is what is measured: random parts of all of it, again.
+
+Another seed tries other parts: ``SAECERT_SEED=7 make test``.
+"""
+
+import os
+
+import numpy as np
+import pytest
+
+from saecert.measurement.version import MEASUREMENT_VERSION
+from saecert.reporting import measurements, remeasure, simulations
+
+SEED = int(os.environ.get("SAECERT_SEED", "0"))
+LARGEST_CHANGE = 2e-3
+"""Bits a sequence: more than another processor changes, less than any printed digit."""
+MEGABYTES = 20
+
+
+def everything(kind):
+    return list(measurements.all_kept(kind))
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(SEED)
+
+
+@pytest.mark.shared_cache
+def test_losses_of_random_sequences_of_every_record(rng):
+    changes = remeasure.changes_of_losses(everything("losses"), rng)
+    assert {name: change for name, change in changes.items() if change > LARGEST_CHANGE} == {}
+
+
+@pytest.mark.shared_cache
+def test_random_sequences_of_all_named_arrays(rng):
+    rows = [file for file in everything("arrays") if file.facts["by_sequence"]]
+    changes = remeasure.changes_of_arrays(rows, rng)
+    assert {name: change for name, change in changes.items() if change > LARGEST_CHANGE} == {}
+
+
+@pytest.mark.parametrize("file", everything("frame"), ids=lambda file: file.path.stem)
+def test_random_cells_of_every_simulation(file, rng):
+    pair = remeasure.changes_of_frame(file, rng)
+    if pair is None:
+        assert file.request["losses"], "made by a function of a page: it cannot be made again"
+        return
+    rows, again = pair
+    assert rows.columns.tolist() == again.columns.tolist()
+    for name in rows.select_dtypes("number"):
+        # the same seed: another processor may turn a few samples over, chance would more
+        np.testing.assert_allclose(rows[name], again[name], rtol=1e-2, atol=2e-3)
+    for name in rows.select_dtypes(exclude="number"):
+        assert rows[name].tolist() == again[name].tolist()
+
+
+def test_all_of_it_is_of_this_version_and_small():
+    files = everything("")
+    versions = {file.request.get("measurement_version", MEASUREMENT_VERSION) for file in files}
+    assert versions <= {MEASUREMENT_VERSION}
+    frames = {file.request["simulation_version"] for file in everything("frame")}
+    assert frames <= {simulations.SIMULATION_VERSION}
+    size = sum(file.path.stat().st_size for file in files)
+    assert size < MEGABYTES * 1e6

@@ -1,0 +1,84 @@
+"""What is printed of a limit is still a limit, and a table reads well in a narrow column."""
+
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from saecert.reporting.show import WIDTH, rounded, show, side_of
+
+UPPER = [
+    "upper",
+    "at most",
+    "to",
+    "v to",
+    "high",
+    "bound",
+    "price",
+    "pool_gap_upper",
+    "alarms, upper",
+]
+LOWER = ["lower", "from", "above SAE from", "low", "any (%): low", "at least", "change, lower"]
+NEITHER = ["mean", "first to last", "share", "highest token", "total", "flow"]
+
+
+@pytest.mark.parametrize(
+    ("names", "side"), [(UPPER, "upper"), (LOWER, "lower"), (NEITHER, "")], ids=["up", "down", ""]
+)
+def test_names_say_which_way_to_round(names, side):
+    assert {name: side_of(name) for name in names} == dict.fromkeys(names, side)
+
+
+def test_limits_are_rounded_outwards_and_nothing_else():
+    frame = pd.DataFrame(np.full((1, 3), 5.4049999), columns=["mean", "upper", "low"])
+    assert str(show(frame)).split() == ["mean", "upper", "low", "5.40", "5.41", "5.40"]
+    frame = pd.DataFrame({"to": [5.4000000001], "from": [5.3999999999], "bound": [5.4]})
+    assert str(show(frame)).split()[3:] == ["5.41", "5.39", "5.40"]
+    assert rounded(frame).iloc[0].tolist() == [5.41, 5.39, 5.4]
+
+
+def test_rows_may_say_it_instead():
+    frame = pd.DataFrame({"first": [1.234, 1.231]}, ["lower", "upper"])
+    assert str(show(frame)).split() == ["first", "lower", "1.23", "upper", "1.24"]
+
+
+def test_significant_digits_are_rounded_outwards_as_well():
+    frame = pd.DataFrame({"at most": [0.242242], "mean": [0.242242]})
+    assert str(show(frame, significant=3)).split()[-2:] == ["0.243", "0.242"]
+    assert rounded(frame, significant=["at most"])["at most"].tolist() == [0.243]
+
+
+def test_html_holds_every_limit_beside_what_is_printed():
+    frame = pd.DataFrame({"mean": [1.0], "upper": [5.413]}, ["SAE"])
+    text = show(frame, "A <caption>.", note="n = 5")._repr_html_()
+    assert '<td style="text-align: right" data-limit="upper 5.413">5.42</td>' in text
+    assert text.count("data-limit") == 1
+    assert "<caption>A &lt;caption&gt;.</caption>" in text
+    assert '<p class="note">n = 5</p>' in text
+
+
+def test_a_count_of_rows_is_no_index():
+    frame = pd.DataFrame({"k": [7, 12_345], "name": ["a", "b"], "found": [True, False]})
+    lines = str(show(frame)).splitlines()
+    assert lines == ["     k  name  found", "     7  a     yes", "12,345  b     no"]
+
+
+def test_wide_tables_are_cut_into_pieces_with_the_index_in_each():
+    frame = pd.DataFrame(np.ones((2, 12)), ["one", "two"], [f"a long name {i}" for i in range(12)])
+    text = str(show(frame, "caption " * 20))
+    assert max(map(len, text.splitlines())) <= WIDTH
+    assert len(re.findall("one", text)) > 1
+
+
+def test_groups_are_named_once():
+    index = pd.MultiIndex.from_product([["x", "y"], ["a", "b"]], names=["outer", "inner"])
+    columns = pd.MultiIndex.from_product([["gap", "risk"], ["mean", "upper"]])
+    text = str(show(pd.DataFrame(np.eye(4), index, columns)))
+    assert [text.count(word) for word in ("gap", "risk", "x ", "y ")] == [1, 1, 1, 1]
+    assert 'colspan="2"' in show(pd.DataFrame(np.eye(4), index, columns))._repr_html_()
+
+
+def test_what_is_missing_is_empty():
+    frame = pd.DataFrame({"upper": [np.nan, np.inf], "word": [None, "a"]})
+    assert [line.split() for line in str(show(frame)).splitlines()[1:]] == [[], ["inf", "a"]]

@@ -1,0 +1,242 @@
+"""A study checks first, loads late, reads what is kept, and measures what is not."""
+
+import json
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from checks import ROOT
+from conftest import make_texts
+from synthetic_losses import random_losses
+
+from saecert import certify
+from saecert.measurement.named import parse
+from saecert.reporting import measurements, simulations, study
+from saecert.reporting.settings import SettingsError
+from saecert.reporting.study import open_study
+
+MIDDLE = "blocks.2.hook_resid_post"
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """An empty folder of kept measurements, measured anew as by ``make measure``."""
+    monkeypatch.setenv(measurements.PLACE, str(tmp_path / "measurements"))
+    monkeypatch.setenv(measurements.ANEW, "1")
+    return tmp_path / "measurements"
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    """What would run the model makes up losses instead; the calls so far."""
+    calls = []
+
+    def collect(subject, sample, names, **options):
+        calls.append((tuple(names), options))
+        alphas = tuple(options["alphas"])
+        extra = [
+            parse(name).name if isinstance(name, str) else "other" for name in options["extra"]
+        ]
+        made = made_up(alphas, extra).take(slice(0, len(sample)))
+        return dict.fromkeys(names, made)
+
+    monkeypatch.setattr("saecert.measurement.collect.collect_layers", collect)
+    monkeypatch.setattr(study.Study, "subject", None)
+    monkeypatch.setattr(study.Study, "sample", [None] * 60)
+    monkeypatch.setattr(study.Study, "discovery", [None] * 40)
+    return calls
+
+
+def made_up(alphas, extra):
+    """A record of 60 sequences at some smoothing weights, with the proxies that were asked for."""
+    record = at_alphas(random_losses(60), alphas)
+    seen = at_alphas(record.discovery.losses, alphas)
+    whole = record.total_variation["full"]
+    names = ["full", "pool_4", "pool_8", "mean", "zero", *extra]
+    behaviour = dict.fromkeys(names, whole)
+    loss = {name: record.loss.get(name, record.loss["full"]) for name in (*record.loss, *names)}
+    facts = {"n_ctx": 128, "population": "made up", "sae_check": {"problem": ""}}
+    return replace(
+        record,
+        loss=loss,
+        total_variation=behaviour,
+        top1_disagreement=behaviour,
+        discovery=replace(record.discovery, losses=seen),
+        provenance=record.provenance | facts,
+    )
+
+
+def at_alphas(record, alphas):
+    """The record with the same losses at every smoothing weight, and supports that hold them."""
+    loss = {name: np.repeat(values, len(alphas), axis=0) for name, values in record.loss.items()}
+    support = {name: pairs * len(alphas) for name, pairs in record.reference_support.items()}
+    return replace(record, alphas=tuple(alphas), loss=loss, reference_support=support)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"subject": "docstring-6m"}, "unknown subject 'docstring-6m'"),
+        ({"subject": "/"}, "subject '/' is no model folder"),
+        ({"hook_name": "blocks.9.hook_resid_post"}, "no SAE at 'blocks.9.hook_resid_post'"),
+        ({"n_seq": -1}, "n_seq takes a whole number of at least 2, or 0 for all there are"),
+        ({"n_discovery": 1}, "n_discovery takes"),
+        ({"corpus": "no-such.jsonl"}, "no such file"),
+        ({"device": "gpu"}, "device takes"),
+        ({"split": "test"}, "unknown split"),
+        ({"skip": -3}, "skip takes"),
+    ],
+)
+def test_settings_are_checked_before_anything_is_loaded(settings, message):
+    begun = time.monotonic()
+    with pytest.raises(SettingsError, match=message):
+        open_study(**settings)
+    assert time.monotonic() - begun < 1
+
+
+def test_opening_and_reading_what_is_kept_needs_no_torch(place, measured):
+    open_study(n_seq=0).losses()
+    code = (
+        "import sys; from saecert.reporting.study import open_study; study = open_study(n_seq=9); "
+        "print(study, len(study.losses())); sys.exit('torch' in sys.modules)"
+    )
+    environment = {measurements.PLACE: str(place), "PATH": "", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"at {MIDDLE}\n9 sequences of 128 tokens; 40 discovery" in done.stdout
+
+
+def test_hook_points_by_name_and_by_word():
+    assert open_study().hook_name == MIDDLE
+    assert open_study(hook_name="all").hook_name == MIDDLE
+    assert open_study(hook_name="last").hook_name == "blocks.5.hook_resid_post"
+    pair = open_study(hook_name=["middle", "last"])
+    assert pair.hook_names == (MIDDLE, "blocks.5.hook_resid_post")
+    assert open_study(hook_name=f"{MIDDLE}, last").hook_names == pair.hook_names
+
+
+def test_what_was_measured_once_is_read_afterwards(place, measured):
+    first = open_study(n_seq=0).losses(extra=["noise"])
+    again = open_study(n_seq=0).losses(extra=["noise"])
+    assert len(measured) == 1
+    assert again.fingerprint() == first.fingerprint()
+    assert len(list(place.glob("docstring-6l-blocks.2*.npz"))) == 1
+
+
+def test_a_part_of_what_is_kept_answers_a_smaller_request(place, measured):
+    whole = open_study(n_seq=0).losses(extra=["noise"], alphas=[0.1])
+    part = open_study(n_seq=20).losses(controls=False)
+    assert len(measured) == 1
+    assert (len(part), part.alphas) == (20, (0.5, 0.01))
+    assert set(part.total_variation) == {"full", *(f"pool_{k}" for k in part.pool_sizes[:-1])}
+    assert {"mean", "zero", "noise"}.isdisjoint(part.loss)
+    assert np.array_equal(part.loss["full"], whole.loss["full"][:2, :20])
+
+
+@pytest.mark.parametrize(
+    "options", [{"extra": ["pca(4)"]}, {"alphas": [0.2]}, {"rank": "energy"}, {"pools": [5]}]
+)
+def test_another_request_is_measured(place, measured, options):
+    open_study(n_seq=0).losses()
+    open_study(n_seq=0).losses(**options)
+    assert len(measured) == 2
+
+
+def test_more_sequences_than_were_kept_are_measured(place, measured, monkeypatch):
+    monkeypatch.setattr(study.Study, "sample", [None] * 30)
+    open_study(n_seq=30).losses()
+    open_study(n_seq=40).losses()
+    assert len(measured) == 2
+
+
+def test_only_what_everyone_has_is_kept(place, measured):
+    open_study(n_seq=30).losses(extra=[object()])
+    assert not list(place.glob("*"))
+
+
+def test_fewer_than_were_asked_for_are_taken_and_it_is_said(place, measured, capsys):
+    asked = open_study(n_seq=1000, n_discovery=500)
+    assert len(asked.losses()) == 60
+    said = " ".join(capsys.readouterr().out.split())
+    assert "60 certification sequences; 1000 were asked for, 60 are used" in said
+    assert "40 discovery sequences; 500 were asked for, 40 are used" in said
+    assert all(line in " ".join(str(asked).split()) for line in asked.notes)
+    assert max(map(len, str(asked).splitlines())) <= 72
+
+
+def test_numbers_are_those_of_a_file_whether_read_or_measured(place, measured):
+    record = open_study(n_seq=0).losses()
+    assert all((x == x.astype(np.float32)).all() for x in record.raw.values())
+    (path,) = place.glob("*.npz")
+    certificate = certify(record)
+    assert certificate.verify(type(record).load(path)) > 10
+
+
+def test_an_sae_that_failed_the_check_is_refused_when_it_is_read(place, measured, monkeypatch):
+    bad = made_up((0.5, 0.01), [])
+    bad = replace(bad, provenance=bad.provenance | {"sae_check": {"problem": "explains nothing"}})
+    monkeypatch.setattr(
+        "saecert.measurement.collect.collect_layers", lambda *_, **__: {MIDDLE: bad}
+    )
+    assert len(open_study(n_seq=0, allow_bad_sae=True).losses()) == 60
+    with pytest.raises(ValueError, match="explains nothing"):
+        open_study(n_seq=0).losses()
+
+
+def test_arrays_are_kept_and_cut(place, monkeypatch):
+    monkeypatch.setattr(study.Study, "subject", None)
+    monkeypatch.setattr(study.Study, "sample", [None] * 60)
+    made = []
+
+    def measure(subject, corpus, names, settings):
+        made.append(names)
+        return {name: {"cosine": np.linspace(0, 1, 60)} for name in names}
+
+    fidelity = replace(study.MEASURABLE["fidelity"], measure=measure)
+    monkeypatch.setattr(study, "MEASURABLE", {"fidelity": fidelity})
+    whole = open_study(n_seq=0).measure("fidelity")
+    part = open_study(n_seq=7).measure("fidelity", hook_names=[MIDDLE])
+    assert len(made) == 1
+    assert np.array_equal(part[MIDDLE]["cosine"], whole["cosine"][:7])
+    with pytest.raises(SettingsError, match="unknown quantity 'beauty'; there are fidelity"):
+        open_study().measure("beauty")
+
+
+def test_needs_name_the_parameter_and_the_documents(folders, tmp_path):
+    path = tmp_path / "texts.jsonl"
+    texts = make_texts(40)
+    path.write_text("\n".join(json.dumps({"text": text}) for text in texts), encoding="utf-8")
+    small = open_study(str(folders["llama"]), corpus=str(path), n_seq=500)
+    assert 2 < len(small.sample) < 40
+    with pytest.raises(SettingsError, match=r"n_calibration: at least 60 .* about \d\d documents"):
+        small.needs(60, "n_calibration")
+    small.needs(3)
+    assert small.beside(n_seq=5).subject is small.subject
+
+
+def squares(top, seed, low):
+    """Rows of a made-up simulation."""
+    return [{"square": x * x / 3, "label": ""} for x in range(low, top)]
+
+
+def test_simulated_frames_are_kept_and_can_be_made_again(place):
+    cells = [{"low": 0}, {"low": 2}]
+    frame = simulations.simulated("squares", {"top": 4, "seed": 0}, squares, cells=cells)
+    again = open_study().simulated("squares", {"top": 4, "seed": 0}, squares, cells=cells)
+    pd.testing.assert_frame_equal(frame, again)
+    assert frame["low"].tolist() == [0, 0, 0, 0, 2, 2]
+    assert frame["square"].tolist() == [x * x / 3 for x in (0, 1, 2, 3, 2, 3)]
+    (kept,) = measurements.all_kept("frame")
+    assert simulations.function_named(kept.request["build"]) is None
+    assert "def squares" in kept.request["build"]
+
+
+def test_functions_of_the_library_are_known_by_name():
+    name = simulations.name_of(simulations.make_cells)
+    assert simulations.function_named(name) is simulations.make_cells

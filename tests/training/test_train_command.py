@@ -1,0 +1,121 @@
+"""``python -m saecert train sae`` on a tiny model: trained, killed, resumed, loaded, as asked."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from checks import ROOT
+from conftest import make_texts
+
+from saecert import load_corpus, load_subject
+from saecert.__main__ import main
+from saecert.subjects.forward import native_acts
+
+HOOKS = ["blocks.0.hook_resid_post", "blocks.1.hook_resid_post"]
+
+
+@pytest.fixture
+def text(tmp_path):
+    """A file of documents, one a line."""
+    path = tmp_path / "text.txt"
+    path.write_text("\n".join(make_texts(1200)))
+    return path
+
+
+def arguments(folder, text, out, **changes):
+    """Of a training of a few hundred steps at two hook points."""
+    settings = {
+        "subject": folder,
+        "hooks": HOOKS,
+        "corpus": text,
+        "tokens": 5_000,
+        "samples": 60_000,
+        "out": out,
+        "l0": 6,
+        "batch-size": 128,
+        "expansion": 4,
+        "n-ctx": 24,
+        "dtype": "float32",
+    } | changes
+    words = ["train", "sae"]
+    for name, value in settings.items():
+        values = value if isinstance(value, list) else [value]
+        words += [f"--{name}", *map(str, values)]
+    return words
+
+
+def test_a_killed_training_is_resumed_and_its_saes_are_as_asked(folders, text, tmp_path, capsys):
+    out = tmp_path / "out"
+    command = arguments(folders["llama"], text, out)
+    environment = os.environ | {"SAECERT_CACHE": str(tmp_path / "cache")}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "saecert", *command],
+        cwd=ROOT,
+        env=environment,
+        stderr=subprocess.DEVNULL,
+    )
+    for _ in range(1200):
+        if list(out.glob("work/checkpoints/*/*-*/activation_scaler.json")):
+            break
+        time.sleep(0.1)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL, "it was still training"
+    assert main(command) == 0
+    said = capsys.readouterr().out
+    assert f"sae='{out / 'saes'}/*'" in said and said.count("PCA with 6") == 2
+    subject = load_subject(folders["llama"], sae=f"{out}/saes/*")
+    assert subject.hook_names == tuple(HOOKS)
+    corpus = load_corpus(text, subject, split="certification", n_seq=100, n_ctx=24)
+    tokens = torch.from_numpy(corpus.tokens.astype(np.int64))
+    for hook in HOOKS:
+        sae = subject.sae_at(hook)
+        assert sae.cfg.d_sae == 4 * sae.cfg.d_in
+        acts = native_acts(subject.model, tokens, hook)[:, 1:]
+        l0 = (sae.encode(acts) != 0).float().sum(-1).mean().item()
+        assert l0 == pytest.approx(6, rel=0.1)
+    figures = json.loads((out / "figures.json").read_text())
+    for hook in HOOKS:
+        assert figures[hook]["l0"] == pytest.approx(6, rel=0.1)
+        assert 0.3 < figures[hook]["explained_variance"]["all"] <= 1
+    facts = json.loads((out / "training.json").read_text())
+    assert facts["tokens_cached"] == 5_000 and facts["recipe"]["n_samples"] == 60_000
+    assert facts["bos_left_out"] is True
+
+
+def test_predictable_mistakes_are_one_line(folders, text, tmp_path, capsys):
+    llama = folders["llama"]
+    taken = tmp_path / "taken"
+    taken.write_text("")
+    used = tmp_path / "used"
+    used.mkdir()
+    (used / "training.json").write_text(json.dumps({"subject": "other"}))
+    cases = {
+        "--tokens must be at least 1": arguments(llama, text, tmp_path / "a", tokens=0),
+        "l0 must be at least 1": arguments(llama, text, tmp_path / "a", l0=0),
+        "less than one batch": arguments(llama, text, tmp_path / "a", samples=3),
+        "and .*taken is a file": arguments(llama, text, taken),
+        "unknown subject": arguments("nobody", text, tmp_path / "a"),
+        "no hook point 'blocks.7": arguments(
+            llama, text, tmp_path / "a", hooks=["blocks.7.hook_resid_post"]
+        ),
+        "no text at": arguments(llama, tmp_path / "none.txt", tmp_path / "b"),
+        "between 2 and the model's context of 32 tokens, got 1": arguments(
+            llama, "docstrings", tmp_path / "b", **{"n-ctx": 1}
+        ),
+        "n_ctx must lie between": arguments(llama, text, tmp_path / "b", **{"n-ctx": 1000}),
+        "holds another training": arguments(llama, text, used),
+        "asked of an SAE of 64 latents": arguments(llama, text, tmp_path / "c", l0=100),
+    }
+    for said, command in cases.items():
+        assert main(command) == 1
+        error = capsys.readouterr().err.splitlines()[-1]
+        assert error.startswith("error: ")
+        assert re.search(said, error), error
+    assert not (tmp_path / "a").exists(), "nothing was made before the settings were checked"
