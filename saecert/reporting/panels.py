@@ -230,9 +230,10 @@ def log_axis(ax: Axes, values: Iterable[Number]) -> None:
     if not positive:
         return
     ax.set_xscale("log")
+    apart = max(1.9, (positive[-1] / positive[0]) ** (1 / 7))
     marked = [positive[0]]
     for value in positive[1:]:
-        if value >= 1.9 * marked[-1]:
+        if value >= apart * marked[-1]:
             marked.append(value)
     ax.set_xticks(marked, [f"{value:,.4g}" for value in marked])
     ax.minorticks_off()
