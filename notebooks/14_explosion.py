@@ -62,7 +62,7 @@ from saecert.reporting import figures
 from saecert.reporting.claims import claims
 from saecert.reporting.study import open_study
 from saecert.reporting.tables import show
-from saecert.statistics.rounding import lower_text, nearest_text
+from saecert.statistics.rounding import lower_text
 
 # %% [markdown]
 # ## A threshold that needs no eye
