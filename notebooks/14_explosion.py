@@ -246,8 +246,9 @@ frame = alarms.alarm_table(
     count="active latents",
 )
 by = frame.set_index(["kind", "score"])
+n_kinds = sorted({min(sizes.values()), max(sizes.values())})
 note = (
-    f"n = {min(sizes.values())} to {max(sizes.values())} of each kind, "
+    f"n = {' to '.join(map(str, n_kinds))} of each kind, "
     f"level = {level:g}; all limits jointly at delta = {delta:g}"
 )
 
@@ -311,7 +312,7 @@ drawn = drawn.rename(
     columns={"alarms": "mean", "least": "lower", "most": "upper"}
 )
 cut = np.nan if constant else thresholds["active latents"]
-figures.plot_monitor(density, roc, drawn, cut, level)
+fig = figures.plot_monitor(density, roc, drawn, cut, level)
 # %% [markdown]
 # ## The promise and the rivals
 #
@@ -369,7 +370,7 @@ claims(
 # A threshold on the number of active latents can be had with a guaranteed rate of false alarms, on average over
 # calibrations, and random tokens exceed it with or without BOS: on the shipped subject the explosion is due to the tokens,
 # while leaving out BOS moves the count of usual text only a little. But the rivals find random tokens, too. On Python
-# source the count raises no more alarms than on usual text; the error of the same SAE, calibrated in the same way, finds
+# source the count raises hardly more alarms than on usual text; the error of the same SAE, calibrated in the same way, finds
 # most of it. This does *not* show that the count is useless elsewhere: larger models, other SAEs and other shifts may
 # differ. And the guarantee is about false alarms, never about what is missed.
 #

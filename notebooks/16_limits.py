@@ -289,7 +289,7 @@ points.append(
 )
 drawn = pd.DataFrame(points, columns=["family", "label", "l0"])
 drawn["bound"] = [certificates[x].bound for x in drawn["label"]]
-figures.plot_denser_codes(drawn, faithful, vacuous)
+fig = figures.plot_denser_codes(drawn, faithful, vacuous)
 # %%
 small, middle = min(10, n_all), min(50, n_all)
 too_small = {
