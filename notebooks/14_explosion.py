@@ -343,9 +343,8 @@ exposed = worse = beaten = "the score is constant"
 if counted:
     rows = [(kind, "active latents") for kind in random_kinds]
     least = by.loc[rows, "alarms, at least"].min()
-    print(
-        f"random sequences found: at least {lower_text(100 * least, 0)} %"
-    )
+    share = lower_text(100 * least, 0)
+    print(f"random sequences found: at least {share} %")
     upper = ahead.loc["shifted text", "count ahead by, at most"]
     better = ", ".join(upper.index[upper < 0]) or "none"
     print(f"on shifted text the count is worse than: {better}")

@@ -220,9 +220,8 @@ if n_least < 3:
     studies[0].needs(3, "n_discovery")
 n_own = min(n_pool, n_least - 1)
 for (name, layer), (calibration, fresh) in counts.items():
-    print(
-        f"{name}, {layer}: {len(calibration)} calibration, {len(fresh)} fresh"
-    )
+    sizes = f"{len(calibration)} calibration, {len(fresh)} fresh"
+    print(f"{name}, {layer}: {sizes} sequences")
 for parameter, value, used in (
     ("n_calibration", n_calibration, n_least),
     ("n_seq", n_seq, n_fresh),

@@ -192,8 +192,9 @@ table = certificates_table(certificates).set_index("label")
 table = table.rename_axis(None)
 show(
     table[[*terms, "bound", "verdict"]],
-    "Bounds of the SAE, of its mixtures, and of random encoders, in bits.",
-    note=f"{footing(certificates)}; the bounds jointly at delta = {delta:g}",
+    "Bounds of the SAE, its mixtures and random encoders, in bits.",
+    note=footing(certificates, delta)
+    + "; delta for all bounds jointly",
 )
 
 # %% [markdown]
@@ -266,8 +267,8 @@ wide = wide.loc[order].rename_axis(None)
 vacuous = made[order[0], n_all].uniform
 show(
     wide,
-    "Bounds of the model as its own proxy, in bits, by number of sequences.",
-    note=f"each at delta = {delta:g} and alpha = {alpha:g} if not said; k = "
+    "Bounds of the model as its own proxy, in bits, by n.",
+    note=f"each at delta = {delta:g}, alpha = {alpha:g} if not said; k = "
     f"{d_sae}, and the active latents in the last row; vacuous from "
     f"{vacuous:.2f} bits",
     upper=sizes,
