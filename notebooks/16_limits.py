@@ -268,8 +268,8 @@ vacuous = made[order[0], n_all].uniform
 show(
     wide,
     "Bounds of the model as its own proxy, in bits, by n.",
-    note=f"each at delta = {delta:g}, alpha = {alpha:g} if not said; k = "
-    f"{d_sae}, and the active latents in the last row; vacuous from "
+    note=f"each at delta = {delta:g}, alpha = {alpha:g} if not said; "
+    f"k = {d_sae}, the active latents in the last row; vacuous from "
     f"{vacuous:.2f} bits",
     upper=sizes,
 )
