@@ -16,13 +16,20 @@ from scipy import stats
 from saecert.dictionaries.monitor import conformal_threshold
 from saecert.statistics.inequalities import dirichlet_upper, lower
 
-Scores = Mapping[str, Mapping[str, Float[np.ndarray, "n_seq"]]]
-"""By kind of text and by name of the score."""
-Values = Float[np.ndarray, "n_seq"]
+Values = Float[np.ndarray, "_"]
+"""One value a sequence; kinds of text may have different numbers of sequences."""
+Scores = Mapping[str, Values]
+"""By name of the score."""
 
 
 def alarm_table(
-    scores: Scores, calibration: Scores, level: float, delta: float, *, usual: str, count: str
+    scores: Mapping[str, Scores],
+    calibration: Scores,
+    level: float,
+    delta: float,
+    *,
+    usual: str,
+    count: str,
 ) -> pd.DataFrame:
     """One row per kind of text and score: alarms, AUC against usual text, lead of the count in AUC.
 

@@ -163,7 +163,7 @@ def judged_pool(
     """
     own = calibration > 0
     outside = ~own.any(axis=0)
-    added = (fresh[:, outside] > 0).sum(axis=1)
+    added = (fresh[:, outside] > 0).sum(axis=1).astype(float)
     support = (0, max(1, int(outside.sum())))
     n_fresh = len(fresh)
     n_any = int((added > 0).sum())
