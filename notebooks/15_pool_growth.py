@@ -266,8 +266,9 @@ show(
 )
 
 # %% [markdown]
-# The estimate $Q_1/n$ of the table before was about right. The probability that a sequence adds *any* latent, with
-# {cite:t}`clopper1934`'s limits, falls much later:
+# These are of the size that $Q_1/n$ of the table before suggests, which is a count of few latents and speaks of a pool one
+# sequence smaller. The probability that a sequence adds *any* latent, with {cite:t}`clopper1934`'s limits, falls much
+# later:
 
 # %% tags=["hide-input"]
 show(
