@@ -168,6 +168,8 @@ for kind, record in records.items():
     own = {"active latents": count_scores(record.l0)}
     own |= {"surprise": record.raw["clean"]} | rivals
     scores[kind] = {name: x[used[kind]] for name, x in own.items()}
+
+# %%
 sizes = {kind: len(x["surprise"]) for kind, x in scores.items()}
 print("\n".join(f"{kind}: {n} sequences" for kind, n in sizes.items()))
 
@@ -189,6 +191,8 @@ here = {
     kind: f"{x.mean():.1f} / {x.std():.1f} / {round(x.max(), -1):.0f}"
     for kind, x in counts.items()
 }
+
+# %% tags=["hide-input"]
 reported = {
     "usual text": ("59.77 / 17.87 / 162", "58.19 / 17.13 / 249"),
     "shifted text": ("62.03 / 17.08 / 177", "56.06 / 19.90 / 330"),
@@ -329,12 +333,12 @@ pvalues = {
 }
 kept = [name for name in names if pvalues[name] > delta / len(names)]
 rank = math.ceil((n_cal + 1) * (1 - level) - 1e-9)
-low, high = stats.beta.ppf([0.025, 0.975], n_cal + 1 - rank, rank)
-print(f"19 of 20 calibrations: a rate of {low:.1%} to {high:.1%}")
+ends = stats.beta.ppf([0.025, 0.975], n_cal + 1 - rank, rank)
+print(f"19 of 20 calibrations: {ends[0]:.1%} to {ends[1]:.1%}")
 print(f"scores that kept the promise: {len(kept)} of {len(names)}")
 
 # %% [markdown]
-# The first line is the scatter of the guarantee: it is an average over calibrations, and a single one has a rate in this
+# The first line, a range of rates of false alarms, is the scatter of the guarantee: it is an average over calibrations, and a single one has a rate in this
 # range. Within it, no score broke its promise if all are counted in the second line.
 
 # %% tags=["hide-input"]

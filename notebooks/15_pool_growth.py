@@ -124,6 +124,8 @@ estimates = {
         (x.sum(axis=0) == 1).sum() / 20 for x in samples
     ],
 }
+
+# %%
 check = pd.DataFrame(estimates).agg(["mean", "sem"]).T
 check["truth"] = [
     (1 - (1 - p) ** 5).sum(),
@@ -182,9 +184,15 @@ alone = np.log(2 / delta)
 upper_wrong = dirichlet_upper(drawn, *support, alone) <= 0
 lower_wrong = lower("dirichlet", drawn, *support, alone) > 0
 naive_wrong = drawn.mean(axis=1) <= 0
-print(f"upper limit wrong: {100 * np.mean(upper_wrong):.1f} %")
-print(f"lower limit wrong: {100 * np.mean(lower_wrong):.1f} %")
-print(f"mean for a limit, wrong: {100 * np.mean(naive_wrong):.1f} %")
+
+# %% tags=["hide-input"]
+wrong = {
+    "as an upper limit": upper_wrong,
+    "as a lower limit": lower_wrong,
+    "the mean, taken for a limit": naive_wrong,
+}
+for name, flags in wrong.items():
+    print(f"wrong {name}: {100 * np.mean(flags):.1f} %")
 
 # %% [markdown]
 # Each limit may be wrong in $\delta/2$ of all draws (2.5 % by default), and is wrong less often; the sample mean taken for
@@ -200,6 +208,8 @@ studies = [
     for name, place in ((subject, sae), (second_subject, ""))
     if name
 ]
+
+# %%
 counts, asked = {}, {"discovery": n_calibration, "certification": n_seq}
 for study in studies:
     parts = [
@@ -222,6 +232,8 @@ n_own = min(n_pool, n_least - 1)
 for (name, layer), (calibration, fresh) in counts.items():
     sizes = f"{len(calibration)} calibration, {len(fresh)} fresh"
     print(f"{name}, {layer}: {sizes} sequences")
+
+# %% tags=["hide-input"]
 for parameter, value, used in (
     ("n_calibration", n_calibration, n_least),
     ("n_seq", n_seq, n_fresh),
@@ -320,6 +332,8 @@ for column, left_out in (("estimate", 1), ("low", 0), ("high", 0)):
     ]
 said["limits"] = said["low"] + " to " + said["high"]
 said["mass"] = [f"{mass:.0%}" for mass in said["mass"]]
+
+# %% tags=["hide-input"]
 table = said.pivot(
     index=["subject", "layer"],
     columns="mass",

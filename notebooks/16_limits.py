@@ -121,6 +121,8 @@ study = open_study(
 )
 survey = study.measure("survey")
 l0, d_sae = float(survey["l0"]), len(survey["token_count"])
+
+# %%
 width = min(d_sae, 4096)
 n_active = [
     min(max(1, round(times * l0)), width) for times in (1, 4, 16)
@@ -173,6 +175,8 @@ records["whole dictionary"] = (losses, d_sae)
 for n in n_active:
     record = as_sae(losses, f"random_{n}")
     records[f"random encoder, {n} active"] = (record, d_sae)
+
+# %%
 common = {"alpha": alpha, "inequality": inequality, "eps": ()}
 certificates = {
     label: certify(
@@ -232,6 +236,8 @@ read_off = {
     "prior": "uniform",
     "inequality": "hoeffding",
 }
+
+# %%
 asked = {
     "model as its own proxy": {**whole, "delta": delta},
     "delta = 1e-6": {**whole, "delta": 1e-6},
@@ -261,6 +267,8 @@ rows = [
     for (label, n), bound in bounds.items()
 ]
 faithful = pd.DataFrame(rows)
+
+# %% tags=["hide-input"]
 order = [*asked, exact]
 wide = faithful.pivot(index="label", columns="n_seq", values="bound")
 wide = wide.loc[order].rename_axis(None)
@@ -301,6 +309,8 @@ too_small = {
     ],
     f"exact set, n = {middle}": bounds[exact, middle],
 }
+
+# %% tags=["hide-input"]
 for label, bound in too_small.items():
     says = "vacuous" if bound >= vacuous else "says something"
     print(f"{label}: {upper_text(bound)} bits, {says}")
