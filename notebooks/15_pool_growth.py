@@ -227,8 +227,9 @@ for study in studies:
 n_least = min(len(calibration) for calibration, _ in counts.values())
 n_fresh = min(len(fresh) for _, fresh in counts.values())
 if n_least < 3:
-    studies[0].needs(3, "n_discovery")
-n_own = min(n_pool, n_least - 1)
+    own = studies[0].beside(split="discovery", n_seq=n_calibration)
+    own.needs(3, "n_calibration")
+n_own = min(n_pool, n_least)
 for (name, layer), (calibration, fresh) in counts.items():
     sizes = f"{len(calibration)} calibration, {len(fresh)} fresh"
     print(f"{name}, {layer}: {sizes} sequences")
