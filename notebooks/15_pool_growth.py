@@ -187,12 +187,12 @@ naive_wrong = drawn.mean(axis=1) <= 0
 
 # %% tags=["hide-input"]
 wrong = {
-    "as an upper limit": upper_wrong,
-    "as a lower limit": lower_wrong,
-    "the mean, taken for a limit": naive_wrong,
+    "upper limit": upper_wrong,
+    "lower limit": lower_wrong,
+    "mean taken for a limit": naive_wrong,
 }
 for name, flags in wrong.items():
-    print(f"wrong {name}: {100 * np.mean(flags):.1f} %")
+    print(f"{name} wrong: {100 * np.mean(flags):.1f} %")
 
 # %% [markdown]
 # Each limit may be wrong in $\delta/2$ of all draws (2.5 % by default), and is wrong less often; the sample mean taken for
