@@ -288,10 +288,11 @@ ahead = strange.filter(like="ahead").drop(
     index="active latents", level="score", errors="ignore"
 )
 if counted:
-    text = show(ahead, "AUC of the count minus the rival's.", note=note)
+    lead = show(ahead, "AUC of the count minus the rival's.", note=note)
 else:
-    text = "not tested: the score is constant"
-text
+    lead = None
+    print("not tested: the score is constant")
+lead
 
 # %% [markdown]
 # A rival is certifiably better where the upper limit is below zero.
