@@ -121,7 +121,7 @@ def sequences_needed(
 
 def growth_curve(
     active: Active, fresh: Bool[np.ndarray, "n_fresh d_sae"], sizes: Sequence[int], nats: Scalar
-) -> list[dict[str, float]]:
+) -> list[dict[str, int | float]]:
     """One row per number of calibration sequences: size of the pool, and what it lacks.
 
     Keys: "n"; "pool", its mean size; "estimate", the mean number of latents that a further sequence

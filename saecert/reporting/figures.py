@@ -402,7 +402,7 @@ def plot_growth(curve: pd.DataFrame, needed: pd.DataFrame) -> Figure:
     positive = curve["fresh"][curve["fresh"] > 0]
     if len(positive):
         axes[1].set_yscale("log")
-        axes[1].set_ylim(positive.min() / 2, 2 * curve["high"].max())
+        axes[1].set_ylim(max(positive.min() / 2, 1e-3), 2 * curve["high"].max())
     for ax in axes[:2]:
         log_axis(ax, curve["n"].unique())
         ax.set_xlabel("calibration sequences")
