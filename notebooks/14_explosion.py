@@ -95,7 +95,8 @@ from saecert.statistics.rounding import lower_text
 # would suggest.
 
 # %%
-draws, n_known = 4000, 100
+draws, least = 4000, math.ceil(1 / level - 1e-9) - 1
+n_known = max(100, least)
 rng = np.random.default_rng(seed)
 known = rng.standard_normal((draws, n_known + 1))
 known += 6 * (rng.random((draws, n_known + 1)) < 0.1)
@@ -151,7 +152,6 @@ studies = {
 records = {
     kind: part.losses(controls=False) for kind, part in studies.items()
 }
-least = math.ceil(1 / level - 1e-9) - 1
 if len(records["calibration"]) < least:
     calibration.needs(least)
 
