@@ -442,12 +442,16 @@ def plot_growth(curve: pd.DataFrame, needed: pd.DataFrame) -> Figure:
     plot_lines(named, axes[2], "label", "fresh", "share", ("low", "high"))
     for line in axes[2].lines:
         line.set_linestyle("none")
-    places = [labels.index(label) for label in named["label"]]
-    axes[2].plot(places, named["estimate"], "o", markersize=11, mfc="none", color="0.4")
+    marks = zip(axes[2].containers, named.groupby("share", sort=False), strict=True)
+    for drawn, (_, part) in marks:
+        ring = {"markersize": 11, "mfc": "none", "color": "0.4"}
+        axes[2].plot(drawn[0].get_xdata(), part["estimate"], "o", **ring)
     axes[0].set(title="pool", ylabel="latents in the pool")
     axes[1].set(title="missing", ylabel="latents that one more adds")
-    if (curve["low"] > 0).all():
+    positive = curve["fresh"][curve["fresh"] > 0]
+    if len(positive):
         axes[1].set_yscale("log")
+        axes[1].set_ylim(max(positive.min() / 2, 1e-3), 2 * curve["high"].max())
     for ax in axes[:2]:
         log_axis(ax, curve["n"].unique())
         ax.set_xlabel("calibration sequences")
@@ -472,5 +476,7 @@ def plot_denser_codes(codes: pd.DataFrame, faithful: pd.DataFrame, vacuous: Numb
     left.set(xlabel="active latents per token (L0)", ylabel="bound (bits per token)", ylim=(0, top))
     legend_below(left)
     plot_convergence(faithful, right, vacuous).set(ylim=(0, None))
+    for text in right.texts:
+        text.set_position((0.99, 1.12 * vacuous))  # clear of bounds clipped at hi
     legend_below(right)
     return fig
