@@ -60,7 +60,7 @@ def activity(
     subject: Subject, corpus: Corpus, hook_names: Sequence[str], settings: Mapping[str, Any]
 ) -> ByHook:
     """ "counts": positions at which each latent is active in each sequence."""
-    from saecert.dictionaries.growth import activity as measure
+    from saecert.dictionaries.activity import activity as measure
 
     counts = measure(subject, corpus, hook_names, **settings)
     return {hook: {"counts": values} for hook, values in counts.items()}
@@ -70,7 +70,7 @@ def rivals(
     subject: Subject, corpus: Corpus, hook_names: Sequence[str], settings: Mapping[str, Any]
 ) -> ByHook:
     """ "SAE error" and "low confidence" of each sequence: what else could raise an alarm."""
-    from saecert.dictionaries.monitor import rivals as measure
+    from saecert.dictionaries.rivals import rivals as measure
 
     return {hook: measure(subject, corpus, hook, **settings) for hook in hook_names}
 

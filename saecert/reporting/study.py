@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 import pandas as pd
 
+from saecert.corpora.splits import TEXT_SPLITS
 from saecert.measurement.named import parse
 from saecert.records import SequenceLosses
 from saecert.reporting import kept, measurements, requests, simulations
@@ -330,7 +331,8 @@ class Study:
             raise SettingsError(
                 f"'{quantity}' is measured on discovery: n_discovery must not be None"
             )
-        found = measurable.measure(self.subject, corpus, names, settings)
+        running = {**settings, "progress": sys.stderr.isatty()}
+        found = measurable.measure(self.subject, corpus, names, running)
         if not asked:
             return found
         found = {name: measurements.rounded_arrays(arrays) for name, arrays in found.items()}
@@ -494,6 +496,6 @@ def _too_few(corpus: Corpus | None, source: str, parameter: str, least: int, hav
     if corpus is None or not have:
         return f"{text}: more or longer documents are needed"
     seen = have + corpus.n_too_short + corpus.n_similar
-    share = {"discovery": 0.25, "certification": 0.75}.get(corpus.split, 1.0)
+    share = 1.0 if source in INSTALLED else TEXT_SPLITS.get(corpus.split, 100) / 100
     documents = math.ceil(least * seen / have / share)
     return f"{text} of {corpus.n_ctx} tokens: about {documents} documents like these would do"
