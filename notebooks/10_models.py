@@ -91,11 +91,7 @@ print("what the uniform predictor loses.")
 
 # %%
 study = open_study(
-    subject,
-    sae,
-    corpus,
-    device=device,
-    allow_bad_sae=allow_bad_sae,
+    subject, sae, corpus, device=device, allow_bad_sae=allow_bad_sae
 )
 mine = models.certificates_of(found, subject, corpus)
 
@@ -109,7 +105,9 @@ for size in sorted({c.n_seq for c in mine.values()}):
     records = sized.losses(
         hook_names=sorted(set(hooks)), alphas=sorted(weights)
     )
-    losses |= dict(zip(part, (records[hook] for hook in hooks), strict=True))
+    losses |= dict(
+        zip(part, (records[hook] for hook in hooks), strict=True)
+    )
 
 # %%
 again = models.recomputed(mine, losses)
@@ -122,7 +120,10 @@ show(
 )
 
 # %% tags=["hide-input"]
-n_same, n_exact = int(again["same"].sum()), int((again["values"] > 0).sum())
+n_same, n_exact = (
+    int(again["same"].sum()),
+    int((again["values"] > 0).sum()),
+)
 print(f"recomputed, same pool and bound: {n_same} of {len(found)}")
 print(f"all values agree to nine digits: {n_exact} of {len(found)}")
 if len(again) and not again["same sample"].any():
@@ -143,7 +144,9 @@ if len(again) and not again["same sample"].any():
 # %% tags=["hide-input"]
 printed = models.printed_bounds()
 show(
-    printed.pivot(index="label", columns="tokens").drop(columns="share of uniform", level=0),
+    printed.pivot(index="label", columns="tokens").drop(
+        columns="share of uniform", level=0
+    ),
     "As printed in arXiv 2602.11388, read off its figure; not certificates",
     note="alpha = 0.5, delta = 0.05; columns: number of tokens",
     significant=3,
@@ -198,7 +201,9 @@ show(
 
 # %% tags=["hide-input"]
 for row in counted[counted["model"].isin(missing)].itertuples():
-    print(f"python -m saecert run 02_four_terms --subject {row.model} \\")
+    print(
+        f"python -m saecert run 02_four_terms --subject {row.model} \\"
+    )
     print(f"    -p hook_name={row.hook_name} \\")
     print(f"    -p corpus=my-texts.jsonl -p n_seq={n_seq}")
 

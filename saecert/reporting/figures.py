@@ -52,6 +52,7 @@ __all__ = [
     "TERM_COLOURS",
     "panels",
     "plot_behaviour",
+    "plot_bounds",
     "plot_convergence",
     "plot_coverage",
     "plot_denser_codes",
@@ -312,24 +313,30 @@ def plot_shuffling(
     return fig
 
 
-def plot_floors(curve: pd.DataFrame, floors: pd.DataFrame, vacuous: Number) -> Figure:
-    """Bounds against sequences, and what remains when complexity has vanished (page 13).
+def plot_bounds(curve: pd.DataFrame, vacuous: Number) -> Figure:
+    """Bounds against sequences (page 13); `curve` is as for `plot_convergence`."""
+    fig, (ax,) = panels(1, height=5.2)
+    plot_convergence(curve, ax, vacuous).set(ylim=(0, 1.12 * max(vacuous, curve["bound"].max())))
+    fig.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    return fig
 
-    `curve` is as for `plot_convergence`; `floors` has columns label, lower, mean, upper, unclipped.
+
+def plot_floors(floors: pd.DataFrame, vacuous: Number) -> Figure:
+    """What remains of bounds when complexity has vanished, row by row (page 13).
+
+    `floors` has columns label, lower, mean, upper, unclipped.
     """
-    fig, (left, right) = panels(2, height=2.4 + 0.4 * len(floors), wide=(1, 1.15))
-    plot_convergence(curve, left, vacuous).set(ylim=(0, None))
+    fig, (ax,) = panels(1, height=1.8 + 0.42 * len(floors))
     spread = floors[["lower", "upper"]].sub(floors["mean"], axis=0).abs()
     for place, row in enumerate(floors.itertuples(index=False)):
         below, above = spread.iloc[place]
-        look = {"color": COLOURS[place % len(COLOURS)], "marker": MARKERS[place % len(MARKERS)]}
-        right.errorbar(row.mean, place, xerr=[[below], [above]], capsize=3, **look)
-    heights = range(len(floors))
-    right.plot(floors["unclipped"], heights, "kx", label="without clipping")
-    right.axvline(vacuous, label="uniform predictor", **DASHED)
-    name_rows(right, floors["label"].tolist())
-    right.set(xlabel="floor of the bound (bits per token)", xlim=(0, None))
-    legend_below(right)
+        look = {"color": BLUE, "marker": "o", "label": "clipped, with limits" if not place else "_"}
+        ax.errorbar(row.mean, place, xerr=[[below], [above]], capsize=3, **look)
+    ax.plot(floors["unclipped"], range(len(floors)), "kx", label="without clipping")
+    ax.axvline(vacuous, label="uniform predictor", **DASHED)
+    name_rows(ax, floors["label"].tolist())
+    ax.set(xlabel="floor of the bound (bits per token)", xlim=(0, None))
+    fig.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return fig
 
 

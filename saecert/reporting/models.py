@@ -1,4 +1,4 @@
-"""The table of models: certificates in files, computed again, and what others printed (no torch)."""
+"""Certificates in files, computed again; and the bounds that others printed (no torch)."""
 
 from __future__ import annotations
 
