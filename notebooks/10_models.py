@@ -147,7 +147,7 @@ show(
     printed.pivot(index="label", columns="tokens").drop(
         columns="share of uniform", level=0
     ),
-    "As printed in arXiv 2602.11388, read off its figure; not certificates",
+    "As printed in arXiv 2602.11388, read off its figure",
     note="alpha = 0.5, delta = 0.05; columns: number of tokens",
     significant=3,
 )
@@ -182,7 +182,7 @@ counted = simulated(
 counts = ["P_blocks", "P_unembed", "P_SAE", "counted", "per weight"]
 show(
     counted.set_index("model")[counts].map("{:.4g}".format),
-    "Weights, and operations a token; per weight: over twice the weights",
+    "Weights, and operations a token (per weight: over twice those)",
 )
 
 # %% [markdown]

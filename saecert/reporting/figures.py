@@ -297,14 +297,18 @@ def plot_layers(frame: pd.DataFrame, logarithmic: Sequence[str] = ()) -> Figure:
 
 
 def plot_shuffling(
-    frame: pd.DataFrame, gaps: pd.DataFrame, references: Mapping[str, Number], ceiling: Number
+    frame: pd.DataFrame,
+    gaps: pd.DataFrame,
+    references: Mapping[str, Number],
+    ceiling: Number,
+    bounds: Mapping[str, Number] | None = None,
 ) -> Figure:
     """Stacked terms of the SAE and its shufflings, and gaps of single sequences (page 12).
 
-    `gaps` has one column a label of `frame`, one row a sequence.
+    `gaps` has one column a label of `frame`, one row a sequence; `bounds` as for `plot_terms`.
     """
     fig, (left, right) = panels(2, height=4.8, wide=(1.4, 1))
-    plot_terms(frame, left, references)
+    plot_terms(frame, left, references, bounds)
     look = {"color": ORANGE, "density_norm": "width", "inner": "quart", "cut": 0, "linewidth": 1}
     sns.violinplot(gaps, orient="h", ax=right, **look)
     right.axvline(ceiling, **DASHED)

@@ -39,7 +39,7 @@ def records_of(losses: SequenceLosses, names: Mapping[str, str]) -> dict[str, Se
 def moved(
     records: Mapping[str, SequenceLosses], k: int, alpha: float, delta: float, inequality: str
 ) -> pd.DataFrame:
-    """How much each term is larger than for the first record: index label and term.
+    """How much each term is larger than for the first record: index shuffling and term.
 
     **Guarantee.** With probability at least ``1 - delta`` all limits hold, for sequences drawn
     i.i.d. and a pool of size `k` fixed beforehand (theorem "what a shuffling costs").
@@ -55,9 +55,9 @@ def moved(
             usual, *_ = values_of(records[real], quantity, k, alpha)
             low, high = difference_limits(changed, usual, (*support, *support), nats, inequality)
             mean = float((changed - usual).mean())
-            row = {"label": label, "term": term, "more than real": mean}
+            row = {"shuffling": label, "term": term, "more than real": mean}
             rows.append({**row, "lower": float(low), "upper": float(high)})
-    return pd.DataFrame(rows).set_index(["label", "term"])
+    return pd.DataFrame(rows).set_index(["shuffling", "term"])
 
 
 def known_difference(delta: float, inequality: str, seed: int) -> pd.Series:
@@ -113,7 +113,7 @@ def floors(
             row |= {"above SAE from": float(low), "above SAE to": float(high)}
         rows.append(row)
     columns = ["risk", "unclipped", "v", "v from", "v to", "above SAE from", "above SAE to"]
-    return pd.DataFrame(rows).set_index("label").reindex(columns=columns)
+    return pd.DataFrame(rows).set_index("label").rename_axis("proxy").reindex(columns=columns)
 
 
 def components_for(variances: Sequence[float] | np.ndarray, fvu: float) -> int:
