@@ -322,11 +322,12 @@ claims(
 # Between the first and the last layer of `docstring-6l` everything moves one way: the SAE's relative error is larger, a unit of it changes
 # the loss more, and the two multiply into a larger gap and a larger bound. A random error of the same size weighs more at the last layer,
 # too, so most of the difference belongs to the place and not to the direction of the SAE's error; on another model SAE errors were reported
-# to cost two to four and a half times as much as random ones at every layer {cite}`gurnee2024`, here SAMPLE-RATIO.
+# to cost two to four and a half times as much as random ones at every layer {cite}`gurnee2024`, here 1.1 to 1.4 times in the sample, and
+# certified to cost more at the last two layers only.
 #
-# It does *not* show that every layer is harder than the one before: only the two ends are compared, and in the sample the order of the
-# last two is the other way round. This is different from what the paper reports of Llama-3-8B, and does not contradict it: that is another
-# bound, on contexts of 32 tokens, of SAEs run at another sparsity; and a comparison of layers says nothing of why they differ.
+# It does *not* show that every layer is harder than the one before: only the two ends are compared. This is different from what the paper
+# reports of Llama-3-8B, and does not contradict it: that is another bound, on contexts of 32 tokens, of SAEs run at another sparsity; and a
+# comparison of layers says nothing of why they differ.
 #
 # ## Exercise
 #

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
 
 from saecert.reporting.panels import (
     BLUE,
@@ -290,6 +291,9 @@ def plot_layers(frame: pd.DataFrame, logarithmic: Sequence[str] = ()) -> Figure:
         ax.set(title=title, ylabel=part["unit"].iloc[0], xlabel="layer")
         if title in logarithmic and (part["mean"] > 0).all():
             ax.set_yscale("log")
+            ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            ax.yaxis.set_major_formatter("{x:g}")
+            ax.yaxis.set_minor_locator(NullLocator())
         else:
             ax.set_ylim(min(0, part["lower"].min()), None)
         legend_below(ax)

@@ -106,7 +106,7 @@ def first_against_last(
     Parameters
     ----------
     compared
-        Comparisons of the last ("a") with the first ("b"), by quantity.
+        Comparisons of the last ("a") with the first ("b"), by quantity as `compare` names it.
     errors
         Relative errors by sequence, at the last and at the first hook point.
     error_limits
@@ -115,7 +115,8 @@ def first_against_last(
         What `saecert.dictionaries.amplification.fidelity_and_amplification` returns.
     """
     table = {
-        name: (*reversed(pair.means), pair.lower, pair.upper) for name, pair in compared.items()
+        TERMS.get(quantity, quantity): (*reversed(pair.means), pair.lower, pair.upper)
+        for quantity, pair in compared.items()
     }
     last, first = errors
     table[ERROR] = (first.mean(), last.mean(), *error_limits)

@@ -84,7 +84,8 @@ def recomputed(
     Columns: "hook_name", "alpha", "n_seq", "same sample" (the sequences of the file), "k", "k
     again", "bound", "bound again", "same" (the same sequences and pool, bounds within `SAME` bits),
     "values" (that agree to a relative 1e-9, if all do, else 0: losses that were measured on another
-    kind of processor differ in later digits).
+    kind of processor differ in later digits). Losses that a file's settings cannot certify
+    are those of another sample.
     """
     rows = [_again(name, certificates[name], record) for name, record in losses.items()]
     columns = ["file", "hook_name", "alpha", "n_seq", "same sample", "k", "k again", "bound"]
@@ -122,18 +123,23 @@ def _names(provenance: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _again(name: str, stored: Certificate, losses: SequenceLosses) -> dict[str, Any]:
-    again = certify(losses, **stored.settings)
-    same_sample = again.sample_sha256 == stored.sample_sha256
-    close = abs(again.bound - stored.bound) < SAME
-    return {
+    row = {
         "file": name,
         "hook_name": stored.provenance.get("hook_name", ""),
         "alpha": stored.alpha,
         "n_seq": stored.n_seq,
-        "same sample": same_sample,
         "k": stored.k,
-        "k again": again.k,
         "bound": stored.bound,
+    }
+    try:
+        again = certify(losses, **stored.settings)
+    except ValueError:  # such as fewer sequences, or a pool that was not measured
+        return row | {"same sample": False, "same": False, "values": 0}
+    same_sample = again.sample_sha256 == stored.sample_sha256
+    close = abs(again.bound - stored.bound) < SAME
+    return row | {
+        "same sample": same_sample,
+        "k again": again.k,
         "bound again": again.bound,
         "same": same_sample and close and again.k == stored.k,
         "values": _agreeing(stored, again),
