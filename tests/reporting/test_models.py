@@ -87,7 +87,7 @@ def test_rows_are_ordered_for_a_reader():
 
 def test_printed_bounds_are_flat_without_their_penalties():
     frame = models.printed_bounds()
-    spread = frame.groupby("label")["bound without penalties"].agg(["min", "max"])
+    spread = frame.groupby("label")["without penalties"].agg(["min", "max"])
     assert ((spread["max"] - spread["min"]) / spread["min"] < 0.03).all()
     assert len(frame) == 10
 
