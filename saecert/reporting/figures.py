@@ -272,7 +272,8 @@ def plot_models(frame: pd.DataFrame, reported: pd.DataFrame, missing: Sequence[s
         ax.annotate("no certificate yet", (0.02, labels.index(label)), **look)
     ax.axvline(1, **DASHED)
     name_rows(ax, labels)
-    ax.set(xlim=(0, 1.2), xlabel="bound / log2 V, low is good")
+    right = max(1.2, 1.05 * frame["share of uniform"].max())
+    ax.set(xlim=(0, right), xlabel="bound / log2 V, low is good")
     fig.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return fig
 

@@ -135,7 +135,7 @@ def plot_terms(
     longest = max([longest, *(references or {}).values()])
     _name_references(ax, references or {}, close=0.2 * longest)
     name_rows(ax, labels)
-    ax.set(xlabel="bits per token (lower is better)", xlim=(0, 1.12 * longest))
+    ax.set(xlabel="bits per token (lower is better)", xlim=(0, 1.2 * longest))
     ax.grid(axis="y", visible=False)
     used = [term for term in TERM_COLOURS if frame.loc[frame["term"] == term, "bits"].any()]
     handles = [plt.Rectangle((0, 0), 1, 1, color=TERM_COLOURS[term]) for term in used]
