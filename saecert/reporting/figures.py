@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
 
 from saecert.reporting.panels import (
     BLUE,
@@ -319,7 +320,8 @@ def plot_models(frame: pd.DataFrame, reported: pd.DataFrame, missing: Sequence[s
         ax.annotate("no certificate yet", (0.02, labels.index(label)), **look)
     ax.axvline(1, **DASHED)
     name_rows(ax, labels)
-    ax.set(xlim=(0, 1.2), xlabel="bound / log2 V, low is good")
+    right = max(1.2, 1.05 * frame["share of uniform"].max())
+    ax.set(xlim=(0, right), xlabel="bound / log2 V, low is good")
     fig.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return fig
 
@@ -338,6 +340,9 @@ def plot_layers(frame: pd.DataFrame, logarithmic: Sequence[str] = ()) -> Figure:
         ax.set(title=title, ylabel=part["unit"].iloc[0], xlabel="layer")
         if title in logarithmic and (part["mean"] > 0).all():
             ax.set_yscale("log")
+            ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            ax.yaxis.set_major_formatter("{x:g}")
+            ax.yaxis.set_minor_locator(NullLocator())
         else:
             ax.set_ylim(min(0, part["lower"].min()), None)
         legend_below(ax)
@@ -345,14 +350,18 @@ def plot_layers(frame: pd.DataFrame, logarithmic: Sequence[str] = ()) -> Figure:
 
 
 def plot_shuffling(
-    frame: pd.DataFrame, gaps: pd.DataFrame, references: Mapping[str, Number], ceiling: Number
+    frame: pd.DataFrame,
+    gaps: pd.DataFrame,
+    references: Mapping[str, Number],
+    ceiling: Number,
+    bounds: Mapping[str, Number] | None = None,
 ) -> Figure:
     """Stacked terms of the SAE and its shufflings, and gaps of single sequences (page 12).
 
-    `gaps` has one column a label of `frame`, one row a sequence.
+    `gaps` has one column a label of `frame`, one row a sequence; `bounds` as for `plot_terms`.
     """
     fig, (left, right) = panels(2, height=4.8, wide=(1.4, 1))
-    plot_terms(frame, left, references)
+    plot_terms(frame, left, references, bounds)
     look = {"color": ORANGE, "density_norm": "width", "inner": "quart", "cut": 0, "linewidth": 1}
     sns.violinplot(gaps, orient="h", ax=right, **look)
     right.axvline(ceiling, **DASHED)
@@ -361,24 +370,30 @@ def plot_shuffling(
     return fig
 
 
-def plot_floors(curve: pd.DataFrame, floors: pd.DataFrame, vacuous: Number) -> Figure:
-    """Bounds against sequences, and what remains when complexity has vanished (page 13).
+def plot_bounds(curve: pd.DataFrame, vacuous: Number) -> Figure:
+    """Bounds against sequences (page 13); `curve` is as for `plot_convergence`."""
+    fig, (ax,) = panels(1, height=5.2)
+    plot_convergence(curve, ax, vacuous).set(ylim=(0, 1.12 * max(vacuous, curve["bound"].max())))
+    fig.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    return fig
 
-    `curve` is as for `plot_convergence`; `floors` has columns label, lower, mean, upper, unclipped.
+
+def plot_floors(floors: pd.DataFrame, vacuous: Number) -> Figure:
+    """What remains of bounds when complexity has vanished, row by row (page 13).
+
+    `floors` has columns label, lower, mean, upper, unclipped.
     """
-    fig, (left, right) = panels(2, height=2.4 + 0.4 * len(floors), wide=(1, 1.15))
-    plot_convergence(curve, left, vacuous).set(ylim=(0, None))
+    fig, (ax,) = panels(1, height=1.8 + 0.42 * len(floors))
     spread = floors[["lower", "upper"]].sub(floors["mean"], axis=0).abs()
     for place, row in enumerate(floors.itertuples(index=False)):
         below, above = spread.iloc[place]
-        look = {"color": COLOURS[place % len(COLOURS)], "marker": MARKERS[place % len(MARKERS)]}
-        right.errorbar(row.mean, place, xerr=[[below], [above]], capsize=3, **look)
-    heights = range(len(floors))
-    right.plot(floors["unclipped"], heights, "kx", label="without clipping")
-    right.axvline(vacuous, label="uniform predictor", **DASHED)
-    name_rows(right, floors["label"].tolist())
-    right.set(xlabel="floor of the bound (bits per token)", xlim=(0, None))
-    legend_below(right)
+        look = {"color": BLUE, "marker": "o", "label": "clipped, with limits" if not place else "_"}
+        ax.errorbar(row.mean, place, xerr=[[below], [above]], capsize=3, **look)
+    ax.plot(floors["unclipped"], range(len(floors)), "kx", label="without clipping")
+    ax.axvline(vacuous, label="uniform predictor", **DASHED)
+    name_rows(ax, floors["label"].tolist())
+    ax.set(xlabel="floor of the bound (bits per token)", xlim=(0, None))
+    fig.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return fig
 
 

@@ -110,35 +110,49 @@ def plot_miss_rates(frame: pd.DataFrame, ax: Axes, rows: str = "population") -> 
 
 
 def plot_terms(
-    frame: pd.DataFrame, ax: Axes, references: Mapping[str, Number] | None = None
+    frame: pd.DataFrame,
+    ax: Axes,
+    references: Mapping[str, Number] | None = None,
+    bounds: Mapping[str, Number] | None = None,
 ) -> Axes:
     """Terms stacked up to the bound, one bar a label, and risks of references as dotted lines.
 
     `frame` has columns label, term, bits, in stacking order (see
     `saecert.reporting.tables.terms_table`); clipping, which is negative, cuts the last of the
-    measured terms short. The bound beside a bar is rounded up.
+    measured terms short. The bound beside a bar is rounded up; `bounds` gives it by label (default:
+    the sum of the terms, which may miss it by a rounding error).
     """
     labels = _unique(frame["label"])
     longest = 0.0
     for row, label in enumerate(labels):
         terms = frame[frame["label"] == label].set_index("term")["bits"]
         bound = _stack(ax, row, terms)
-        text = f" {upper_text(bound)}"
-        ax.text(bound, row, text, va="center", ha="left", fontsize=11, fontweight="bold")
+        text = upper_text((bounds or {}).get(label, bound))
+        look = {"va": "center", "ha": "left", "fontsize": 11, "fontweight": "bold"}
+        look["bbox"] = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
+        ax.annotate(text, (bound, row), (5, 0), textcoords="offset points", zorder=3, **look)
         longest = max(longest, bound)
-    for name, bits in (references or {}).items():
-        ax.axvline(bits, color="black", linestyle=":", linewidth=1.2)
-        text = f"{name}\n{nearest_text(bits)}"
-        ax.text(bits, -0.62, text, ha="center", va="bottom", fontsize=9)
-        longest = max(longest, bits)
+    longest = max([longest, *(references or {}).values()])
+    _name_references(ax, references or {}, close=0.2 * longest)
     name_rows(ax, labels)
-    ax.set(xlabel="bits per token (lower is better)", xlim=(0, 1.12 * longest))
+    ax.set(xlabel="bits per token (lower is better)", xlim=(0, 1.2 * longest))
     ax.grid(axis="y", visible=False)
     used = [term for term in TERM_COLOURS if frame.loc[frame["term"] == term, "bits"].any()]
     handles = [plt.Rectangle((0, 0), 1, 1, color=TERM_COLOURS[term]) for term in used]
     place = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.18), "ncols": 3}
     ax.legend(handles, used, fontsize=9.5, **place)
     return ax
+
+
+def _name_references(ax: Axes, references: Mapping[str, Number], close: Number) -> None:
+    """Dotted lines with names above; a name that would touch the one before starts at its line."""
+    before = -float("inf")
+    for name, bits in sorted(references.items(), key=lambda item: item[1]):
+        ax.axvline(bits, color="black", linestyle=":", linewidth=1.2)
+        side = "left" if bits - before < close else "center"
+        text = f"{name}\n{nearest_text(bits)}"
+        ax.text(bits, -0.62, text, ha=side, va="bottom", fontsize=9)
+        before = bits
 
 
 def plot_convergence(frame: pd.DataFrame, ax: Axes, vacuous: Number) -> Axes:

@@ -131,7 +131,11 @@ def shuffling(few):
 def floors(few):
     labels = ["SAE"] if few else ["SAE", "random decoder, norm matched", "PCA, FVU: 112 components"]
     frame = pd.DataFrame({"label": labels}).assign(**LIMITS, unclipped=0.5)
-    return figures.plot_floors(curve([500] if few else [20, 100, 500], labels), frame, 12.0)
+    return figures.plot_floors(frame, 12.0)
+
+
+def bounds(few):
+    return figures.plot_bounds(curve([500] if few else [20, 100, 500], ["SAE", "PCA"]), 12.0)
 
 
 def monitor(few):
