@@ -66,7 +66,7 @@ from saecert.certificates.concepts import frontier, grid_gap
 from saecert.records import smoothed_support
 from saecert.reporting import experiments, figures
 from saecert.reporting.claims import claims
-from saecert.reporting.study import open_study, wrapped
+from saecert.reporting.study import open_study
 from saecert.reporting.tables import concepts_table, footing, show
 from saecert.statistics.paired import difference_limits
 from saecert.statistics.rounding import lower_text, upper_text

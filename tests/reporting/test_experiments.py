@@ -6,7 +6,7 @@ import pytest
 from synthetic_losses import HI, LO, make_losses
 
 from saecert.records import Discovery
-from saecert.reporting import experiments
+from saecert.reporting import experiments, simulations
 from saecert.reporting.simulations import simulated
 from saecert.statistics.inequalities import INEQUALITIES, tightness
 
@@ -136,3 +136,21 @@ def test_two_bounds_name_the_wrong_one_and_pairing_does_not():
     assert frame.loc[(common, "paired"), "named"] > 390
     assert frame.loc[(common, "apart"), "named"] < 20
     assert (frame.xs("paired", level="rule")["wrong"] <= 30).all()
+
+
+def test_an_interrupted_simulation_goes_on_where_it_was(monkeypatch):
+    cells = [{"pools": "T1: fixed", "n": n} for n in (20, 100)]
+    arguments = ("made up", {**SETTINGS, "draws": 50}, experiments.misses_made_up)
+    whole = simulated(*arguments, cells=cells)
+    made = []
+
+    def counted(*given, **options):
+        made.append(given[2])
+        return make_cells(*given, **options)
+
+    make_cells = simulations.make_cells
+    monkeypatch.setattr(simulations, "make_cells", counted)
+    more = [*cells, {"pools": "T1: fixed", "n": 30}]
+    again = simulated(*arguments, cells=more)
+    assert made == [[more[-1]]]
+    pd.testing.assert_frame_equal(again[again["n"] != 30], whole)
