@@ -128,16 +128,9 @@ assert exact <= delta
 settings = {"values": values, "delta": delta, "seed": seed}
 cells = list(product(experiments.POOLS, sizes))
 cells = [{"pools": pools, "n": n} for pools, n in cells]
-study = open_study(
-    subject,
-    sae,
-    corpus,
-    hook_name,
-    n_seq,
-    n_discovery,
-    device,
-    allow_bad_sae,
-)
+source = (subject, sae, corpus, hook_name)
+options = (n_seq, n_discovery, device, allow_bad_sae)
+study = open_study(*source, *options)
 known = study.simulated(
     "coverage",
     {"draws": draws, **settings},

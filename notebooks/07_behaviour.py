@@ -112,9 +112,8 @@ answers = np.abs((question * (p - p_proxy)).sum(axis=1))
 hardest = ((p > p_proxy) * (p - p_proxy)).sum(axis=1)
 assert (answers <= variation + 1e-12).all()
 assert np.allclose(hardest, variation)
-print(
-    f"most that a random question finds: {np.max(answers / variation):.0%}"
-)
+largest = np.max(answers / variation)
+print(f"most that a random question finds: {largest:.0%}")
 
 # %% tags=["hide-input"]
 lead = np.diff(np.sort(p, axis=1)[:, -2:])[:, 0]
@@ -137,16 +136,9 @@ print(f"{flipped[clear].mean():.0%} of those with a clear lead")
 
 # %%
 hook_names = [hook_a or "middle", hook_b or "last"]
-study = open_study(
-    subject,
-    sae,
-    corpus,
-    hook_names,
-    n_seq,
-    n_discovery,
-    device,
-    allow_bad_sae,
-)
+source = (subject, sae, corpus, hook_names)
+options = (n_seq, n_discovery, device, allow_bad_sae)
+study = open_study(*source, *options)
 hooks = list(dict.fromkeys(study.hook_names))
 records = study.losses(hook_names=hooks)
 print(study)

@@ -16,6 +16,8 @@ import pandas as pd
 from scipy.special import ndtr, ndtri
 from scipy.stats import binom
 
+from saecert.certificates.certificate import certify
+from saecert.certificates.exact_set import exact_set_bound
 from saecert.certificates.pool_rules import PRIORS, fixed_pool
 from saecert.certificates.sample import Sample
 from saecert.certificates.terms import joint_loss
@@ -311,3 +313,54 @@ def _names(a: np.ndarray, b: np.ndarray, delta: float) -> dict[str, np.ndarray]:
         "apart": (a_low > b_high).astype(int) - (a_high < b_low),
         "paired": (low > 0).astype(int) - (high < 0),
     }
+
+
+EXACT = "T3, exact set, Hoeffding"
+_IN_SAMPLE = {"method": "in_sample", "prior": "uniform", "inequality": "hoeffding"}
+WAYS: dict[str, dict[str, Any]] = {
+    "T2, Dirichlet": {"method": "nested"},
+    "T2, Hoeffding": {"method": "nested", "inequality": "hoeffding"},
+    "T3, superset, Hoeffding": _IN_SAMPLE,
+}
+"""Settings of `certify` by pool rule and inequality, each one change from its neighbour."""
+
+
+def bounds_by_rule(
+    losses: SequenceLosses, sizes: Sequence[int], *, delta: float, alpha: float
+) -> pd.DataFrame:
+    """Bounds of prefixes of a record by `WAYS`, and for the exact active set.
+
+    Columns: label, n_seq, bound, k, beaten (references, in the order of the ladder).
+    """
+    settings: dict[str, Any] = {"delta": delta, "alpha": alpha}
+    rows: Rows = []
+    for label, way in WAYS.items():
+        for n in sizes:
+            certificate = certify(losses, n_seq=n, eps=(), **settings, **way)
+            beaten = sum(rung["claimed"] for rung in certificate.ladder)
+            row = {"label": label, "n_seq": n, "bound": certificate.bound, "k": certificate.k}
+            rows.append(row | {"beaten": beaten})
+    for n in sizes:
+        exact = exact_set_bound(losses, n, **settings)
+        row = {"label": EXACT, "n_seq": n, "bound": exact.bound, "k": exact.k}
+        rows.append(row | {"beaten": exact.beaten})
+    return pd.DataFrame(rows)
+
+
+def sizes_needed(curve: pd.DataFrame, reached: Mapping[str, pd.Series]) -> pd.DataFrame:
+    """Smallest n_seq by label at which each condition holds, missing where it never does."""
+    columns = {name: curve[rows].groupby("label")["n_seq"].min() for name, rows in reached.items()}
+    return pd.DataFrame(columns).reindex(curve["label"].unique()).astype("Int64")
+
+
+def share_of_orders(
+    losses: SequenceLosses, rung: int, n: int, *, orders: int, seed: int, **settings: Any
+) -> float:
+    """In which share of random orders the first `n` sequences beat a rung of the ladder by T2."""
+    rng = np.random.default_rng([seed, n])
+    beaten = 0
+    for _ in range(orders):
+        record = losses.take(rng.permutation(len(losses))[:n])
+        certificate = certify(record, method="nested", eps=(), **settings)
+        beaten += certificate.ladder[rung]["claimed"]
+    return beaten / orders
