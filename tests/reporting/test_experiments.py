@@ -6,7 +6,7 @@ import pytest
 from synthetic_losses import HI, LO, make_losses
 
 from saecert.records import Discovery
-from saecert.reporting import experiments
+from saecert.reporting import experiments, simulations
 from saecert.reporting.simulations import simulated
 from saecert.statistics.inequalities import INEQUALITIES, tightness
 
@@ -104,3 +104,53 @@ def test_tightness_on_coins_is_what_sampling_shows():
     nats = -np.log(0.05)
     ratios = tightness(INEQUALITIES["dirichlet"](flips, 0.0, 1.0, nats), flips, 1.0, nats)
     assert abs(ratios.mean() - exact) < 5 * ratios.std() / np.sqrt(4000)
+
+
+def test_the_floor_lies_below_the_yardstick_and_is_that_of_the_theorem():
+    values = np.array([4.0, 6.0] * 20)
+    frame = experiments.floor_tightness(values, 12.0, [20, 2000], 0.05)
+    room = 12.0 - 5.0
+    rare = (1 - 0.05 ** (1 / 20)) * room
+    spread = 1.6448536 * values.std(ddof=1) / np.sqrt(20)
+    expected = (1 - 0.1 ** (1 / 20)) * room / np.hypot(rare, spread)
+    assert frame["tightness"][0] == pytest.approx(expected)
+    assert (frame["tightness"] < 1).all()
+
+
+def test_repeats_miss_as_often_as_arithmetic_says():
+    assert experiments.repeated_in_theory("coins", 1, 0.05) == pytest.approx(0.05)
+    assert experiments.repeated_in_theory("rare event", 2, 0.05) == pytest.approx(0.049**0.5)
+
+
+def test_only_the_mutant_counts_wrong_too_often():
+    misses = experiments.wrong_counts(n=500, n_pools=6, draws=4000, delta=0.05, seed=0)
+    wrong = misses / 4000
+    assert (wrong.iloc[:2] < 0.06).all(axis=None)
+    assert wrong.loc["smallest that passes (mutant)", "pools apart"] > 0.2
+
+
+def test_two_bounds_name_the_wrong_one_and_pairing_does_not():
+    frame = experiments.names_given(draws=400).set_index(["world", "rule"])
+    assert frame.loc[("b smaller, but spread out", "smaller bound"), "wrong"] > 300
+    common = "a smaller, much in common"
+    assert frame.loc[(common, "paired"), "named"] > 390
+    assert frame.loc[(common, "apart"), "named"] < 20
+    assert (frame.xs("paired", level="rule")["wrong"] <= 30).all()
+
+
+def test_an_interrupted_simulation_goes_on_where_it_was(monkeypatch):
+    cells = [{"pools": "T1: fixed", "n": n} for n in (20, 100)]
+    arguments = ("made up", {**SETTINGS, "draws": 50}, experiments.misses_made_up)
+    whole = simulated(*arguments, cells=cells)
+    made = []
+
+    def counted(*given, **options):
+        made.append(given[2])
+        return make_cells(*given, **options)
+
+    make_cells = simulations.make_cells
+    monkeypatch.setattr(simulations, "make_cells", counted)
+    more = [*cells, {"pools": "T1: fixed", "n": 30}]
+    again = simulated(*arguments, cells=more)
+    assert made == [[more[-1]]]
+    pd.testing.assert_frame_equal(again[again["n"] != 30], whole)
