@@ -72,12 +72,8 @@ from saecert.reporting import experiments, figures
 from saecert.reporting.claims import claims
 from saecert.reporting.study import open_study, wrapped
 from saecert.reporting.tables import footing, show
+from saecert.statistics import inequalities
 from saecert.statistics.coverage import coverage_table
-from saecert.statistics.inequalities import (
-    INEQUALITIES,
-    clopper_pearson_upper,
-    dirichlet_upper,
-)
 from saecert.statistics.mutants import mutants
 from saecert.statistics.populations import bernoulli
 
@@ -107,9 +103,11 @@ from saecert.statistics.populations import bernoulli
 # %%
 coins = [bernoulli(0.5)]
 settings = {"delta": delta, "seed": seed, "progress": False}
-default = {"dirichlet": dirichlet_upper}
+default = {"dirichlet": inequalities.dirichlet_upper}
 (row,) = coverage_table(default, populations=coins, **settings)
-limits = clopper_pearson_upper(np.arange(101), 100, -np.log(delta))
+limits = inequalities.clopper_pearson_upper(
+    np.arange(101), 100, -np.log(delta)
+)
 exact = binom.pmf(np.arange(101), 100, 0.5)[limits < 0.5].sum()
 print(f"simulated {row['miss_rate']:.2%}, by arithmetic {exact:.2%}")
 assert row["ci_low"] <= exact <= row["ci_high"]
@@ -137,6 +135,7 @@ known = study.simulated(
     experiments.misses_made_up,
     cells=cells,
 )
+# %% tags=["hide-input"]
 by_size = 100 * known.pivot_table(
     index=["label", "inequality"],
     columns="n",
@@ -225,8 +224,9 @@ measured = study.simulated(
     cells=cells,
     losses=losses,
 )
+# %% tags=["hide-input"]
 most = measured.groupby("inequality", sort=False)["misses"].max()
-seldom = [name for name in INEQUALITIES if most[name] == 0]
+seldom = [name for name in inequalities.INEQUALITIES if most[name] == 0]
 shown = measured[~measured["inequality"].isin(seldom)]
 table = 100 * shown.pivot_table(
     index=["label", "inequality"],
@@ -262,6 +262,7 @@ grouped = study.simulated(
     ],
     losses=losses,
 )
+# %% tags=["hide-input"]
 theory = [
     experiments.repeated_in_theory(*pair, delta) for pair in pairs
 ]

@@ -236,7 +236,7 @@ shares = [
     share_of(losses, i, n, **options)
     for i, n in enumerate(goals.values() if total >= 300 else [])
 ]
-for (rung, n), share in zip(goals.items(), shares):
+for (rung, n), share in zip(goals.items(), shares, strict=False):
     print(f"beats {rung} by n = {n}: {share:.0%} of {orders} orders")
 
 # %% mystnb={"figure": {"caption": "Tightness, the width of a bound over the yardstick (a scale), mean over 200 resamples of the measured losses; delta = 0.05, alpha = 0.5, k as in the table. Left: five inequalities on v_A, on a logarithmic axis. Right: the default on v_A and on each term, and on coins, where it is exact; dotted: the proved floor for v_A; dashed: the goal.", "name": "fig-tightness"}, "image": {"alt": "Two line plots against the number of sequences. Left: the Dirichlet and betting bounds run close to 1, the other three far above. Right: the lines of the default bound run near 1 and below the goal, and the floor falls away below them."}} tags=["hide-input"]

@@ -172,6 +172,7 @@ lo, hi = smoothed_support(alpha, first.n_vocab)
 support = (0, hi - lo, 0, hi - lo)
 nats = np.log(2 * len(others) / delta)
 own = grid_gap(records[chosen], alpha)
+# %% tags=["hide-input"]
 paired = {}
 for rule in others:
     other = grid_gap(records[rule], alpha)
@@ -201,6 +202,7 @@ frame = pd.concat(
     )
     for rule, record in records.items()
 )
+# %% tags=["hide-input"]
 best = frame[frame["ranking"] == chosen].set_index("k")
 n_delta = f"n = {len(first)}, delta = {delta:g}, alpha = {alpha:g}"
 note = f"{n_delta}; jointly over sizes and all three rankings"
@@ -276,6 +278,7 @@ filled = counts.fillna(d_sae + 1)
 ordered = filled.apply(lambda k: k.is_monotonic_decreasing).all()
 fewer = filled[chosen].iloc[-1] < d_sae
 untold = "the sample does not tell them apart"
+# %% tags=["hide-input"]
 claimed = {"a larger tolerance never asks for more latents": ordered}
 for rule, (low, high) in paired.items():
     told = high < 0 or low > 0

@@ -60,12 +60,7 @@ import pandas as pd
 from scipy.stats import binom
 
 from saecert import certify, compare
-from saecert.reporting import experiments, figures
-from saecert.reporting.behaviour import (
-    WHOLE,
-    against_ablations,
-    behaviour_table,
-)
+from saecert.reporting import behaviour, experiments, figures
 from saecert.reporting.claims import claims
 from saecert.reporting.study import open_study
 from saecert.reporting.tables import footing, show
@@ -145,7 +140,7 @@ print(study)
 
 # %% tags=["hide-input"]
 settings = {"delta": delta, "inequality": inequality}
-frame = behaviour_table(records, **settings)
+frame = behaviour.behaviour_table(records, **settings)
 n = len(records[hooks[0]])
 note = f"n = {n}, delta = {delta:g} jointly over all of it"
 for hook, part in frame.groupby("hook", sort=False):
@@ -161,7 +156,7 @@ for hook, part in frame.groupby("hook", sort=False):
     display(show(table[columns], hook, decimals=3, note=note))
 
 # %% tags=["hide-input"]
-whole = frame[frame["proxy"] == WHOLE]
+whole = frame[frame["proxy"] == behaviour.WHOLE]
 for row in whole.itertuples():
     limit = upper_text(row.upper, 3)
     print(f"{row.hook}, {row.quantity}:")
@@ -175,7 +170,7 @@ for row in whole.itertuples():
 # The whole SAE against each ablation, paired sequence by sequence: upper limits on the expected difference that hold jointly at $\delta$.
 
 # %% tags=["hide-input"]
-against = against_ablations(records, **settings)
+against = behaviour.against_ablations(records, **settings)
 table = against.set_index(["hook", "quantity", "ablation"])
 table.columns = ["SAE minus ablation", "at most"]
 caption = "The whole SAE against the two constants"
