@@ -192,14 +192,6 @@ def plot_tightness(
     return fig
 
 
-def plot_bounds(curve: pd.DataFrame, vacuous: Number) -> Figure:
-    """Bounds on the way, one panel (pages 03 and 05); `curve` as for `plot_convergence`."""
-    fig, (ax,) = panels(1, height=4.8)
-    plot_convergence(curve, ax, vacuous).set(ylim=(0, None))
-    legend_below(ax)
-    return fig
-
-
 def plot_frontier(frame: pd.DataFrame, chosen: str, eps: Sequence[Number], d_sae: int) -> Figure:
     """Distance in loss against pool size, one line a ranking (page 06).
 
@@ -371,7 +363,7 @@ def plot_shuffling(
 
 
 def plot_bounds(curve: pd.DataFrame, vacuous: Number) -> Figure:
-    """Bounds against sequences (page 13); `curve` is as for `plot_convergence`."""
+    """Bounds against sequences (pages 05 and 13); `curve` is as for `plot_convergence`."""
     fig, (ax,) = panels(1, height=5.2)
     plot_convergence(curve, ax, vacuous).set(ylim=(0, 1.12 * max(vacuous, curve["bound"].max())))
     fig.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=3)

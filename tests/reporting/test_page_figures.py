@@ -67,10 +67,6 @@ def tightness(few):
     return figures.plot_tightness(frame, other, floor, 1.1)
 
 
-def bounds(few):
-    return figures.plot_bounds(curve([5] if few else [5, 50]), 12.0)
-
-
 def frontier_frame(few):
     sizes = [1536] if few else [192, 384, 1536]
     frame = pd.DataFrame(product(["frequency", "energy"], sizes), columns=["ranking", "k"])
