@@ -84,7 +84,7 @@ certificates: $(READY)
 	@$(call corpus)
 	@rm -rf runs/docstring-6l/certificates runs/docstring-6l/losses
 	@for layer in 0 1 2 3 4 5; do for alpha in 0.5 0.01; do \
-	    $(PY) -m saecert run 02_four_terms -p hook_name=blocks.$$layer.hook_resid_post -p alpha=$$alpha || exit 1; done; done
+	    $(PY) -m saecert run 02_four_terms --force -p hook_name=blocks.$$layer.hook_resid_post -p alpha=$$alpha || exit 1; done; done
 	@rm -f certificates/docstring-6l-*.json && cp runs/docstring-6l/certificates/*.json certificates/
 
 test: $(READY)

@@ -2,7 +2,8 @@
 
     python book/render.py notebooks _build/html
 
-`make` calls it like this, and a warning is then an error; ``python -m saecert run --all`` calls `render` for somebody's own subject.
+`make` calls it like this, and a warning is then an error; ``python -m saecert run --all`` calls
+`render` for somebody's own subject.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ PROSE = ("_toc.yml", "book", "certificates", "_static")
 def render(executed: Path, html: Path, subject: str = "") -> None:
     """Make the folder `html` from the notebooks in `executed`, anew.
 
-    With `subject` it is the book of a run: pages say at which parameters they ran, one that failed says why, and warnings do
-    not stop it. Raises SystemExit when the book cannot be made.
+    With `subject` it is the book of a run: pages say at which parameters they ran, one that failed
+    says why, and warnings do not stop it. Raises SystemExit when the book cannot be made.
     """
     html.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=html.parent, prefix=".book-") as work:
@@ -79,7 +80,10 @@ def pages() -> list[str]:
 
 
 def page(executed: Path, name: str, subject: str) -> NotebookNode:
-    """The executed notebook, or what its last failed run left, with a note on how it was run below the title."""
+    """The executed notebook, or what its last failed run left.
+
+    Below the title stands a note on how it was run.
+    """
     stem = Path(name).name
     found = [
         path
@@ -96,18 +100,20 @@ def page(executed: Path, name: str, subject: str) -> NotebookNode:
 
 def _note(facts: dict, subject: str) -> str:
     if "error" in facts:
-        return f"```{{warning}}\nThis page could not run for `{subject}`, and stops where it failed:\n\n    {facts['error']}\n```"
+        failure = f"This page could not run for `{subject}`, and stops where it failed:"
+        return f"```{{warning}}\n{failure}\n\n    {facts['error']}\n```"
     changed = [
         f"`{key} = {value!r}`"
         for key, value in facts.get("parameters", {}).items()
         if key != "strict"
     ]
-    claims = "Title and text state what was found at the defaults; whether it holds here, the page prints."
-    return (
-        f"```{{note}}\nThis page was run with {', '.join(changed)}. {claims}\n```"
-        if changed
-        else ""
+    if not changed:
+        return ""
+    claims = (
+        "Title and text state what was found at the defaults; "
+        "whether it holds here, the page prints."
     )
+    return f"```{{note}}\nThis page was run with {', '.join(changed)}. {claims}\n```"
 
 
 if __name__ == "__main__":

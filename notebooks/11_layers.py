@@ -13,308 +13,323 @@
 # ---
 
 # %% [markdown]
-# # On the shipped subject later layers are harder to certify: local fidelity falls and error amplification grows with depth
+# # 11 · On the shipped subject the last layer is harder to certify than the first: the SAE's error is larger there, and a unit of it costs more
 #
-# Certificates of all layers from one run, and the two factors of the reconstruction gap at each: how large the SAE's error is at its
-# own place, and how much loss a unit of it makes downstream, next to a random error of the same size. The paper {cite}`bandyopadhyay2026sparse` finds
-# later layers of Llama-3-8B *easier* to certify, and does not call the effect universal; on `docstring-6l` it is the other way round. Runs for any subject.
-# Takes about three minutes the first time, a quarter of a minute after that.
+# **Question.** At which depth does an SAE cost the model least? And is a larger loss there due to a worse reconstruction or to what the
+# later blocks make of it?
+#
+# One table for all hook points of a subject: certificates, how well each SAE reconstructs at its own place, and how much loss a unit of
+# its error makes downstream, next to a random error of the same size. The paper {cite}`bandyopadhyay2026sparse` finds later layers of
+# Llama-3-8B *easier* to certify, and does not call the effect universal. What this page measures is kept under `measurements/`.
 
 # %% tags=["parameters"]
-subject = "docstring-6l"  # shipped subject, one of the paper such as "gpt2-small", or a model folder with its SAEs under saes/
-sae = ""  # where its SAEs are, if elsewhere: a folder, a template with {layer}, or "release/id" of sae_lens
-corpus = "docstrings"  # "docstrings", a file (.txt, .jsonl, .parquet), or a dataset of the hub ("hf:org/name")
-hooks = ""  # hook points, separated by commas; "" takes all that have an SAE
-n_seq = 500  # certification sequences
-n_discovery = 200  # discovery sequences on which latents are ranked
-pool_share = 0.75  # size of the concept pool as a share of the dictionary, fixed beforehand
-cap = 1.0  # bits per token up to which a change of loss counts for amplification
-delta = 0.05  # probability that a table has a wrong limit in it
-alpha = 0.5  # weight of the uniform distribution in every predictor
-inequality = "dirichlet"  # concentration inequality
-seed = 0  # of the random errors and of the order of the sequences
-device = "cpu"  # where the model runs
-allow_bad_sae = False  # True measures SAEs that fail the check at the start, and says so
-strict = True  # fail when a claim of this page does not hold; False reports it
+# the shipped one, one of the paper's, or a model folder
+subject = "docstring-6l"
+# its SAEs, if not in the model folder
+sae = ""
+# text: a name, a file or a hub data set
+corpus = "docstrings"
+# hook points, separated by commas; empty: all that have an SAE
+hooks = ""
+# certification sequences; 0: all
+n_seq = 500
+# discovery sequences; 0: all
+n_discovery = 200
+# probability that a statement is wrong
+delta = 0.05
+# weight of the uniform distribution
+alpha = 0.5
+# concentration inequality
+inequality = "dirichlet"
+# pool size, share of the dictionary
+pool_share = 0.75
+# bits per token up to which a change of loss counts
+cap = 1.0
+# of orders and simulations
+seed = 0
+# where the model runs
+device = "cpu"
+# measure an SAE that fails its check
+allow_bad_sae = False
+# stop when a claim fails
+strict = True
 
 # %% tags=["hide-input"]
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from saecert import certify, collect_layers, compare, load_corpus, load_subject
-from saecert.dictionaries.fidelity import FIDELITY, local_fidelity
-from saecert.measurement import proxies
-from saecert.reporting import figures, kept, tables
+from saecert import certify, compare
+from saecert.dictionaries import amplification as amplify
+from saecert.reporting import figures, layers
+from saecert.reporting.claims import claims
+from saecert.reporting.study import open_study
+from saecert.reporting.tables import footing, show
 from saecert.statistics.paired import difference_limits
-from saecert.subjects import forward
 
 # %% [markdown]
 # ## A gap is an error times its amplification
 #
 # Let $h_t$ be the native activation at position $t$ and $\tilde h_t$ its reconstruction. The **relative error** of a sequence is
-# $\epsilon(x) = \operatorname{mean}_t \min\{\lVert h_t - \tilde h_t\rVert / \lVert h_t\rVert, 1\}$, its **loss change** $d_g(x) = \min\{|\ell(f, x) - \ell(g, x)|, \kappa\}$ counts up to
-# $\kappa$ bits per token, and the **amplification** at that hook point is
+# $\rho(x) = \operatorname{mean}_t \min\{\lVert h_t - \tilde h_t\rVert / \lVert h_t\rVert, 1\}$, its **loss change**
+# $d_g(x) = \min\{|\ell(f, x) - \ell(g, x)|, \kappa\}$ counts up to $\kappa$ bits per token (`cap`), and the **amplification** at that hook
+# point is
 #
-# $$\mathcal{A}_g = \frac{\mathbb{E}\,d_g}{\mathbb{E}\,\epsilon}, \qquad \text{so that} \qquad \mathbb{E}\,d_g = \mathbb{E}\,\epsilon \cdot \mathcal{A}_g,$$
+# $$\mathrm{Amp}_g = \frac{\mathbb{E}\,d_g}{\mathbb{E}\,\rho}, \qquad \text{so that} \qquad \mathbb{E}\,d_g = \mathbb{E}\,\rho \cdot \mathrm{Amp}_g,$$
 #
-# which is the reconstruction gap if no loss changes by more than $\kappa$. The ceiling keeps the limits narrow: without it a change may be as large as $\mathrm{hi} - \mathrm{lo}$, and every
-# limit has to allow for changes so rare that the sample has none. Let $r$ be the model with $h_t + \lVert h_t - \tilde h_t\rVert\, u_t$ in place of $h_t$, $u_t$ a random unit vector: an
-# error exactly as large, at the same place, without a direction of its own.
+# which is the reconstruction gap if no loss changes by more than $\kappa$. The ceiling keeps the limits narrow: without it a change may be
+# as large as $\mathrm{hi} - \mathrm{lo}$, and every limit has to allow for changes so rare that the sample has none. Let $g_{\mathrm{rand}}$ be
+# the model with $h_t + \lVert h_t - \tilde h_t\rVert\, u_t$ in place of $h_t$, $u_t$ a random unit vector: an error exactly as large, at the
+# same place, without a direction of its own; $d_{\mathrm{rand}}$ and $\mathrm{Amp}_{\mathrm{rand}}$ are its loss change and amplification.
 #
 # ````{prf:theorem} Limits on amplification
 # :label: limits-on-amplification
 #
-# (i) $\mathcal{A}_g / \mathcal{A}_r = \mathbb{E}\,d_g / \mathbb{E}\,d_r$, and $\mathcal{A}_g > \mathcal{A}_r$ if and only if $\mathbb{E}(d_g - d_r) > 0$.
-# (ii) Where $\mathbb{E}\,\epsilon \in [\epsilon_-, \epsilon_+]$ and $\mathbb{E}\,d_g \in [d_-, d_+]$, also $\mathcal{A}_g \in [d_- / \epsilon_+,\ d_+ / \epsilon_-]$. So if two-sided limits on $J$ expectations
-# at each of $L$ layers are taken at $\ln(2JL/\delta)$ nats a side, then with probability $1-\delta$ all of them hold, all amplifications are within theirs, and each difference
+# (i) $\mathrm{Amp}_g / \mathrm{Amp}_{\mathrm{rand}} = \mathbb{E}\,d_g / \mathbb{E}\,d_{\mathrm{rand}}$, and $\mathrm{Amp}_g > \mathrm{Amp}_{\mathrm{rand}}$ if and only if
+# $\mathbb{E}(d_g - d_{\mathrm{rand}}) > 0$. (ii) Where $\mathbb{E}\,\rho \in [\rho_-, \rho_+]$ and $\mathbb{E}\,d_g \in [d_-, d_+]$, also
+# $\mathrm{Amp}_g \in [d_- / \rho_+,\ d_+ / \rho_-]$. So if two-sided limits on $J$ expectations at each of $H$ hook points are taken at
+# $\ln(2JH/\delta)$ nats a side, then with probability $1-\delta$ all of them hold, all amplifications are within theirs, and each difference
 # of two amplifications is within the differences of their limits.
 # ````
 #
 # ````{prf:proof}
-# (i) Both have the denominator $\mathbb{E}\,\epsilon > 0$. (ii) Each of the $2JL$ one-sided limits fails with probability at most $\delta/2JL$. Where none does, the rest is
-# arithmetic: $a / b$ rises with $a \ge 0$ and falls with $b > 0$.
+# (i) Both have the denominator $\mathbb{E}\,\rho > 0$. (ii) Each of the $2JH$ one-sided limits fails with probability at most $\delta/2JH$. Where
+# none does, the rest is arithmetic: $a / b$ rises with $a \ge 0$ and falls with $b > 0$.
 # ````
 #
-# A network of which everything is known: linear maps one after the other, loss change $\lVert M e\rVert^2$ for an error $e$ of random size and direction and the product $M$ of the
-# maps still to come. With $d$ the width, $\mathbb{E}\lVert M e\rVert^2 = \lVert M\rVert_F^2\, \mathbb{E}\lVert e\rVert^2 / d$. Limits as above, for 200 samples of 100 errors:
+# A network of which everything is known: linear maps one after the other, loss change $\lVert \Pi e\rVert^2$ for an error $e$ of random size
+# and direction and the product $\Pi$ of the maps still to come. With width $d_{\text{in}}$,
+# $\mathbb{E}\lVert \Pi e\rVert^2 = \lVert \Pi\rVert_F^2\, \mathbb{E}\lVert e\rVert^2 / d_{\text{in}}$. Limits as above, for 200 samples of 100 errors:
 
 # %%
-rng, width, depth = np.random.default_rng(0), 16, 4
-sizes, directions = (
-    rng.beta(2, 8, size=(200, 100)),
-    rng.choice([-1, 1], size=(200, 100, width)) / np.sqrt(width),
-)
-nats, missed, ratios, rest = np.log(2 * 2 * depth / delta), False, [], np.eye(width)
-error_low, error_high = difference_limits(sizes, 0 * sizes, (0, 1, 0, 0), nats, inequality)
-for _ in range(depth):  # from the last layer to the first
-    rest = rest @ rng.normal(size=(width, width)) / np.sqrt(width)
-    changes = sizes**2 * np.square(directions @ rest.T).sum(axis=-1)
-    truth = (
-        np.square(rest).sum() / width * (2 * 3) / (10 * 11) / 0.2
-    )  # E size^2 and E size of a Beta(2, 8)
-    low, high = difference_limits(
-        changes, 0 * changes, (0, np.linalg.norm(rest, 2) ** 2, 0, 0), nats, inequality
-    )
-    missed |= (low / error_high > truth) | (high / error_low < truth)
-    ratios.append(changes.mean() / sizes.mean() / truth)
-print(
-    f"measured over true amplification: {min(ratios):.2f} to {max(ratios):.2f}; samples with a wrong limit: {missed.mean():.1%}"
-)
-assert np.allclose(ratios, 1, atol=0.03) and missed.mean() <= delta + 3 * np.sqrt(delta / 200)
+known = amplify.known_network(delta, inequality, seed)
+
+# %% tags=["hide-input"]
+ratios, missed = known["measured over true"], known["missed"].iloc[0]
+print("measured over true amplification, layer by layer:")
+print(", ".join(f"{ratio:.3f}" for ratio in ratios))
+print(f"samples with a wrong limit: {missed:.1%}")
+assert np.allclose(ratios, 1, atol=0.03)
+assert missed <= delta + 3 * np.sqrt(delta / 200)
 
 # %% [markdown]
+# The formula finds the known amplification at every depth, and no more samples have a wrong limit than promised.
+#
 # ## One run for all layers
 #
-# The clean model runs once, and what comes after each hook point once more for each of three proxies: SAE, pooled SAE, random error. Pools are the same share of
-# the dictionary everywhere, ranked on discovery, so that layers differ in nothing else.
+# The clean model runs once, and what comes after each hook point once more for each of three proxies: SAE, pooled SAE, random error.
+# Pools have the same size everywhere, ranked on discovery, so that layers differ in nothing else.
 
 # %%
-lm = load_subject(
+study = open_study(
     subject,
-    sae=sae or None,
-    hooks=[name.strip() for name in hooks.split(",")] if hooks else None,
+    sae,
+    corpus,
+    hook_name=hooks or "all",
+    n_seq=n_seq,
+    n_discovery=n_discovery,
     device=device,
+    allow_bad_sae=allow_bad_sae,
 )
-places = sorted(lm.hook_names, key=lambda name: (forward.hook_layer(name), "post" in name))
-labels = pd.Index(
-    [
-        name.removeprefix("blocks.").replace(".hook_resid_", " ").removesuffix(" post")
-        for name in places
-    ],
-    name="layer",
+places = layers.by_depth(study.hook_names)
+k = layers.common_pool(study, places, pool_share)
+
+# %%
+losses = study.losses(
+    hook_names=places,
+    pools=[k],
+    controls=False,
+    extra=[f"noise(seed={seed})"],
+    alphas=[alpha],
 )
-sample, discovery = (
-    load_corpus(corpus, lm, split=s, n_seq=n)
-    for s, n in (("certification", n_seq), ("discovery", n_discovery))
-)
-k = round(pool_share * min(lm.sae_at(name).cfg.d_sae for name in places))
-measuring = {
-    "discovery": discovery,
-    "pools": [k],
-    "controls": False,
-    "extra": [proxies.noise(seed)],
-    "alphas": (alpha,),
-    "progress": False,
-}
-losses = collect_layers(lm, sample, places, **measuring, allow_bad_sae=allow_bad_sae)
-local = local_fidelity(lm, sample, places, progress=False)
-print(f"{lm.name}, {len(sample)} sequences, pools of {k} latents, at {', '.join(places)}")
+fidelity = study.measure("fidelity", hook_names=places)
+
+# %% tags=["hide-input"]
+print(study)
+print(f"pools of {k} latents")
 
 # %% [markdown]
 # ## Certificates by depth
 #
-# Sample means and upper limits on the expectations, in bits per token. Each of $L$ layers has $\delta/L$, half of it for $\mathbb{E}\,v_A$, whose limit is the bound, and a sixth
-# for each term, so that *all* limits of the table hold together with probability $1-\delta$.
+# Each of $H$ hook points has $\delta/H$, half of it for $\mathbb{E}\,v_A$, whose limit is the bound, and a sixth for each term, so that
+# *all* limits of the table hold together with probability $1-\delta$.
 
 # %%
-share, terms = (
-    delta / len(places),
-    {
-        "proxy risk": "proxy",
-        "reconstruction gap": "gap",
-        "pool mismatch": "mismatch",
-        "v_A": "bound",
-    },
-)
-budget = {name: share / (2 if name == "bound" else 6) for name in terms.values()}
-settings = {
-    "pool": k,
-    "delta": share,
-    "budget": budget,
-    "alpha": alpha,
-    "inequality": inequality,
-    "seed": seed,
-    "eps": (),
+share = delta / len(places)
+budget = {"bound": share / 2}
+budget |= dict.fromkeys(("proxy", "gap", "mismatch"), share / 6)
+certificates = {
+    name: certify(
+        record,
+        pool=k,
+        delta=share,
+        budget=budget,
+        alpha=alpha,
+        inequality=inequality,
+        seed=seed,
+        eps=(),
+    )
+    for name, record in losses.items()
 }
-certificates = [certify(losses[name], **settings) for name in places]
-for certificate, name in zip(certificates, places, strict=True):
-    kept.keep(
-        certificate, losses[name]
-    )  # under runs/<subject> in a run of `python -m saecert run`, else nowhere
-certified = {
-    term: pd.DataFrame([c.statements[name] for c in certificates], labels)[["mean", "upper"]]
-    for term, name in terms.items()
-}
-better = pd.Index([c.verdict or "vacuous" for c in certificates], name="better than")
-tables.rounded(pd.concat(certified, axis=1)).set_index(better, append=True)
-
-# %% [markdown]
-# ## Local fidelity and amplification by depth
-#
-# **Explained variance** (about the sequence's own mean, and not below 0) and **cosine** similarity are taken per sequence like the relative error, so that they have limits.
-# Sample means with two-sided limits, amplifications in bits per unit of relative error, and the paired difference of the two loss changes. All limits of this table hold
-# together with probability $1-\delta$.
 
 # %% tags=["hide-input"]
-clean, full, noisy = (
-    np.stack([losses[name].at(proxy, alpha) for name in places])
-    for proxy in ("clean", "full", "noise")
+for name, certificate in certificates.items():
+    study.keep(certificate, losses[name])
+terms = layers.certified_terms(certificates)
+show(
+    layers.by_layer(terms),
+    "Sample means and upper limits, bits per token, by layer",
+    note=f"{footing(certificates.values(), delta)}; all limits jointly",
 )
-change, random_change, zero = (
-    np.minimum(abs(clean - full), cap),
-    np.minimum(abs(clean - noisy), cap),
-    np.zeros_like(clean),
-)
-pairs = {
-    quantity: (np.stack([local[name][quantity] for name in places]), zero, (*ends, 0, 0))
-    for quantity, ends in FIDELITY.items()
-}
-pairs |= {
-    "loss change": (change, zero, (0, cap, 0, 0)),
-    "of random error": (random_change, zero, (0, cap, 0, 0)),
-}
-pairs["SAE less random"] = (change, random_change, (0, cap, 0, cap))
-nats, found = np.log(2 * len(pairs) * len(places) / delta), {}
-for quantity, (x, y, ends) in pairs.items():
-    low, high = difference_limits(x, y, ends, nats, inequality)
-    found[quantity] = pd.DataFrame(
-        {"lower": low, "mean": (x - y).mean(axis=1), "upper": high}, labels
-    )
-error = found["relative error"].set_axis(
-    ["upper", "mean", "lower"], axis=1
-)  # a larger error is less amplification
-found |= {
-    "amplification": found["loss change"] / error,
-    "amplification of random error": found["of random error"] / error,
-}
-print(
-    f"largest loss change of a sequence: {abs(clean - np.stack([full, noisy])).max():.1f} bits, counted up to {cap:.1f}"
-)
-tables.rounded(pd.concat(found, axis=1)).T
 
-# %% mystnb={"figure": {"caption": "The default subject layer by layer. Left, on a logarithmic scale: terms of the certificates and what they add up to, v_A, whose upper limit is the bound. Middle: local fidelity, drawn as what it lacks. Right: amplification of the SAE's error, and of a random error of the same size at the same place. Bars are limits, which hold together within a panel; in all three panels lower is better.", "name": "fig-layers"}, "image": {"alt": "Three line plots against layer. v_A and the reconstruction gap rise with depth; relative error, unexplained variance and one minus cosine rise with depth; amplification rises with depth, a little higher for the SAE's error than for a random one."}} tags=["hide-input"]
-figures.use_style()
-fig, axes = plt.subplots(1, 3, figsize=(14, 4.6), layout="constrained")
-lacking = {
-    f"1 - {name}": (1 - found[name]).set_axis(["upper", "mean", "lower"], axis=1)
-    for name in ("explained variance", "cosine")
+# %% tags=["hide-input"]
+bounds = terms[terms["quantity"] == "v_A"].set_index("layer")
+print(f"smallest mean of v_A: at layer {bounds['mean'].idxmin()}")
+print(f"largest mean of v_A: at layer {bounds['mean'].idxmax()}")
+
+# %% [markdown]
+# These are sample means and limits; which of two layers has the larger expectation is a question for the paired test below, which is asked
+# for one pair only. One of these SAEs is certified on other pages as well, with other bounds:
+# {ref}`one SAE, eight bounds <one-sae-eight-bounds>`.
+#
+# ## Local fidelity and amplification by depth
+#
+# **Explained variance** (about the sequence's own mean, and not below 0) and **cosine** similarity are taken per sequence like the
+# relative error, so that they have limits. Amplifications are in bits per unit of relative error.
+
+
+# %% tags=["hide-input"]
+def stacked(proxy):
+    """Losses of one proxy, one row a hook point."""
+    return np.stack([losses[name].at(proxy, alpha) for name in places])
+
+
+noise = "noise" if not seed else f"noise_seed_{seed}"
+clean, full, noisy = map(stacked, ("clean", "full", noise))
+local = {
+    quantity: np.stack([fidelity[name][quantity] for name in places])
+    for quantity in fidelity[places[0]]
 }
-panels = {
-    ("certificate", "bits per token"): {
-        term: part.assign(lower=part["mean"]) for term, part in certified.items()
-    },
-    ("local fidelity", "what is lacking"): {"relative error": found["relative error"], **lacking},
-    ("downstream", "bits per unit of relative error"): {
-        name: found[name] for name in found if name.startswith("amplification")
-    },
+
+# %%
+limits = amplify.fidelity_and_amplification(
+    local,
+    clean,
+    full,
+    noisy,
+    cap=cap,
+    delta=delta,
+    inequality=inequality,
+)
+
+# %% tags=["hide-input"]
+changes = np.abs(clean - np.stack([full, noisy]))
+print(f"largest loss change of a sequence: {changes.max():.1f} bits,")
+print(f"counted up to {cap:.1f}")
+rows = f"n = {len(losses[places[0]])}, delta = {delta:g}"
+show(
+    layers.by_quantity(limits, places),
+    "Local fidelity and amplification by layer, with two-sided limits",
+    note=f"{rows}, alpha = {alpha:g}; all limits jointly",
+)
+
+# %% tags=["hide-input"]
+paired = limits[amplify.PAIRED].set_axis(layers.labels_of(places))
+ours = limits["loss change"]["mean"]
+ratio = ours / limits["loss change of random error"]["mean"]
+costlier = ", ".join(paired.index[paired["lower"] > 0]) or "none"
+cheaper = ", ".join(paired.index[paired["upper"] < 0]) or "none"
+print(f"SAE error costlier than random, certified at layer: {costlier}")
+print(f"cheaper, certified at layer: {cheaper}")
+print(f"ratio in the sample: {ratio.min():.2f} to {ratio.max():.2f}")
+
+# %% [markdown]
+# The ratio is that of the two amplifications, by (i) of the theorem. Only the paired difference decides whether it is above one.
+
+# %% mystnb={"figure": {"caption": "The default subject layer by layer, n = 500, alpha = 0.5, pools of k = 1,152. Left, on a logarithmic scale: terms of the certificates and what they add up to, v_A, whose upper limit is the bound. Right: local fidelity, drawn as what it lacks. Bars are limits, which hold together within a panel at delta = 0.05; in both panels lower is better.", "name": "fig-layers"}, "image": {"alt": "Two line plots against layer. In the sample v_A and the reconstruction gap are smaller at the first layer than at the last; so are relative error, unexplained variance and one minus cosine."}} tags=["hide-input"]
+by_term = {
+    name: part.reset_index(drop=True)
+    for name, part in terms.groupby("quantity", sort=False)
 }
-for ax, ((title, unit), lines) in zip(axes, panels.items(), strict=True):
-    for i, (label, part) in enumerate(lines.items()):
-        spread, x = (
-            abs(part[["lower", "upper"]].sub(part["mean"], axis=0)).T,
-            np.arange(len(places)) + 0.06 * (i - (len(lines) - 1) / 2),
-        )
-        ax.errorbar(
-            x,
-            part["mean"],
-            yerr=spread,
-            fmt=f"-{figures.MARKERS[i]}",
-            markersize=5,
-            capsize=3,
-            label=label,
-        )
-    ax.set(title=title, ylabel=unit, xlabel="layer")
-    ax.set_xticks(range(0, len(places), 1 + len(places) // 16), labels[:: 1 + len(places) // 16])
-    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, fontsize=9.5)
-axes[0].set_yscale("log")
-plt.setp(axes[1:], ylim=(0, None))
+lacks = {amplify.ERROR: limits[amplify.ERROR]}
+for name in ("explained variance", "cosine"):
+    lacks[f"1 - {name}"] = layers.lacking(limits[name])
+frames = [
+    layers.layer_panel(
+        "certificate", "bits per token", by_term, places
+    ),
+    layers.layer_panel("local fidelity", "lacking", lacks, places),
+]
+figures.plot_layers(pd.concat(frames), ["certificate"])
+plt.show()
+
+# %% mystnb={"figure": {"caption": "Amplification of the SAE's error, and of a random error of the same size at the same place, n = 500, alpha = 0.5. Bars are limits, which hold together at delta = 0.05.", "name": "fig-amplification"}, "image": {"alt": "Line plot against layer. In the sample both amplifications are several times larger at the last layer than at the first, and that of the SAE's error is a little above that of a random error everywhere."}} tags=["hide-input"]
+both = {name: limits[name] for name in (amplify.OURS, amplify.RANDOM)}
+unit = "bits per unit of relative error"
+figures.plot_layers(
+    layers.layer_panel("downstream", unit, both, places)
+)
 plt.show()
 
 # %% [markdown]
 # ## First against last layer
 #
-# Last minus first, fixed beforehand as the pair to compare. Bound ($\mathbb{E}\,v_A$), gap and relative error are paired by sequence and hold together with probability $1-\delta$;
-# the differences of amplifications follow from the limits of the table above and hold where it does.
+# Last minus first, fixed beforehand as the pair to compare. Bound ($\mathbb{E}\,v_A$), gap and relative error are paired by sequence and
+# hold together with probability $1-\delta$; the differences of amplifications follow from the limits of the table above and hold where
+# it does. No other pair of layers is tested.
 
 # %%
-ends, behind = (places[-1], places[0]), (losses[places[-1]], losses[places[0]])
+last, first = places[-1], places[0]
+pair = (certificates[last], certificates[first])
 compared = {
-    name: compare(certificates[-1], certificates[0], behind, quantity=name, delta=delta / 3)
-    for name in ("bound", "gap")
-}
-trend = {name: (*c.means[::-1], c.lower, c.upper) for name, c in compared.items()}
-last, first = (local[name]["relative error"] for name in ends)
-trend["relative error"] = (
-    first.mean(),
-    last.mean(),
-    *difference_limits(last, first, (0, 1, 0, 1), np.log(2 * 3 / delta), inequality),
-)
-for name in panels["downstream", "bits per unit of relative error"]:
-    first, last = found[name].iloc[0], found[name].iloc[-1]
-    trend[name] = (
-        first["mean"],
-        last["mean"],
-        last["lower"] - first["upper"],
-        last["upper"] - first["lower"],
+    quantity: compare(
+        *pair,
+        (losses[last], losses[first]),
+        quantity=quantity,
+        delta=delta / 3,
     )
-trend = pd.DataFrame(trend, ["first", "last", "change, lower", "change, upper"]).T
-verdicts = np.select(
-    [trend["change, lower"] > 0, trend["change, upper"] < 0],
-    ["worse when later", "better when later"],
-    "not told",
-)
-tables.rounded(trend).assign(verdict=verdicts)
+    for quantity in ("bound", "gap")
+}
 
-# %%
-paired, ratio = (
-    found["SAE less random"],
-    found["loss change"]["mean"] / found["of random error"]["mean"],
+# %% tags=["hide-input"]
+errors = [fidelity[name]["relative error"] for name in (last, first)]
+nats = np.log(2 * 3 / delta)
+apart = difference_limits(*errors, (0, 1, 0, 1), nats, inequality)
+trend = layers.first_against_last(compared, errors, apart, limits)
+show(
+    trend,
+    f"Last hook point ({last}) minus first ({first})",
+    note=f"{footing(pair, delta)}; the first three jointly",
 )
-more, less = (
-    ", ".join(labels[where]) or "none" for where in (paired["lower"] > 0, paired["upper"] < 0)
+
+# %% tags=["hide-input"]
+told = trend.index[trend["verdict"] == "larger"]
+print("certified to be larger at the last hook point:")
+print(", ".join(told) or "nothing")
+alone = "needs two hook points" if len(places) == 1 else ""
+claims(
+    strict,
+    {
+        f"{name} is larger at the last than at the first": alone
+        or verdict == "larger"
+        for name, verdict in trend["verdict"].items()
+    },
 )
-print(
-    f"SAE error certifiably costlier than random at layers: {more}; cheaper: {less}; ratio about {ratio.min():.1f} to {ratio.max():.1f}"
-)
-holds = bool((verdicts == "worse when later").all())
-print("claim holds:", holds if len(places) > 1 else "not tested at a single hook point")
-assert holds or not strict or len(places) == 1
 
 # %% [markdown]
-# ## What this shows
+# ## What this shows, and what it does not
 #
-# Between the first and the last layer of `docstring-6l` everything moves against the paper's reading: the SAE's relative error grows, a unit of it changes the loss more, and the two
-# multiply into a larger gap and a larger bound. A random error of the same size gains weight with depth as well, so most of the growth belongs to the place and not to the direction
-# of the SAE's error; on another model SAE errors were reported to cost two to four and a half times as much as random ones at every layer {cite}`gurnee2024`, here hardly more.
-# It does *not* show that the paper is wrong about Llama-3-8B: six shallow layers and their SAEs are another subject, and a comparison of layers says nothing of why they differ.
+# Between the first and the last layer of `docstring-6l` everything moves one way: the SAE's relative error is larger, a unit of it changes
+# the loss more, and the two multiply into a larger gap and a larger bound. A random error of the same size weighs more at the last layer,
+# too, so most of the difference belongs to the place and not to the direction of the SAE's error; on another model SAE errors were reported
+# to cost two to four and a half times as much as random ones at every layer {cite}`gurnee2024`, here 1.1 to 1.4 times in the sample, and
+# certified to cost more at the last two layers only.
+#
+# It does *not* show that every layer is harder than the one before: only the two ends are compared. This is different from what the paper
+# reports of Llama-3-8B, and does not contradict it: that is another bound, on contexts of 32 tokens, of SAEs run at another sparsity; and a
+# comparison of layers says nothing of why they differ.
+#
+# ## Exercise
+#
+# `python -m saecert run 11_layers -p hooks=blocks.3.hook_resid_post,blocks.5.hook_resid_post`. Predict first: which rows of the last table
+# stay "not told"? Compare the limits of their change with the difference of the two means.

@@ -1,4 +1,7 @@
-"""Tiny subjects made on the spot: three architectures, a tokenizer and SAEs with random weights, saved and loaded for real."""
+"""Tiny subjects made on the spot, saved and loaded for real.
+
+Three architectures, a tokenizer, and SAEs with random weights.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +24,14 @@ from transformers import (
 
 from saecert import load_corpus, load_subject
 
-WORDS = "the bound of a frozen model holds for every sequence that was drawn from one population and not seen before it".split()
-D_MODEL, D_SAE, N_LAYERS, N_CTX = 16, 64, 3, 24
+WORDS = (
+    "the bound of a frozen model holds for every sequence that was drawn from one population "
+    "and not seen before it"
+).split()
+D_MODEL = 16
+D_SAE = 64
+N_LAYERS = 3
+N_CTX = 24
 
 
 def make_texts(n: int, seed: int = 0) -> list[str]:
@@ -79,15 +88,21 @@ def make_model(family: str) -> torch.nn.Module:
 
 
 def make_sae(hook_name: str, d_in: int = D_MODEL, d_sae: int = D_SAE) -> JumpReLUSAE:
-    """A JumpReLU SAE with a few active latents a token, of an orthonormal basis in both signs, and others that are rarely active."""
+    """A JumpReLU SAE with a few active latents a token.
+
+    These are of an orthonormal basis in both signs; the others are rarely active.
+    """
     generator = torch.Generator().manual_seed(len(hook_name))
     sae = JumpReLUSAE(JumpReLUSAEConfig(d_in=d_in, d_sae=d_sae))
     basis = torch.linalg.qr(torch.randn(d_in, d_in, generator=generator)).Q
     rare = torch.nn.functional.normalize(torch.randn(d_sae, d_in, generator=generator), dim=1)
-    directions, reach = torch.cat([basis, -basis, rare])[:d_sae], torch.full((d_sae,), 0.3)
+    directions = torch.cat([basis, -basis, rare])[:d_sae]
+    reach = torch.full((d_sae,), 0.3)
     reach[: 2 * d_in] = 1.0
     with torch.no_grad():
-        sae.W_enc.copy_(directions.T * reach), sae.W_dec.copy_(directions), sae.threshold.fill_(1.0)
+        sae.W_enc.copy_(directions.T * reach)
+        sae.W_dec.copy_(directions)
+        sae.threshold.fill_(1.0)
     sae.cfg.metadata.hook_name = hook_name
     return sae
 
@@ -97,7 +112,9 @@ def identity_sae(hook_name: str, d_in: int = D_MODEL) -> JumpReLUSAE:
     sae = JumpReLUSAE(JumpReLUSAEConfig(d_in=d_in, d_sae=2 * d_in))
     both = torch.cat([torch.eye(d_in), -torch.eye(d_in)])
     with torch.no_grad():
-        sae.W_enc.copy_(both.T), sae.W_dec.copy_(both), sae.threshold.fill_(0.0)
+        sae.W_enc.copy_(both.T)
+        sae.W_dec.copy_(both)
+        sae.threshold.fill_(0.0)
     sae.cfg.metadata.hook_name = hook_name
     return sae
 
@@ -106,7 +123,10 @@ def identity_sae(hook_name: str, d_in: int = D_MODEL) -> JumpReLUSAE:
 def own_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
-    """Nothing that a test measures outlives it, but for tests marked `shared_cache` (they read the shipped corpus)."""
+    """Nothing that a test measures outlives it.
+
+    Tests marked `shared_cache` read the shipped corpus from the cache that is kept.
+    """
     if "shared_cache" not in request.keywords:
         monkeypatch.setenv("SAECERT_CACHE", str(tmp_path / "cache"))
 

@@ -1,10 +1,11 @@
 """Files from anybody are read strictly."""
 
 import json
+import time
 
 import pytest
 
-from saecert.untrusted import read_json
+from saecert.untrusted import parse_json, read_json
 
 
 def test_json_is_read_strictly(tmp_path):
@@ -34,3 +35,11 @@ def test_json_is_read_strictly(tmp_path):
         read_json(path, max_bytes=10)
     with pytest.raises(FileNotFoundError):
         read_json(tmp_path / "none")
+
+
+def test_a_name_that_comes_twice_among_very_many_is_found_in_one_pass():
+    members = ", ".join(f'"{number}": 1' for number in range(60_000))
+    start = time.perf_counter()
+    with pytest.raises(ValueError, match="'59999' comes twice"):
+        parse_json(f'{{{members}, "59999": 1}}')
+    assert time.perf_counter() - start < 5

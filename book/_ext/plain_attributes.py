@@ -5,6 +5,9 @@ from sphinx.ext.napoleon import GoogleDocstring, NumpyDocstring
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Keep napoleon from reading "Losses: one a sequence" as a type and a description; no setting does."""
+    """Keep napoleon from reading "Losses: one a sequence" as a type and a description.
+
+    No setting does.
+    """
     GoogleDocstring._parse_attribute_docstring = NumpyDocstring._consume_to_end
     return {"parallel_read_safe": True}

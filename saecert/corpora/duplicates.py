@@ -110,25 +110,33 @@ def _close_to_leaders(
             left, right = _close(block, of_leaders)
             is_leader[rows[left]] = False
             yield rows[left], leaders[right]
-        left, right = _close(block, block)
-        earlier = right < left
-        left = left[earlier]
-        right = right[earlier]
-        order = np.lexsort((right, left))
-        pairs = zip(rows[left[order]].tolist(), rows[right[order]].tolist(), strict=True)
-        close = [_follow(is_leader, row, other) for row, other in pairs]
-        followers = rows[left[order]][close]
-        leaders = rows[right[order]][close]
-        yield followers, leaders
+        followers, leaders = _led_within(block, is_leader[rows])
+        is_leader[rows[followers]] = False
+        yield rows[followers], rows[leaders]
         kept = is_leader[rows]
         blocks.append((rows[kept], block[kept]))
 
 
-def _follow(is_leader: Bool[np.ndarray, "n"], row: int, other: int) -> bool:
-    """Whether `other` leads, in which case `row` does not."""
-    if is_leader[other]:
-        is_leader[row] = False
-    return bool(is_leader[other])
+def _led_within(
+    block: sparse.csr_array, may_lead: Bool[np.ndarray, "rows"]
+) -> tuple[Int[np.ndarray, "pairs"], Int[np.ndarray, "pairs"]]:
+    """Pairs of a row and an earlier leader of the same block that it resembles.
+
+    Rows that `may_lead` is False for resemble a leader of an earlier block.
+    """
+    leads = may_lead.copy()
+    later, earlier = _close(block, block)
+    order = np.lexsort((later, earlier))
+    later = later[order]
+    earlier = earlier[order]
+    starts = np.searchsorted(earlier, np.arange(len(leads) + 1))
+    is_pair = np.zeros(len(later), dtype=bool)
+    for row in range(len(leads)):
+        if leads[row]:
+            pairs = slice(starts[row], starts[row + 1])
+            is_pair[pairs] = later[pairs] > row
+            leads[later[pairs][is_pair[pairs]]] = False
+    return later[is_pair], earlier[is_pair]
 
 
 def _close_to_followers(

@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import datasets
 import pyarrow
@@ -40,13 +40,13 @@ KINDS = {
 """How a file is read, by its suffix in lower case without that of its compression."""
 
 
-def _open_zstd(path: Path) -> BinaryIO:
+def _open_zstd(path: Path) -> Any:
     if not pyarrow.Codec.is_available("zstd"):
         raise ValueError(f"{path} needs a pyarrow with zstd: decompress it first")
     return pyarrow.input_stream(str(path), compression="zstd")
 
 
-_OPENERS: dict[str, Callable[[Path], BinaryIO]] = {
+_OPENERS: dict[str, Callable[[Path], Any]] = {
     ".gz": gzip.open,
     ".bz2": bz2.open,
     ".xz": lzma.open,
@@ -54,6 +54,20 @@ _OPENERS: dict[str, Callable[[Path], BinaryIO]] = {
 }
 _DAMAGE = (EOFError, OSError, zlib.error, lzma.LZMAError)
 _CHUNK = 1 << 20
+
+
+def kind_of(path: Path) -> str | None:
+    """How a file is read, by its suffix before that of its compression; None if it is not.
+
+    Examples
+    --------
+    >>> kind_of(Path("texts.JSONL.gz"))
+    'jsonl'
+    """
+    suffix = path.suffix.lower()
+    if suffix in _OPENERS:
+        suffix = Path(path.stem).suffix.lower()
+    return KINDS.get(suffix)
 
 
 def read_rows(path: Path) -> list[tuple[int, Any]]:
@@ -76,15 +90,12 @@ def read_rows(path: Path) -> list[tuple[int, Any]]:
             f"no text at '{path}': give a file, a list of strings, \"hf:org/name\" or the name of "
             "a source"
         )
-    suffix = path.suffix.lower()
-    compression = suffix if suffix in _OPENERS else ""
-    if compression:
-        suffix = Path(path.stem).suffix.lower()
-    kind = KINDS.get(suffix)
+    kind = kind_of(path)
+    compression = path.suffix.lower() if path.suffix.lower() in _OPENERS else ""
     if kind is None:
         raise ValueError(
-            f"{path} is of a kind that is not read ('{suffix}'): give {', '.join(filter(None, KINDS))}"
-            f", or any of these with {', '.join(_OPENERS)}"
+            f"{path} is of a kind that is not read: give {', '.join(filter(None, KINDS))}, or any "
+            f"of these with {', '.join(_OPENERS)}"
         )
     if kind in ("text", "jsonl", "json"):
         text = _decoded(path, kind, _content(path, compression))

@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl
 from huggingface_hub import HfApi, constants
 from huggingface_hub.errors import HTTPError
 
-from saecert.corpora.files import KINDS, read_rows, stream
+from saecert.corpora.files import kind_of, read_rows, stream
 from saecert.subjects.hub import HUB, patience
 
 HUB_OPTIONS = {"config": None, "split": "train", "revision": None, "documents": "20000"}
@@ -39,8 +39,7 @@ def read_texts(source: str | Path | Sequence[str], column: str) -> tuple[str, li
     else:
         path = Path(source)
         name = path.name
-        kind = KINDS.get(path.suffix.lower())
-        unit = "element" if kind == "json" else "line"
+        unit = "element" if kind_of(path) == "json" else "line"
         texts = [_text(row, f"{path}, {unit} {n}", column) for n, row in read_rows(path)]
     texts = [text for text in texts if text.strip()]
     if not texts:

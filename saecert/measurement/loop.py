@@ -32,7 +32,7 @@ from saecert.corpora.corpus import Corpus
 from saecert.measurement import circumstances
 from saecert.measurement.identity import digest, identity
 from saecert.measurement.kept import Measurement, Total, Values
-from saecert.storage import cache_dir
+from saecert.storage import cache_dir, progress_bar
 from saecert.subjects.subject import Subject
 
 CHECKPOINT_SECONDS = 30
@@ -211,7 +211,7 @@ def checked_batch_size(subject: Subject, batch_size: int | None) -> int:
 
 def _bar(title: str, done: int, n_seq: int, progress: bool) -> tqdm:
     """A progress bar on standard error, which shows nothing unless `progress`."""
-    return tqdm(total=n_seq, initial=done, desc=title, unit="seq", disable=not progress)
+    return progress_bar(total=n_seq, initial=done, desc=title, unit="seq", disable=not progress)
 
 
 class _Clock:

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
 
 from saecert.reporting.panels import (
     BLUE,
@@ -72,6 +73,7 @@ __all__ = [
     "plot_shuffling",
     "plot_terms",
     "plot_tightness",
+    "plot_wealth",
     "use_style",
 ]
 
@@ -112,38 +114,47 @@ def plot_four_terms(frame: pd.DataFrame, references: Mapping[str, Number] | None
     return fig
 
 
-def plot_price_of_choosing(
-    frame: pd.DataFrame, wealth: pd.DataFrame, vacuous: Number, delta: Number
-) -> Figure:
-    """Bounds by way of choosing the pool, one panel an alpha, and the wealth of streams (page 03).
+def plot_price_of_choosing(frame: pd.DataFrame, vacuous: Number) -> Figure:
+    """Bounds by way of choosing the pool, one panel an alpha (page 03).
 
     Parameters
     ----------
     frame
         Columns alpha, n_seq, label, bound, valid.
-    wealth
-        Columns order (0: the recorded one), n_seq, log10_wealth.
     vacuous
         Risk of the uniform predictor.
+    """
+    alphas = list(dict.fromkeys(frame["alpha"]))
+    fig, axes = panels(len(alphas), height=5.2)
+    top = 1.05 * frame.loc[frame["valid"].astype(bool), "bound"].max()
+    for ax, alpha in zip(axes, alphas, strict=True):
+        plot_convergence(frame[frame["alpha"] == alpha], ax, vacuous)
+        ax.set(title=f"alpha = {alpha:g}", ylim=(0, top))
+    place = {"loc": "outside lower center", "ncols": 2}
+    fig.legend(*axes[0].get_legend_handles_labels(), **place)
+    return fig
+
+
+def plot_wealth(wealth: pd.DataFrame, delta: Number) -> Figure:
+    """Wealth of streams sequence by sequence, each up to where it stopped (page 03).
+
+    Parameters
+    ----------
+    wealth
+        Columns order (0: the recorded one), n_seq, log10_wealth.
     delta
         A stream is certain at a wealth of 1/delta.
     """
-    alphas = list(dict.fromkeys(frame["alpha"]))
-    fig, axes = panels(len(alphas) + 1, height=4.6)
-    top = 1.05 * frame.loc[frame["valid"].astype(bool), "bound"].max()
-    for ax, alpha in zip(axes, alphas, strict=False):
-        plot_convergence(frame[frame["alpha"] == alpha], ax, vacuous)
-        ax.set(title=f"alpha = {alpha:g}", ylim=(0, top))
-    legend_below(axes[0])
-    ax = axes[-1]
+    fig, (ax,) = panels(1, height=4)
+    recorded = {"color": BLUE, "linewidth": 2.2, "zorder": 3, "label": "recorded order"}
+    other = {"color": GREY, "alpha": 0.3, "linewidth": 0.8}
+    ax.plot([], [], color=GREY, label="other orders of the same sequences")
     for order, part in wealth.groupby("order"):
-        look = {"color": GREY, "alpha": 0.15, "linewidth": 1}
-        if order == 0:
-            look = {"color": BLUE, "linewidth": 2, "zorder": 3, "label": "recorded order"}
+        look = recorded if order == 0 else other
         ax.plot(part["n_seq"], part["log10_wealth"], **look)
     ax.axhline(-np.log10(delta), label="1/delta: certain", **DASHED)
-    ax.set(title="stream", xlabel="sequences read", ylabel="wealth (power of ten)")
-    ax.legend(loc="lower right")
+    ax.set(xlabel="sequences read", ylabel="wealth (power of ten)", xlim=(0, None))
+    legend_below(ax, columns=3)
     return fig
 
 
@@ -309,7 +320,8 @@ def plot_models(frame: pd.DataFrame, reported: pd.DataFrame, missing: Sequence[s
         ax.annotate("no certificate yet", (0.02, labels.index(label)), **look)
     ax.axvline(1, **DASHED)
     name_rows(ax, labels)
-    ax.set(xlim=(0, 1.2), xlabel="bound / log2 V, low is good")
+    right = max(1.2, 1.05 * frame["share of uniform"].max())
+    ax.set(xlim=(0, right), xlabel="bound / log2 V, low is good")
     fig.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return fig
 
@@ -328,6 +340,9 @@ def plot_layers(frame: pd.DataFrame, logarithmic: Sequence[str] = ()) -> Figure:
         ax.set(title=title, ylabel=part["unit"].iloc[0], xlabel="layer")
         if title in logarithmic and (part["mean"] > 0).all():
             ax.set_yscale("log")
+            ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            ax.yaxis.set_major_formatter("{x:g}")
+            ax.yaxis.set_minor_locator(NullLocator())
         else:
             ax.set_ylim(min(0, part["lower"].min()), None)
         legend_below(ax)
@@ -335,14 +350,18 @@ def plot_layers(frame: pd.DataFrame, logarithmic: Sequence[str] = ()) -> Figure:
 
 
 def plot_shuffling(
-    frame: pd.DataFrame, gaps: pd.DataFrame, references: Mapping[str, Number], ceiling: Number
+    frame: pd.DataFrame,
+    gaps: pd.DataFrame,
+    references: Mapping[str, Number],
+    ceiling: Number,
+    bounds: Mapping[str, Number] | None = None,
 ) -> Figure:
     """Stacked terms of the SAE and its shufflings, and gaps of single sequences (page 12).
 
-    `gaps` has one column a label of `frame`, one row a sequence.
+    `gaps` has one column a label of `frame`, one row a sequence; `bounds` as for `plot_terms`.
     """
     fig, (left, right) = panels(2, height=4.8, wide=(1.4, 1))
-    plot_terms(frame, left, references)
+    plot_terms(frame, left, references, bounds)
     look = {"color": ORANGE, "density_norm": "width", "inner": "quart", "cut": 0, "linewidth": 1}
     sns.violinplot(gaps, orient="h", ax=right, **look)
     right.axvline(ceiling, **DASHED)
@@ -351,24 +370,30 @@ def plot_shuffling(
     return fig
 
 
-def plot_floors(curve: pd.DataFrame, floors: pd.DataFrame, vacuous: Number) -> Figure:
-    """Bounds against sequences, and what remains when complexity has vanished (page 13).
+def plot_bounds(curve: pd.DataFrame, vacuous: Number) -> Figure:
+    """Bounds against sequences (page 13); `curve` is as for `plot_convergence`."""
+    fig, (ax,) = panels(1, height=5.2)
+    plot_convergence(curve, ax, vacuous).set(ylim=(0, 1.12 * max(vacuous, curve["bound"].max())))
+    fig.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    return fig
 
-    `curve` is as for `plot_convergence`; `floors` has columns label, lower, mean, upper, unclipped.
+
+def plot_floors(floors: pd.DataFrame, vacuous: Number) -> Figure:
+    """What remains of bounds when complexity has vanished, row by row (page 13).
+
+    `floors` has columns label, lower, mean, upper, unclipped.
     """
-    fig, (left, right) = panels(2, height=2.4 + 0.4 * len(floors), wide=(1, 1.15))
-    plot_convergence(curve, left, vacuous).set(ylim=(0, None))
+    fig, (ax,) = panels(1, height=1.8 + 0.42 * len(floors))
     spread = floors[["lower", "upper"]].sub(floors["mean"], axis=0).abs()
     for place, row in enumerate(floors.itertuples(index=False)):
         below, above = spread.iloc[place]
-        look = {"color": COLOURS[place % len(COLOURS)], "marker": MARKERS[place % len(MARKERS)]}
-        right.errorbar(row.mean, place, xerr=[[below], [above]], capsize=3, **look)
-    heights = range(len(floors))
-    right.plot(floors["unclipped"], heights, "kx", label="without clipping")
-    right.axvline(vacuous, label="uniform predictor", **DASHED)
-    name_rows(right, floors["label"].tolist())
-    right.set(xlabel="floor of the bound (bits per token)", xlim=(0, None))
-    legend_below(right)
+        look = {"color": BLUE, "marker": "o", "label": "clipped, with limits" if not place else "_"}
+        ax.errorbar(row.mean, place, xerr=[[below], [above]], capsize=3, **look)
+    ax.plot(floors["unclipped"], range(len(floors)), "kx", label="without clipping")
+    ax.axvline(vacuous, label="uniform predictor", **DASHED)
+    name_rows(ax, floors["label"].tolist())
+    ax.set(xlabel="floor of the bound (bits per token)", xlim=(0, None))
+    fig.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return fig
 
 
@@ -432,12 +457,16 @@ def plot_growth(curve: pd.DataFrame, needed: pd.DataFrame) -> Figure:
     plot_lines(named, axes[2], "label", "fresh", "share", ("low", "high"))
     for line in axes[2].lines:
         line.set_linestyle("none")
-    places = [labels.index(label) for label in named["label"]]
-    axes[2].plot(places, named["estimate"], "o", markersize=11, mfc="none", color="0.4")
+    marks = zip(axes[2].containers, named.groupby("share", sort=False), strict=True)
+    for drawn, (_, part) in marks:
+        ring = {"markersize": 11, "mfc": "none", "color": "0.4"}
+        axes[2].plot(drawn[0].get_xdata(), part["estimate"], "o", **ring)
     axes[0].set(title="pool", ylabel="latents in the pool")
     axes[1].set(title="missing", ylabel="latents that one more adds")
-    if (curve["low"] > 0).all():
+    positive = curve["fresh"][curve["fresh"] > 0]
+    if len(positive):
         axes[1].set_yscale("log")
+        axes[1].set_ylim(max(positive.min() / 2, 1e-3), 2 * curve["high"].max())
     for ax in axes[:2]:
         log_axis(ax, curve["n"].unique())
         ax.set_xlabel("calibration sequences")
@@ -462,5 +491,7 @@ def plot_denser_codes(codes: pd.DataFrame, faithful: pd.DataFrame, vacuous: Numb
     left.set(xlabel="active latents per token (L0)", ylabel="bound (bits per token)", ylim=(0, top))
     legend_below(left)
     plot_convergence(faithful, right, vacuous).set(ylim=(0, None))
+    for text in right.texts:
+        text.set_position((0.99, 1.12 * vacuous))  # clear of bounds clipped at hi
     legend_below(right)
     return fig

@@ -110,29 +110,32 @@ def plot_miss_rates(frame: pd.DataFrame, ax: Axes, rows: str = "population") -> 
 
 
 def plot_terms(
-    frame: pd.DataFrame, ax: Axes, references: Mapping[str, Number] | None = None
+    frame: pd.DataFrame,
+    ax: Axes,
+    references: Mapping[str, Number] | None = None,
+    bounds: Mapping[str, Number] | None = None,
 ) -> Axes:
     """Terms stacked up to the bound, one bar a label, and risks of references as dotted lines.
 
     `frame` has columns label, term, bits, in stacking order (see
     `saecert.reporting.tables.terms_table`); clipping, which is negative, cuts the last of the
-    measured terms short. The bound beside a bar is rounded up.
+    measured terms short. The bound beside a bar is rounded up; `bounds` gives it by label (default:
+    the sum of the terms, which may miss it by a rounding error).
     """
     labels = _unique(frame["label"])
     longest = 0.0
     for row, label in enumerate(labels):
         terms = frame[frame["label"] == label].set_index("term")["bits"]
         bound = _stack(ax, row, terms)
-        text = f" {upper_text(bound)}"
-        ax.text(bound, row, text, va="center", ha="left", fontsize=11, fontweight="bold")
+        text = upper_text((bounds or {}).get(label, bound))
+        look = {"va": "center", "ha": "left", "fontsize": 11, "fontweight": "bold"}
+        look["bbox"] = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
+        ax.annotate(text, (bound, row), (5, 0), textcoords="offset points", zorder=3, **look)
         longest = max(longest, bound)
-    for name, bits in (references or {}).items():
-        ax.axvline(bits, color="black", linestyle=":", linewidth=1.2)
-        text = f"{name}\n{nearest_text(bits)}"
-        ax.text(bits, -0.62, text, ha="center", va="bottom", fontsize=9)
-        longest = max(longest, bits)
+    longest = max([longest, *(references or {}).values()])
+    _name_references(ax, references or {}, close=0.2 * longest)
     name_rows(ax, labels)
-    ax.set(xlabel="bits per token (lower is better)", xlim=(0, 1.12 * longest))
+    ax.set(xlabel="bits per token (lower is better)", xlim=(0, 1.2 * longest))
     ax.grid(axis="y", visible=False)
     used = [term for term in TERM_COLOURS if frame.loc[frame["term"] == term, "bits"].any()]
     handles = [plt.Rectangle((0, 0), 1, 1, color=TERM_COLOURS[term]) for term in used]
@@ -141,17 +144,29 @@ def plot_terms(
     return ax
 
 
+def _name_references(ax: Axes, references: Mapping[str, Number], close: Number) -> None:
+    """Dotted lines with names above; a name that would touch the one before starts at its line."""
+    before = -float("inf")
+    for name, bits in sorted(references.items(), key=lambda item: item[1]):
+        ax.axvline(bits, color="black", linestyle=":", linewidth=1.2)
+        side = "left" if bits - before < close else "center"
+        text = f"{name}\n{nearest_text(bits)}"
+        ax.text(bits, -0.62, text, ha=side, va="bottom", fontsize=9)
+        before = bits
+
+
 def plot_convergence(frame: pd.DataFrame, ax: Axes, vacuous: Number) -> Axes:
     """Bound against number of sequences, one line a label; above the dashed line it says nothing.
 
-    `frame` has columns n_seq, label, bound and valid (False: drawn faint and dashed, not a
+    `frame` has columns n_seq, label, bound and valid (False: drawn grey and dashed, not a
     certificate; True if there is no such column).
     """
     for place, name in enumerate(_unique(frame["label"])):
         part = frame[frame["label"] == name].sort_values("n_seq")
         valid = "valid" not in part or part["valid"].all()
         look = {"linestyle": "-" if valid else (0, (2, 2)), "alpha": 1.0 if valid else 0.75}
-        look |= {"marker": MARKERS[place % len(MARKERS)], "color": COLOURS[place % len(COLOURS)]}
+        colour = COLOURS[place % len(COLOURS)] if valid else "0.45"
+        look |= {"marker": MARKERS[place % len(MARKERS)], "color": colour}
         ax.plot(part["n_seq"], part["bound"], markersize=4.5, linewidth=1.8, label=name, **look)
     ax.axhline(vacuous, **DASHED)
     place = {"xycoords": ("axes fraction", "data"), "ha": "right", "va": "bottom"}
@@ -229,9 +244,10 @@ def log_axis(ax: Axes, values: Iterable[Number]) -> None:
     if not positive:
         return
     ax.set_xscale("log")
+    apart = max(1.9, (positive[-1] / positive[0]) ** (1 / 7))
     marked = [positive[0]]
     for value in positive[1:]:
-        if value >= 1.9 * marked[-1]:
+        if value >= apart * marked[-1]:
             marked.append(value)
     ax.set_xticks(marked, [f"{value:,.4g}" for value in marked])
     ax.minorticks_off()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -38,7 +39,7 @@ def survey(
     """
     from saecert.measurement.survey import survey_layers
 
-    surveys = survey_layers(subject, corpus, hook_names, **settings)
+    surveys = survey_layers(subject, corpus, hook_names, **_quietly(settings))
     rows = ("token_count", "sequence_count", "energy", "variances", "n_tokens", "n_seq")
     names = (*rows, "l0", "fvu", "silent")
     return {
@@ -53,16 +54,16 @@ def fidelity(
     """Explained variance, cosine similarity and relative error of each sequence."""
     from saecert.dictionaries.fidelity import local_fidelity
 
-    return local_fidelity(subject, corpus, hook_names, **settings)
+    return local_fidelity(subject, corpus, hook_names, **_quietly(settings))
 
 
 def activity(
     subject: Subject, corpus: Corpus, hook_names: Sequence[str], settings: Mapping[str, Any]
 ) -> ByHook:
     """ "counts": positions at which each latent is active in each sequence."""
-    from saecert.dictionaries.growth import activity as measure
+    from saecert.dictionaries.activity import activity as measure
 
-    counts = measure(subject, corpus, hook_names, **settings)
+    counts = measure(subject, corpus, hook_names, **_quietly(settings))
     return {hook: {"counts": values} for hook, values in counts.items()}
 
 
@@ -70,9 +71,23 @@ def rivals(
     subject: Subject, corpus: Corpus, hook_names: Sequence[str], settings: Mapping[str, Any]
 ) -> ByHook:
     """ "SAE error" and "low confidence" of each sequence: what else could raise an alarm."""
-    from saecert.dictionaries.monitor import rivals as measure
+    from saecert.dictionaries.rivals import rivals as measure
 
     return {hook: measure(subject, corpus, hook, **settings) for hook in hook_names}
+
+
+def mixing(
+    subject: Subject, corpus: Corpus, hook_names: Sequence[str], settings: Mapping[str, Any]
+) -> ByHook:
+    """ "l0" and "purity" of latents mixed in each of the `blocks` in `settings`."""
+    from saecert.dictionaries.mixing import mixing as measure
+
+    return {hook: measure(subject, corpus, hook, **settings) for hook in hook_names}
+
+
+def _quietly(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings, and a progress bar for people only: a page would store it."""
+    return {"progress": sys.stderr.isatty(), **settings}
 
 
 MEASURABLE: Mapping[str, Measurable] = {
@@ -80,5 +95,6 @@ MEASURABLE: Mapping[str, Measurable] = {
     "fidelity": Measurable(fidelity, "certification", True),
     "activity": Measurable(activity, "certification", True),
     "rivals": Measurable(rivals, "certification", True),
+    "mixing": Measurable(mixing, "discovery", False),
 }
 """Quantities by name. A new one is a function here."""

@@ -9,14 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
-from functools import cache
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from saecert.corpora.docstrings import RECIPE, package_versions
+from saecert.measurement.named import parse
 from saecert.measurement.version import MEASUREMENT_VERSION
-from saecert.reporting.settings import ENDLESS, INSTALLED, shipped_folder
+from saecert.reporting.settings import ENDLESS, INSTALLED
+from saecert.subjects.listing import SHIPPED, shipped_files
 
 Request = dict[str, Any]
 """Names and JSON values."""
@@ -29,9 +29,23 @@ ALPHAS = (0.5, 0.01)
 
 def can_be_kept(subject: str, sae: str, corpus: str, device: str, extra: Iterable[Any]) -> bool:
     """Whether everyone who has the clone could ask for the same, and measure it again."""
-    shipped = shipped_folder(subject) is not None and not sae
+    shipped = subject in SHIPPED and not sae
     named = all(isinstance(proxy, str) for proxy in extra)
     return shipped and corpus in REPEATABLE and device == "cpu" and named
+
+
+def losses_options(
+    pools: Sequence[int] | None = None,
+    controls: bool = True,
+    extra: Sequence[Any] = (),
+    rank: str = "frequency",
+    alphas: Sequence[float] = (),
+) -> dict[str, Any]:
+    """What is asked of `collect`, as a request has it: proxies by name, and every weight."""
+    weights = list(dict.fromkeys((*ALPHAS, *map(float, alphas))))
+    named = [str(parse(proxy)) if isinstance(proxy, str) else proxy for proxy in extra]
+    asked = {"pools": None if pools is None else list(pools), "controls": controls}
+    return {**asked, "extra": named, "rank": rank, "alphas": weights}
 
 
 def sample_request(
@@ -41,7 +55,6 @@ def sample_request(
     versions = package_versions() if corpus in INSTALLED else {}
     return {
         "subject": subject,
-        "model_files": _hash_of_files(_model_files(subject)),
         "corpus": corpus,
         "recipe": RECIPE if corpus in INSTALLED else 0,
         "packages": versions,
@@ -54,10 +67,9 @@ def sample_request(
 
 
 def sae_request(subject: str, hook_name: str) -> Request:
-    """Which SAE: its hook point and the hash of its files."""
-    folder = shipped_folder(subject)
-    assert folder is not None
-    return {"hook_name": hook_name, "sae_files": _hash_of_files((folder / "saes" / hook_name,))}
+    """Which SAE of which model: its hook point, and a hash of the files of both."""
+    files = shipped_files(subject, hook_name)
+    return {"hook_name": hook_name, "files": digest(files, 64)}
 
 
 def canonical(request: Mapping[str, Any]) -> str:
@@ -75,25 +87,3 @@ def file_name(request: Mapping[str, Any], words: Iterable[object]) -> str:
     readable = "-".join(str(word) for word in words if str(word))
     plain = re.sub(r"[^\w.-]+", "-", readable).strip("-")
     return f"{plain}-{digest(request)}"
-
-
-def _model_files(subject: str) -> tuple[Path, ...]:
-    folder = shipped_folder(subject)
-    assert folder is not None
-    suffixes = (".json", ".safetensors")
-    files = (path for path in folder.iterdir() if path.suffix in suffixes)
-    return tuple(sorted(path for path in files if path.name != "card.json"))
-
-
-@cache
-def _hash_of_files(paths: tuple[Path, ...]) -> str:
-    """SHA-256 of the names and contents of files, and of those in folders."""
-    files = [
-        file for path in paths for file in (sorted(path.iterdir()) if path.is_dir() else [path])
-    ]
-    hashed = hashlib.sha256()
-    for file in files:
-        with file.open("rb") as stream:
-            content = hashlib.file_digest(stream, "sha256").hexdigest()
-        hashed.update(f"{file.name} {content}\n".encode())
-    return hashed.hexdigest()

@@ -10,6 +10,7 @@ from typing import Any
 
 from saecert.corpora.docstrings import SPLITS
 from saecert.statistics.inequalities import INEQUALITIES
+from saecert.subjects.listing import SHIPPED, shipped_hooks
 
 INSTALLED = ("docstrings", "python-source")
 """Sources of text that come with the installed packages."""
@@ -24,7 +25,6 @@ PLACES = ("first", "middle", "last")
 ALL = "all"
 """The word for all of them."""
 DEVICES = re.compile(r"(cpu|mps|cuda)(:\d+)?")
-EMBEDDED = Path(__file__).parents[1] / "embedded"
 
 
 class SettingsError(ValueError):
@@ -45,6 +45,8 @@ def check_settings(settings: Mapping[str, Any]) -> None:
         check = _CHECKS.get(name)
         if check is not None:
             check(name, value)
+    if "subject" in settings:
+        _check_saes(settings["subject"], settings.get("sae", ""))
     hook_name = settings.get("hook_name", settings.get("hooks", ""))
     check_hooks(settings.get("subject", ""), settings.get("sae", ""), hook_name)
     for name in ("hook_a", "hook_b"):
@@ -70,38 +72,30 @@ def hook_list(hook_name: str | Sequence[str]) -> tuple[str, ...]:
 
 def listed_hooks(subject: str, sae: str = "") -> tuple[str, ...]:
     """Hook points with an SAE, in the order of loading; empty if only loading can tell."""
-    folder = shipped_folder(subject)
-    if sae or folder is None:
-        return ()
-    names = [path.name for path in (folder / "saes").iterdir() if path.is_dir()]
-    return tuple(sorted(names, key=lambda name: ([int(n) for n in re.findall(r"\d+", name)], name)))
-
-
-def shipped_folder(subject: str) -> Path | None:
-    """Folder of a subject that comes with the package, None for any other."""
-    folder = EMBEDDED / subject
-    plain = re.fullmatch(r"[\w.-]+", subject) is not None
-    return folder if plain and (folder / "config.json").is_file() else None
-
-
-def shipped_subjects() -> tuple[str, ...]:
-    """Names of the subjects that come with the package."""
-    return tuple(sorted(path.parent.name for path in EMBEDDED.glob("*/config.json")))
+    return shipped_hooks(subject) if not sae and subject in SHIPPED else ()
 
 
 def _check_subject(name: str, value: Any) -> None:
     _check_text(name, value)
     hub = value in PAPER or value.startswith("hf:")
-    if not value or hub or shipped_folder(value) is not None:
+    if not value or hub or value in SHIPPED:
         return
     folder = Path(value)
     if not folder.is_dir():
-        known = ", ".join((*shipped_subjects(), *PAPER))
+        known = ", ".join((*SHIPPED, *PAPER))
         raise SettingsError(
             f"unknown {name} '{value}': no folder of that name, and none of {known}"
         )
     if not (folder / "config.json").is_file():
         raise SettingsError(f"{name} '{value}' is no model folder: it has no config.json")
+
+
+def _check_saes(subject: Any, sae: Any) -> None:
+    """Refuse a model folder without SAEs where none are named elsewhere."""
+    folder = Path(str(subject or ""))
+    local = bool(subject) and (folder / "config.json").is_file()
+    if local and not sae and not any((folder / "saes").glob("*/")):
+        raise SettingsError(f"'{subject}' has no SAEs under saes/: say with sae= where they are")
 
 
 def _check_corpus(name: str, value: Any) -> None:

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any, overload
 
 import pandas as pd
 
-from saecert.measurement.named import parse
+from saecert.corpora.splits import TEXT_SPLITS
 from saecert.records import SequenceLosses
 from saecert.reporting import kept, measurements, requests, simulations
 from saecert.reporting.quantities import MEASURABLE, Arrays
-from saecert.reporting.requests import ALPHAS, Request
+from saecert.reporting.requests import Request
 from saecert.reporting.settings import (
     ALL,
     ENDLESS,
@@ -143,10 +143,7 @@ class Study:
         """
         check_settings({"rank": rank, **({"pools": list(pools)} if pools else {})})
         names = [self.hook_name] if hook_names is None else list(hook_names)
-        weights = list(dict.fromkeys((*ALPHAS, *map(float, alphas))))
-        options = {"pools": None if pools is None else list(pools), "controls": controls}
-        named = [str(parse(proxy)) if isinstance(proxy, str) else proxy for proxy in extra]
-        options |= {"extra": named, "rank": rank, "alphas": weights}
+        options = requests.losses_options(pools, controls, extra, rank, alphas)
         keepable = self._keepable(extra)
         asked = {name: self._losses_request(name, options) for name in names if keepable}
         records = {} if live else self._find(asked)
@@ -157,6 +154,13 @@ class Study:
             self._check_sae(record)
             self._say_how_many(record)
         return records[names[0]] if hook_names is None else {name: records[name] for name in names}
+
+    def is_kept(self, **options: Any) -> bool:
+        """Whether `losses`, asked with the same `options`, are kept, so that none is measured."""
+        if not self._keepable(options.get("extra", ())):
+            return False
+        asked = self._losses_request(self.hook_name, requests.losses_options(**options))
+        return measurements.find_losses(asked) is not None
 
     def measure(
         self,
@@ -330,7 +334,8 @@ class Study:
             raise SettingsError(
                 f"'{quantity}' is measured on discovery: n_discovery must not be None"
             )
-        found = measurable.measure(self.subject, corpus, names, settings)
+        running = {**settings, "progress": sys.stderr.isatty()}
+        found = measurable.measure(self.subject, corpus, names, running)
         if not asked:
             return found
         found = {name: measurements.rounded_arrays(arrays) for name, arrays in found.items()}
@@ -494,6 +499,6 @@ def _too_few(corpus: Corpus | None, source: str, parameter: str, least: int, hav
     if corpus is None or not have:
         return f"{text}: more or longer documents are needed"
     seen = have + corpus.n_too_short + corpus.n_similar
-    share = {"discovery": 0.25, "certification": 0.75}.get(corpus.split, 1.0)
+    share = 1.0 if source in INSTALLED else TEXT_SPLITS.get(corpus.split, 100) / 100
     documents = math.ceil(least * seen / have / share)
     return f"{text} of {corpus.n_ctx} tokens: about {documents} documents like these would do"

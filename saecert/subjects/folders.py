@@ -44,8 +44,8 @@ def local_folder(model: str | Path, revision: str | None) -> Path:
     folder = SHIPPED.get(str(model), Path(model))
     if not folder.is_dir():
         raise ValueError(
-            f"unknown subject '{model}': give one of {', '.join([*SHIPPED, *PAPER])}, the path of a "
-            f"local folder in Hugging Face format, or {HUB}owner/repository"
+            f"unknown subject '{model}': give one of {', '.join([*SHIPPED, *PAPER])}, the path of "
+            f"a local folder in Hugging Face format, or {HUB}owner/repository"
         )
     if revision is not None:
         raise ValueError(
@@ -66,8 +66,8 @@ def read_config(folder: Path) -> PretrainedConfig:
         made_for = getattr(getattr(transformers, name, None), "config_class", None)
         if made_for is not None and not isinstance(config, made_for):
             raise ValueError(
-                f"{folder / 'config.json'} contradicts itself: model_type is '{config.model_type}', "
-                f"and {name} is of type '{made_for.model_type}'"
+                f"{folder / 'config.json'} contradicts itself: model_type is "
+                f"'{config.model_type}', and {name} is of type '{made_for.model_type}'"
             )
     return config
 

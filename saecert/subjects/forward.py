@@ -15,7 +15,7 @@ _LAST = "unembed.hook_in"
 
 
 def hook_layer(hook_name: str) -> int:
-    """Index of the block that holds the hook point; ValueError for hook points outside the blocks."""
+    """Index of the block that holds the hook point; ValueError for one outside the blocks."""
     parts = hook_name.split(".")
     if len(parts) < 3 or parts[0] != "blocks" or not parts[1].isdigit():
         raise ValueError(f"'{hook_name}' is not inside a block: expected blocks.<layer>.<hook>")
@@ -45,8 +45,10 @@ def native_acts(
 def native_acts_at(
     model: TransformerBridge, tokens: Int[Tensor, "batch pos"], hook_names: Sequence[str]
 ) -> dict[str, Float[Tensor, "batch pos _"]]:
-    """The LM's own activations at several hook points, in one run; blocks after the last of them
-    are not run."""
+    """The LM's own activations at several hook points, in one run.
+
+    Blocks after the last of them are not run.
+    """
     seen, keeping = _keeping(hook_names)
     model.run_with_hooks(
         tokens, stop_at_layer=max(map(hook_layer, hook_names)) + 1, fwd_hooks=keeping
@@ -58,8 +60,10 @@ def native_acts_at(
 def clean_run(
     model: TransformerBridge, tokens: Int[Tensor, "batch pos"], hook_names: Sequence[str]
 ) -> tuple[dict[str, Float[Tensor, "batch pos _"]], Float[Tensor, "batch pos d_model"]]:
-    """The LM's own activations at the hook points and what its unembedding reads: one run of the
-    whole LM, no logits made."""
+    """The LM's own activations at the hook points, and what its unembedding reads.
+
+    One run of the whole LM, in which no logits are made.
+    """
     seen, keeping = _keeping([*hook_names, _LAST])
     _run(model, tokens, keeping)
     last = seen.pop(_LAST)
@@ -72,8 +76,10 @@ def final_residual(
     hook_name: str,
     acts: Float[Tensor, "batch pos d_in"],
 ) -> Float[Tensor, "batch pos d_model"]:
-    """What the unembedding would read if the activation at the hook point were `acts`, through
-    which gradients flow."""
+    """What the unembedding would read if the activation at the hook point were `acts`.
+
+    Gradients flow through it.
+    """
     seen, keeping = _keeping([_LAST])
     with _skipping(model, n_skippable(hook_name)):
         _run(model, tokens, [(hook_name, lambda _, hook: acts), *keeping])
@@ -85,8 +91,10 @@ def logits_of(
     residual: Float[Tensor, "rows d_model"],
     out: Float[Tensor, "rows d_vocab"] | None = None,
 ) -> Float[Tensor, "rows d_vocab"]:
-    """Logits of some positions, including the soft cap that Gemma 2 puts on them; `out` is memory
-    to make them in."""
+    """Logits of some positions, including the soft cap that Gemma 2 puts on them.
+
+    `out` is memory to make them in.
+    """
     head = model.original_model.get_output_embeddings()
     logits = torch.addmm(head.bias, residual, head.weight.T, out=out)
     cap = getattr(model.original_model.config, "final_logit_softcapping", None)
@@ -98,7 +106,8 @@ _Hooks = list[tuple[str, Callable[..., Tensor | None]]]
 
 def _run(model: TransformerBridge, tokens: Int[Tensor, "batch pos"], hooks: _Hooks) -> None:
     # run_with_hooks looks all names up twice for each hook: a tenth of the time of a small model
-    points, level = model.hook_dict, model.context_level + 1
+    points = model.hook_dict
+    level = model.context_level + 1
     try:
         for name, hook in hooks:
             model.check_hooks_to_add(name)
@@ -110,8 +119,10 @@ def _run(model: TransformerBridge, tokens: Int[Tensor, "batch pos"], hooks: _Hoo
 
 
 def _keeping(hook_names: Sequence[str]) -> tuple[dict[str, Tensor], _Hooks]:
-    """A dictionary, and the hooks that fill it. The hook before the unembedding passes on one
-    position: logits are made elsewhere."""
+    """A dictionary, and the hooks that fill it.
+
+    The hook before the unembedding passes on one position: logits are made elsewhere.
+    """
     seen: dict[str, Tensor] = {}
 
     def keep(acts: Tensor, hook: object, name: str) -> Tensor | None:

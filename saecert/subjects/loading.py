@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from sae_lens import SAE
 from transformer_lens.model_bridge import TransformerBridge
+from transformers import PreTrainedTokenizerBase
 from transformers.utils import logging
 
 from saecert.subjects.checks import check_finite, check_logits, check_memory
@@ -19,9 +21,8 @@ from saecert.subjects.folders import (
     read_tokenizer,
 )
 from saecert.subjects.hub import HUB, fetch
-from saecert.subjects.listing import SHIPPED
 from saecert.subjects.registry import PAPER, Published
-from saecert.subjects.saes import Source, check_hooks, load_saes, n_weights, places
+from saecert.subjects.saes import LoadedSAEs, Source, check_hooks, load_saes, n_weights, places
 from saecert.subjects.subject import CENTERED, UNPROCESSED, Subject
 
 
@@ -95,19 +96,15 @@ def load_subject(
     >>> subject.n_layers
     6
     """
-    paper = PAPER.get(str(model))
-    repo = _repository(model, paper)
+    origin = _origin(model, revision)
     if name is None:
-        name = str(model) if paper else Path(repo or SHIPPED.get(str(model), model)).name
+        name = str(model) if origin.paper else Path(origin.repo or origin.folder).name
     if dtype is None:
-        dtype = paper.dtype if paper else torch.float32
-    if repo:
-        folder = fetch(repo, "*.json", "*.txt", "tokenizer*", revision=revision)
-    else:
-        folder = local_folder(model, revision)
+        dtype = origin.paper.dtype if origin.paper else torch.float32
+    folder = origin.folder
     config = read_config(folder)
     tokenizer = read_tokenizer(folder)
-    published = paper if sae is None else None
+    published = origin.paper if sae is None else None
     if sae is None:
         sae = published.saes if published else folder / "saes/*"
     located = places(sae, config.num_hidden_layers, hooks)
@@ -116,8 +113,8 @@ def load_subject(
     unseen = 2 * config.hidden_size * published.d_sae if published else 0
     sae_sizes = [n_weights(place, unseen) for _, place in located]
     check_memory(name, config, sae_sizes[: None if hooks is None else len(hooks)], device, dtype)
-    if repo:
-        fetch(repo, "*.safetensors", revision=revision)
+    if origin.repo:
+        fetch(origin.repo, "*.safetensors", revision=revision)
     check_weights(folder, config)
     bridge = _boot(folder, device, dtype)
     check_finite(name, bridge.original_model.named_parameters())
@@ -125,6 +122,43 @@ def load_subject(
     processing = _center(bridge, loaded.saes.values(), center_writing_weights)
     bridge.original_model.eval().requires_grad_(False)
     check_logits(name, bridge)
+    return _assembled(name, bridge, tokenizer, bos, processing, loaded, origin, published)
+
+
+@dataclass(frozen=True)
+class _Origin:
+    """Where a model is from."""
+
+    folder: Path
+    """Where its files are on this machine."""
+    repo: str | None = None
+    """Its repository on the hub."""
+    paper: Published | None = None
+    """What is known of it, if it is one of the paper's."""
+
+
+def _origin(model: str | Path, revision: str | None) -> _Origin:
+    """Where a model is from, its configuration and tokenizer fetched if need be."""
+    text = str(model)
+    paper = PAPER.get(text)
+    if paper is None and not text.startswith(HUB):
+        return _Origin(local_folder(model, revision))
+    repo = paper.repo if paper else text.removeprefix(HUB)
+    folder = fetch(repo, "*.json", "*.txt", "tokenizer*", revision=revision)
+    return _Origin(folder, repo, paper)
+
+
+def _assembled(
+    name: str,
+    bridge: TransformerBridge,
+    tokenizer: PreTrainedTokenizerBase,
+    bos: bool | None,
+    processing: str,
+    loaded: LoadedSAEs,
+    origin: _Origin,
+    published: Published | None,
+) -> Subject:
+    """The subject, with what is known of the model and of its published SAEs."""
     return Subject(
         name=name,
         model=bridge,
@@ -132,24 +166,16 @@ def load_subject(
         saes=loaded.saes,
         bos=tokenizer.bos_token_id is not None if bos is None else bos,
         processing=processing,
-        pretraining=paper.pretraining if paper else "not known",
+        pretraining=origin.paper.pretraining if origin.paper else "not known",
         sae_training=published.sae_training if published else "not known",
         # the cache names a snapshot after its commit
-        source=f"{repo}@{folder.name}" if repo else "local folder",
+        source=f"{origin.repo}@{origin.folder.name}" if origin.repo else "local folder",
         context=published.context if published else None,
         listed=loaded.listed,
         sae_names=loaded.names,
         hook_mismatches=loaded.mismatches,
-        card=read_card(folder),
+        card=read_card(origin.folder),
     )
-
-
-def _repository(model: str | Path, paper: Published | None) -> str | None:
-    """Repository of the hub that the model is in; None for a folder."""
-    if paper:
-        return paper.repo
-    text = str(model)
-    return text.removeprefix(HUB) if text.startswith(HUB) else None
 
 
 def _boot(folder: Path, device: str | torch.device, dtype: torch.dtype) -> TransformerBridge:

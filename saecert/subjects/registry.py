@@ -1,5 +1,4 @@
-"""The paper's models with the SAEs published for them, and getting either from the Hugging Face
-hub."""
+"""The paper's models with the SAEs published for them, and getting SAEs by name."""
 
 from __future__ import annotations
 
@@ -45,32 +44,31 @@ def _at(source: str, layers: Iterable[int], hook: str = "hook_resid_post") -> di
 # Releases, ids and hook points: pretrained_saes.yaml of sae_lens 6.54.12; from it come, at loading,
 # the listed L0, the scaling of activations that sae_lens folds into the weights (Llama Scope: every
 # layer; gemma-2b-res-jb: layer 12, where its cfg.json asks for it), and that gpt2-small-res-jb
-# wants centred writing weights. gpt2-small: OpenAI's model card of GPT-2; card of
-# jbloom/GPT2-Small-SAEs; cfg.json in jbloom/GPT2-Small-SAEs-Reformatted. gemma-2b: arXiv
-# 2403.08295, section 3; cfg.json in jbloom/Gemma-2b-Residual-Stream-SAEs (layer 10). llama-3.1-8b:
-# Meta's model card; llama_scope loader of sae_lens 6.54.12; arXiv 2410.20526. Both releases are
-# stored in bfloat16. llama-3-8b: Meta's model card; repository EleutherAI/sae-llama-3-8b-32x
-# (cfg.json, data set on its card, 2.15 GB a layer). It was trained on hidden_states[:-1], the
-# embedding and the outputs of blocks 0 to 30 (EleutherAI/sae before pull request 12), and its
-# commits of 9 July 2024 renamed the folders after modules: layers.30 is the last. 2,048 tokens:
-# default of that library.
-_PRE, _POST = (
-    "gpt2-small-res-jb/blocks.{layer}.hook_resid_pre",
-    "gpt2-small-res-jb/blocks.{layer}.hook_resid_post",
-)
+# wants centred writing weights.
+# gpt2-small: OpenAI's model card of GPT-2; card of jbloom/GPT2-Small-SAEs; cfg.json in
+# jbloom/GPT2-Small-SAEs-Reformatted.
+# gemma-2b: arXiv 2403.08295, section 3; cfg.json in jbloom/Gemma-2b-Residual-Stream-SAEs
+# (layer 10).
+# llama-3.1-8b: Meta's model card; llama_scope loader of sae_lens 6.54.12; arXiv 2410.20526. Both
+# releases are stored in bfloat16.
+# llama-3-8b: Meta's model card; repository EleutherAI/sae-llama-3-8b-32x (cfg.json, data set on its
+# card, 2.15 GB a layer). It was trained on hidden_states[:-1], the embedding and the outputs of
+# blocks 0 to 30 (EleutherAI/sae before pull request 12), and its commits of 9 July 2024 renamed the
+# folders after modules: layers.30 is the last. 2,048 tokens: default of that library.
+_PRE = "gpt2-small-res-jb/blocks.{layer}.hook_resid_pre"
+_POST = "gpt2-small-res-jb/blocks.{layer}.hook_resid_post"
 _GPT2 = _at(_PRE, range(12), "hook_resid_pre") | _at(_POST, [11])
 _GEMMA = _at("gemma-2b-res-jb/blocks.{layer}.hook_resid_post", (0, 6, 10, 12, 17))
-_SCOPE_8X, _SCOPE_32X = (
-    _at("llama_scope_lxr_8x/l{layer}r_8x", range(32)),
-    _at("llama_scope_lxr_32x/l{layer}r_32x", range(32)),
-)
+_SCOPE_8X = _at("llama_scope_lxr_8x/l{layer}r_8x", range(32))
+_SCOPE_32X = _at("llama_scope_lxr_32x/l{layer}r_32x", range(32))
 _LLAMA_3 = _at("hf:EleutherAI/sae-llama-3-8b-32x/layers.{layer}", range(31))
 _WEBTEXT = (
     "WebText: pages linked from Reddit up to the end of 2017, without Wikipedia; not released"
 )
 _GEMMA_TEXT = "3T tokens, mostly English, of web documents, mathematics and code; not released"
 _LLAMA_TEXT = "over 15T tokens of publicly available text up to {}; not released"
-_F32, _BF16 = torch.float32, torch.bfloat16
+_F32 = torch.float32
+_BF16 = torch.bfloat16
 _LLAMA_31 = (_BF16, _LLAMA_TEXT.format("December 2023"), "SlimPajama")
 PAPER: Mapping[str, Published] = {
     "gpt2-small": Published(
@@ -95,11 +93,10 @@ PAPER: Mapping[str, Published] = {
 
 
 def locate(name: str) -> list[Path | str]:
-    """The SAEs that `name` stands for: local folders, or "release/id" of sae_lens; none if it
-    stands for nothing.
+    """The SAEs that `name` stands for: local folders, or "release/id" of sae_lens.
 
-    `name` is a local folder, ``hf:owner/repository/folder``, a sae_lens release (all of its SAEs)
-    or "release/id".
+    None if it stands for nothing. `name` is a local folder, ``hf:owner/repository/folder``, a
+    release of sae_lens (all of its SAEs) or "release/id".
     """
     if name.startswith(HUB):
         owner, repo, *inside = name.removeprefix(HUB).split("/")
@@ -108,14 +105,19 @@ def locate(name: str) -> list[Path | str]:
         return [path] if path.is_dir() else []
     if Path(name).is_dir():
         return [Path(name)]
-    known, sae_id = release_of(name), name.partition("/")[2]
-    ids = [] if known is None else [sae_id] if sae_id else list(known.saes_map)
+    known = release_of(name)
+    if known is None:
+        return []
+    sae_id = name.partition("/")[2]
+    ids = [sae_id] if sae_id else list(known.saes_map)
     return [f"{known.release}/{listed}" for listed in ids if listed in known.saes_map]
 
 
 def release_of(name: str) -> PretrainedSAELookup | None:
-    """What sae_lens knows of the release in "release" or "release/id"; None if that is none of its
-    releases."""
+    """What sae_lens knows of the release in "release" or "release/id".
+
+    None if that is none of its releases.
+    """
     # empty for absolute paths: reading the list of releases takes seconds
     release = name.partition("/")[0]
     return get_pretrained_saes_directory().get(release) if release else None

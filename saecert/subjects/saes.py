@@ -235,8 +235,8 @@ def _load(place: Source, device: str, dtype: torch.dtype) -> tuple[SAE, dict[str
         if re.search(r"\{(?!layer\})\w*\}", str(place)):
             hint += " (only {layer} is filled in)"
         raise FileNotFoundError(
-            f"no SAE matches '{place}'{hint}: give a folder, 'release' or 'release/id' of sae_lens, "
-            f"or {HUB}owner/repository/folder"
+            f"no SAE matches '{place}'{hint}: give a folder, 'release' or 'release/id' of "
+            f"sae_lens, or {HUB}owner/repository/folder"
         )
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", _CENTRING, UserWarning)

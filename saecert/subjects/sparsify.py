@@ -57,13 +57,14 @@ def load_sparsify(
         odd.append(f"activation={cfg['activation']}")
     state = load_file(folder / WEIGHTS, device=device)
     if odd or set(state) != _TENSORS:
+        odd = odd or sorted(set(state) ^ _TENSORS)
+        raise ValueError(f"{folder} is not a plain TopK SAE of sparsify: {', '.join(odd)}")
+    d_in = cfg["d_in"]
+    d_sae = cfg.get("num_latents") or cfg["expansion_factor"] * d_in
+    shape = tuple(state["W_dec"].shape)
+    if shape != (d_sae, d_in) or tuple(state["encoder.weight"].shape) != shape:
         raise ValueError(
-            f"{folder} is not a plain TopK SAE of sparsify: {', '.join(odd or sorted(set(state) ^ _TENSORS))}"
-        )
-    d_in, d_sae = cfg["d_in"], cfg.get("num_latents") or cfg["expansion_factor"] * cfg["d_in"]
-    if state["W_dec"].shape != (d_sae, d_in) or state["encoder.weight"].shape != (d_sae, d_in):
-        raise ValueError(
-            f"{folder / WEIGHTS} holds a decoder of shape {tuple(state['W_dec'].shape)}, cfg.json says ({d_sae}, {d_in})"
+            f"{folder / WEIGHTS} holds a decoder of shape {shape}, cfg.json says ({d_sae}, {d_in})"
         )
     metadata = SAEMetadata(hook_name=hook_name(folder.name))
     sae = TopKSAE(

@@ -11,10 +11,10 @@ from saecert.corpora.corpus import Corpus
 from saecert.corpora.docstrings import SPLITS, docstring_documents, package_versions
 from saecert.corpora.installed import train_windows
 from saecert.corpora.loading import load_corpus
-from saecert.measurement.collect import collect
+from saecert.measurement.collect import collect, collect_layers
 from saecert.measurement.proxies import pca
 from saecert.measurement.references import fit_references
-from saecert.measurement.survey import survey
+from saecert.measurement.survey import survey, survey_layers
 from saecert.subjects.subject import Subject
 from saecert.training.recipes import SubjectRecipe
 
@@ -100,8 +100,8 @@ def sae_figures(subject: Subject, discovery: Corpus, hook_name: str) -> dict[str
 
 def check_figures(subject: Subject, corpus: Corpus) -> dict[str, Any]:
     """The figures that a test recomputes, on a few sequences."""
-    losses = {hook: collect(subject, corpus, hook, controls=False) for hook in subject.hook_names}
-    surveys = {hook: survey(subject, corpus, hook) for hook in subject.hook_names}
+    losses = collect_layers(subject, corpus, controls=False)
+    surveys = survey_layers(subject, corpus, subject.hook_names)
     increase = {
         hook: float((record.raw["full"] - record.raw["clean"]).mean())
         for hook, record in losses.items()

@@ -137,7 +137,7 @@ def train_saes(
     out.mkdir(parents=True, exist_ok=True)
     train, held_out = training_text(source, subject, n_ctx=n_ctx, n_tokens=n_tokens)
     facts = _facts(subject, hook_names, source, n_tokens, train, recipe, dtype)
-    _claim(out / "training.json", facts)
+    _claim(out / "training.json", facts, n_tokens)
     settings = {
         "dtype": dtype,
         "seed": recipe.order_seed,
@@ -209,8 +209,10 @@ def _facts(
     }
 
 
-def _claim(path: Path, facts: dict[str, Any]) -> None:
+def _claim(path: Path, facts: dict[str, Any], n_tokens: int) -> None:
     """Write what is trained in this folder; ValueError when it is something else already."""
+    if facts["tokens_cached"] < n_tokens:
+        print(f"'{facts['source']}' has {facts['tokens_cached']:,} tokens: all of them are used")
     if not path.exists():
         with atomic_path(path) as partial:
             partial.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")

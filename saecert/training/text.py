@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import ceil
 
 import numpy as np
 from jaxtyping import Int
@@ -45,14 +46,20 @@ def training_text(
     Raises
     ------
     ValueError
-        As `load_corpus` does, and when there are fewer than two windows.
+        As `load_corpus` does, an `n_ctx` that the model does not take, and fewer than two windows.
     """
     n_ctx = min(subject.n_ctx, 128) if n_ctx is None else n_ctx
+    if not 2 <= n_ctx <= subject.n_ctx:
+        raise ValueError(
+            f"n_ctx must lie between 2 and the model's context of {subject.n_ctx} tokens, "
+            f"got {n_ctx}"
+        )
     if source == "docstrings" and subject.bos:
         return _docstrings("train", subject, n_ctx), _docstrings("validation", subject, n_ctx)
     n_seq = None
     if source in ("random-tokens", "model-samples"):
-        n_seq = -(-n_tokens * HELD_OUT // ((n_ctx - subject.bos) * (HELD_OUT - 1)))
+        n_train = ceil(n_tokens / (n_ctx - subject.bos))
+        n_seq = n_train + ceil(n_train / (HELD_OUT - 1)) + 1
     split = "train" if source == "docstrings" else "discovery"
     corpus = load_corpus(
         source, subject, split=split, n_seq=n_seq, n_ctx=n_ctx, near_duplicates="keep"

@@ -21,7 +21,8 @@ CONSTRAINTS = {
 }
 # resolved for the CUDA build of torch, or for Python 3.12 alone
 ELSEWHERE = re.compile(
-    r"(nvidia|cuda)-.*|triton|aiohttp|aiohappyeyeballs|aiosignal|frozenlist|multidict|propcache|yarl"
+    r"(nvidia|cuda)-.*|triton|aiohttp|aiohappyeyeballs|aiosignal|frozenlist|multidict"
+    r"|propcache|yarl"
 )
 
 

@@ -1,4 +1,5 @@
-"""The benchmark's ways agree with `collect`, and its floor counts what `collect` multiplies."""
+"""The benchmark's ways of measuring agree with `collect`, and its floor counts what `collect`
+multiplies."""
 
 import numpy as np
 import pytest
@@ -26,12 +27,11 @@ def made(tmp_path_factory):
 
 
 def test_the_published_way_agrees_with_collect(subject, corpora):
-    sample, hook_name = corpora["certification"].take(6), subject.middle_hook
+    sample = corpora["certification"].take(6)
+    hook_name = subject.middle_hook
     proxies = throughput.six_proxies(subject, sample, hook_name)
-    ours, [timed] = (
-        collect(subject, sample, extra=proxies[1:5], progress=False),
-        throughput.swept(subject, sample, [hook_name], proxies, 4),
-    )
+    ours = collect(subject, sample, extra=proxies[1:5], progress=False)
+    [timed] = throughput.swept(subject, sample, [hook_name], proxies, 4)
     slow = throughput.published(subject, sample, hook_name, proxies)
     assert len(slow) == throughput.N_PROXIES
     for name, bits in slow.items():
@@ -44,10 +44,8 @@ def test_run_evals_agrees_with_collect(folders):
         folders["llama"], bos=False
     )  # it counts no targets behind BOS, collect does
     sample = load_corpus(make_texts(30), subject, n_ctx=24).take(6)
-    ours, theirs = (
-        collect(subject, sample, progress=False),
-        throughput.evaluated(subject, sample, subject.middle_hook, 4),
-    )
+    ours = collect(subject, sample, progress=False)
+    theirs = throughput.evaluated(subject, sample, subject.middle_hook, 4)
     for name, key in (
         ("clean", "ce_loss_without_sae"),
         ("full", "ce_loss_with_sae"),

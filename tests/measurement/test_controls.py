@@ -40,7 +40,8 @@ def test_the_pool_of_the_reconstruction_is_the_pool(site):
 
 
 def test_of_two_pools_what_both_have_is_left(site):
-    first, second = (np.arange(start, start + D_SAE // 2) for start in (0, D_SAE // 4))
+    first = np.arange(0, 0 + D_SAE // 2)
+    second = np.arange(D_SAE // 4, D_SAE // 4 + D_SAE // 2)
     both = pool(np.intersect1d(first, second), D_SAE)
     torch.testing.assert_close(
         pooled(pool(first, D_SAE), pool(second, D_SAE)).replace(site), both.replace(site)
@@ -54,7 +55,8 @@ def test_of_two_pools_what_both_have_is_left(site):
 )
 def test_a_pool_cuts_down_any_proxy_and_all_latents_leave_it_as_it_is(site, proxy):
     _ = site.recons  # what the site has computed already must not leak into the pooled proxy
-    everything, nothing = pool(np.arange(D_SAE), D_SAE), pool(np.arange(0), D_SAE)
+    everything = pool(np.arange(D_SAE), D_SAE)
+    nothing = pool(np.arange(0), D_SAE)
     torch.testing.assert_close(
         pooled(proxy, everything).replace(site), proxy.replace(site), rtol=0, atol=0
     )
@@ -65,7 +67,8 @@ def test_a_pool_cuts_down_any_proxy_and_all_latents_leave_it_as_it_is(site, prox
 
 
 def test_the_mask_is_on_the_atoms_that_are_written_with(site):
-    proxy, atom = permuted_dictionary(D_SAE), 5
+    proxy = permuted_dictionary(D_SAE)
+    atom = 5
     (source,) = torch.nonzero(
         proxy.replace(Site(site.acts, site.sae, site.ids)).new_tensor(_sources(proxy)) == atom
     )[0]
@@ -90,7 +93,9 @@ def _sources(proxy):
 
 
 def test_a_control_is_certified_like_an_sae():
-    clean, control, cut = np.full(50, 4.0), np.full(50, 5.0), np.full(50, 5.5)
+    clean = np.full(50, 4.0)
+    control = np.full(50, 5.0)
+    cut = np.full(50, 5.5)
     losses = make_losses(clean, full=np.full(50, 4.1), pools={8: np.full(50, 4.2)})
     losses.loss.update({"odd": control[None], "odd pool_8": cut[None]})
     record = as_sae(losses, "odd")
@@ -153,10 +158,8 @@ def full_again():
 
 def test_best_atoms_are_found_again_and_a_latent_that_never_fires_gets_none():
     generator = torch.Generator().manual_seed(0)
-    codes, atoms = (
-        torch.randn(500, 8, generator=generator).relu(),
-        torch.randn(8, 3, generator=generator),
-    )
+    codes = torch.randn(500, 8, generator=generator).relu()
+    atoms = torch.randn(8, 3, generator=generator)
     torch.testing.assert_close(best_atoms(codes, codes @ atoms), atoms, atol=1e-2, rtol=1e-2)
     codes[:, 5] = 0.0
     assert (best_atoms(codes, codes @ atoms)[5] == 0).all()

@@ -41,13 +41,13 @@ def sample(corpora):
 
 
 def test_rows_and_totals_are_those_of_a_plain_computation(subject, sample):
-    found = run(subject, sample, norms(), batch_size=7, progress=False)
+    arrays = run(subject, sample, norms(), batch_size=7, progress=False)
     tokens = torch.from_numpy(sample.tokens.astype(np.int64))
     acts = native_acts_at(subject.model, tokens, [FIRST, SECOND])
     for name in (FIRST, SECOND):
         plain = acts[name][:, 1:].double()
-        np.testing.assert_allclose(found[name]["norm"], plain.norm(dim=-1).mean(dim=1), rtol=1e-5)
-        np.testing.assert_allclose(found[name]["sum"], plain.sum(dim=(0, 1)), rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(arrays[name]["norm"], plain.norm(dim=-1).mean(dim=1), rtol=1e-5)
+        np.testing.assert_allclose(arrays[name]["sum"], plain.sum(dim=(0, 1)), rtol=1e-4, atol=1e-4)
 
 
 def test_an_interrupted_run_goes_on_and_a_finished_one_returns_at_once(subject, sample):
@@ -72,11 +72,11 @@ def test_hook_points_that_are_not_equally_far_each_go_on_from_where_they_were(su
     with pytest.raises(KeyboardInterrupt):
         run(subject, sample, alone, batch_size=16, progress=False)
     seen.clear()
-    found = run(subject, sample, norms(seen), batch_size=10, progress=False)
+    arrays = run(subject, sample, norms(seen), batch_size=10, progress=False)
     assert seen[:2] == [(0, 10, (FIRST,)), (10, 6, (FIRST,))]
     assert all(names == (FIRST, SECOND) for _, _, names in seen[2:])
     for name in (FIRST, SECOND):
-        np.testing.assert_allclose(found[name]["sum"], whole[name]["sum"], rtol=1e-6)
+        np.testing.assert_allclose(arrays[name]["sum"], whole[name]["sum"], rtol=1e-6)
 
 
 def test_a_checkpoint_survives_a_killed_process(subject, sample, monkeypatch):
@@ -109,9 +109,9 @@ def test_a_batch_that_does_not_fit_is_halved(subject, sample):
             raise torch.OutOfMemoryError("out of memory")
         return {FIRST: {"start": np.arange(batch.start, batch.start + len(batch.tokens))}}
 
-    found = run(subject, sample, Quantity("heavy", "", measure, (FIRST,)), batch_size=8)
+    arrays = run(subject, sample, Quantity("heavy", "", measure, (FIRST,)), batch_size=8)
     assert sizes[:3] == [8, 4, 2] and set(sizes[3:]) == {2}
-    np.testing.assert_array_equal(found[FIRST]["start"], np.arange(40))
+    np.testing.assert_array_equal(arrays[FIRST]["start"], np.arange(40))
 
 
 def test_not_one_sequence_that_fits_is_an_error(subject, sample):

@@ -1,5 +1,6 @@
 """Proxies by name are read without torch, and become what the functions of the library make."""
 
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -110,9 +111,8 @@ def test_names_make_what_the_functions_make(where, site):
     ],
 )
 def test_a_name_that_is_none_says_what_there_is(text, message):
-    with pytest.raises(ValueError) as error:
+    with pytest.raises(ValueError, match=re.escape(message)):
         parse(text)
-    assert message in str(error.value)
 
 
 def test_reading_names_needs_no_torch():
@@ -144,9 +144,8 @@ def test_collect_measures_what_is_named(subject, corpora):
     ],
 )
 def test_names_are_checked_before_anything_is_measured(subject, corpora, extra, message):
-    with pytest.raises(ValueError) as error:
+    with pytest.raises(ValueError, match=re.escape(message)):
         collect(subject, corpora["certification"], HOOK, extra=extra, progress=False)
-    assert message in str(error.value)
 
 
 def test_a_pool_that_does_not_fit_is_refused(where):

@@ -1,4 +1,5 @@
-"""A record says under what circumstances its numbers were measured, not when they were asked for."""
+"""A record says under what circumstances its numbers were measured, not when they were asked
+for."""
 
 from dataclasses import replace
 

@@ -38,7 +38,8 @@ def site():
 
 def codes_of(proxy, site):
     """The codes that a proxy decodes."""
-    seen, decode = [], site.sae.decode
+    seen = []
+    decode = site.sae.decode
     site.sae.decode = lambda codes: seen.append(codes) or decode(codes)
     proxy.replace(site)
     return seen[-1]
@@ -47,16 +48,16 @@ def codes_of(proxy, site):
 def test_pools_are_nested_and_end_in_the_full_sae(site):
     order = np.random.default_rng(0).permutation(D_SAE)
     torch.testing.assert_close(pool(order, D_SAE).replace(site), full().replace(site))
-    kept = torch.zeros(D_SAE).index_fill(0, torch.from_numpy(order[:10]), 1.0)
+    mask = torch.zeros(D_SAE).index_fill(0, torch.from_numpy(order[:10]), 1.0)
     torch.testing.assert_close(
-        pool(order[:10], D_SAE).replace(site), site.sae.decode(site.latents * kept)
+        pool(order[:10], D_SAE).replace(site), site.sae.decode(site.latents * mask)
     )
     assert (
         pool(order[:10], D_SAE).name == "pool_10"
         and pool(order[:10], D_SAE).key == pool(order[:10][::-1], D_SAE).key
     )
     assert pool(order[:10], D_SAE).key != pool(order[1:11], D_SAE).key
-    assert torch.equal(pool(order[:10], D_SAE).kept, kept) and full().kept is None
+    assert torch.equal(pool(order[:10], D_SAE).kept, mask) and full().kept is None
 
 
 @pytest.mark.parametrize(
@@ -80,15 +81,15 @@ def test_a_pool_of_any_sae_is_what_the_sae_decodes_from_its_latents(site, kind, 
     for parameter in sae.parameters():
         parameter.copy_(torch.randn(parameter.shape, generator=generator))
     site = replace(site, sae=sae)
-    kept = torch.zeros(D_SAE).index_fill(0, torch.arange(0, D_SAE, 2), 1.0)
-    expected = site.decode(site.latents * kept)
+    mask = torch.zeros(D_SAE).index_fill(0, torch.arange(0, D_SAE, 2), 1.0)
+    expected = site.decode(site.latents * mask)
     assert (expected - site.recons).abs().max() > 0.1
     torch.testing.assert_close(
         pool(np.arange(0, D_SAE, 2), D_SAE).replace(site), expected, atol=1e-4, rtol=1e-4
     )
     silent = replace(site, sae=make_sae(HOOK))
     silent.sae.threshold.data.fill_(1e6)
-    assert torch.equal(silent.decode_only(kept), silent.recons) and not len(silent.active[0])
+    assert torch.equal(silent.decode_only(mask), silent.recons) and not len(silent.active[0])
 
 
 def test_dense_controls(site):
@@ -193,7 +194,8 @@ def test_random_decoder_writes_unit_vectors_and_matching_restores_the_norm(site)
 
 
 def test_noise_has_the_norm_of_the_error_and_none_of_its_direction(site):
-    added, error = noise(seed=2).replace(site) - site.acts, site.recons - site.acts
+    added = noise(seed=2).replace(site) - site.acts
+    error = site.recons - site.acts
     torch.testing.assert_close(added.norm(dim=-1), error.norm(dim=-1))
     assert torch.nn.functional.cosine_similarity(added, error, dim=-1).mean().abs() < 0.15
     assert (
@@ -217,14 +219,15 @@ def test_another_seed_is_another_proxy():
 def test_losses_of_every_proxy_are_the_same_at_batch_sizes_1_and_32(
     subject, corpora, tmp_path, monkeypatch
 ):
-    corpus, discovery = corpora["certification"].take(20), corpora["discovery"]
-    found = survey(subject, discovery, HOOK, progress=False)
+    corpus = corpora["certification"].take(20)
+    discovery = corpora["discovery"]
+    surveyed = survey(subject, discovery, HOOK, progress=False)
     chosen = [
         full(),
-        pool(found.ranking()[:20], D_SAE),
-        mean_ablation(found.mean),
+        pool(surveyed.ranking()[:20], D_SAE),
+        mean_ablation(surveyed.mean),
         zero_ablation(),
-        pca(found.mean, found.components(4)),
+        pca(surveyed.mean, surveyed.components(4)),
     ]
     chosen += [
         shuffled_latents(),
@@ -237,16 +240,8 @@ def test_losses_of_every_proxy_are_the_same_at_batch_sizes_1_and_32(
     measured = []
     for batch_size in (1, 32):
         monkeypatch.setenv("SAECERT_CACHE", str(tmp_path / str(batch_size)))
-        measured.append(
-            sweep(
-                subject,
-                corpus,
-                {HOOK: chosen},
-                alphas=(0.5,),
-                batch_size=batch_size,
-                progress=False,
-            )[HOOK]
-        )
+        settings = {"alphas": (0.5,), "batch_size": batch_size, "progress": False}
+        measured.append(sweep(subject, corpus, {HOOK: chosen}, **settings)[HOOK])
     for name in measured[0].loss:
         np.testing.assert_allclose(
             measured[0].loss[name], measured[1].loss[name], atol=1e-5, err_msg=name

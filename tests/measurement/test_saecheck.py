@@ -67,11 +67,13 @@ def test_limits(explained, l0, listed, fits):
 
 
 def test_sae_of_another_layer_is_named(shipped, texts):
-    hook, true = "blocks.5.hook_resid_post", "blocks.4.hook_resid_post"
+    hook = "blocks.5.hook_resid_post"
+    true = "blocks.4.hook_resid_post"
     wrong = with_sae(shipped, hook, shipped.sae_at(true))
     with pytest.raises(
         ValueError,
-        match=rf"'{hook}' explains -\d+.*It fits best at '{true}': was it trained there.*allow_bad_sae=True",
+        match=rf"'{hook}' explains -\d+.*It fits best at '{true}': was it trained there.*"
+        "allow_bad_sae=True",
     ):
         check_sae(wrong, texts, hook)
     facts = check_sae(wrong, texts, hook, allow_bad_sae=True)
@@ -99,7 +101,8 @@ def test_sae_of_rescaled_activations_is_named(shipped, texts, scale, named):
     )  # as if trained on activations times `scale`, which was not folded in
     with pytest.raises(
         ValueError,
-        match=rf"lists 24; a factor 3.*fits best on activations times about ({named}): sae.fold_activation_norm",
+        match=rf"lists 24; a factor 3.*fits best on activations times about ({named}): "
+        "sae.fold_activation_norm",
     ):
         check_sae(with_sae(shipped, HOOK, sae), texts, HOOK)
 
@@ -138,7 +141,8 @@ def test_an_sae_that_fits_nowhere(subject, corpora):
     sae.W_dec.data = torch.randn(sae.W_dec.shape, generator=torch.Generator().manual_seed(0))
     with pytest.raises(
         ValueError,
-        match="No layer around, rescaling or centring helps: another model's SAE.*the text is unlike",
+        match="No layer around, rescaling or centring helps: another model's SAE"
+        ".*the text is unlike",
     ):
         check_sae(with_sae(subject, hook, sae), corpora["discovery"], hook)
 

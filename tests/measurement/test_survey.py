@@ -16,78 +16,78 @@ HOOK = "blocks.1.hook_resid_post"
 
 
 def test_survey_by_hand(subject, corpora):
-    corpus, sae = corpora["discovery"], make_sae(HOOK).requires_grad_(False)
+    corpus = corpora["discovery"]
+    sae = make_sae(HOOK).requires_grad_(False)
     sae.W_dec *= torch.linspace(0.2, 3, len(sae.W_dec))[:, None]
     subject = replace(subject, saes={HOOK: sae})
     _, cache = subject.model.run_with_cache(torch.from_numpy(corpus.tokens.astype(np.int64)))
     acts = cache[HOOK][:, 1:]
     latents = subject.sae_at(HOOK).encode(acts)
-    found = survey(subject, corpus, HOOK, batch_size=7, progress=False)
-    np.testing.assert_array_equal(found.token_count, (latents > 0).sum((0, 1)).numpy())
-    np.testing.assert_array_equal(found.sequence_count, (latents > 0).any(1).sum(0).numpy())
-    flat, recons = (
-        acts.flatten(0, 1).double(),
-        subject.sae_at(HOOK).decode(latents).flatten(0, 1).double(),
-    )
-    assert found.fvu == pytest.approx(
+    surveyed = survey(subject, corpus, HOOK, batch_size=7, progress=False)
+    np.testing.assert_array_equal(surveyed.token_count, (latents > 0).sum((0, 1)).numpy())
+    np.testing.assert_array_equal(surveyed.sequence_count, (latents > 0).any(1).sum(0).numpy())
+    flat = acts.flatten(0, 1).double()
+    recons = subject.sae_at(HOOK).decode(latents).flatten(0, 1).double()
+    assert surveyed.fvu == pytest.approx(
         ((flat - recons).square().sum() / (flat - flat.mean(0)).square().sum()).item(), rel=1e-5
     )
-    assert found.l0 == pytest.approx((latents > 0).sum(-1).float().mean().item())
-    assert found.silent == (found.token_count == 0).mean()
+    assert surveyed.l0 == pytest.approx((latents > 0).sum(-1).float().mean().item())
+    assert surveyed.silent == (surveyed.token_count == 0).mean()
     written = latents[..., None] * subject.sae_at(HOOK).W_dec
     np.testing.assert_allclose(
-        found.energy, written.double().square().sum((0, 1, 3)).numpy(), rtol=1e-4
+        surveyed.energy, written.double().square().sum((0, 1, 3)).numpy(), rtol=1e-4
     )
     covariance = torch.cov(flat.T, correction=0).numpy()
     np.testing.assert_allclose(
-        found.directions.T * found.variances @ found.directions, covariance, atol=1e-5
+        surveyed.directions.T * surveyed.variances @ surveyed.directions, covariance, atol=1e-5
     )
-    assert (np.diff(found.variances) <= 0).all()
+    assert (np.diff(surveyed.variances) <= 0).all()
 
 
 def test_components_leave_the_share_of_variance_that_they_say(subject, corpora):
-    found = survey(subject, corpora["discovery"], HOOK, progress=False)
+    surveyed = survey(subject, corpora["discovery"], HOOK, progress=False)
     acts = native_acts(
         subject.model, torch.from_numpy(corpora["discovery"].tokens.astype(np.int64)), HOOK
     )[:, 1:].flatten(0, 1)
-    centred = acts - found.mean
-    k = found.n_components(0.2)
+    centred = acts - surveyed.mean
+    k = surveyed.n_components(0.2)
     left = [
         (centred - centred @ c.T @ c).square().sum() / centred.square().sum()
-        for c in (found.components(k - 1), found.components(k))
+        for c in (surveyed.components(k - 1), surveyed.components(k))
     ]
     assert left[1] <= 0.2 < left[0]
-    assert found.n_components(0.0) == 16 and found.n_components(1.0) == 1
+    assert surveyed.n_components(0.0) == 16 and surveyed.n_components(1.0) == 1
     with pytest.raises(ValueError, match="17 components asked of activations of width 16"):
-        found.components(17)
+        surveyed.components(17)
 
 
 def test_rankings_are_descending_with_ties_by_index(subject, corpora):
-    found = survey(subject, corpora["discovery"], HOOK, progress=False)
-    found = replace(
-        found, attribution=attribution(subject, corpora["discovery"].take(4), HOOK, progress=False)
+    surveyed = survey(subject, corpora["discovery"], HOOK, progress=False)
+    surveyed = replace(
+        surveyed,
+        attribution=attribution(subject, corpora["discovery"].take(4), HOOK, progress=False),
     )
     for rule, score in zip(
-        RANKINGS, (found.token_count, found.energy, found.attribution), strict=True
+        RANKINGS, (surveyed.token_count, surveyed.energy, surveyed.attribution), strict=True
     ):
-        order = found.ranking(rule)
+        order = surveyed.ranking(rule)
         assert (np.diff(score[order]) <= 0).all() and sorted(order.tolist()) == list(range(64))
         assert (np.diff(order)[np.diff(score[order]) == 0] > 0).all()
-    assert len({tuple(found.ranking(rule)) for rule in RANKINGS}) == 3
+    assert len({tuple(surveyed.ranking(rule)) for rule in RANKINGS}) == 3
     with pytest.raises(
         ValueError, match="unknown ranking 'size'; there are frequency, energy, attribution"
     ):
-        found.ranking("size")
+        surveyed.ranking("size")
     with pytest.raises(ValueError, match="attribution was not measured"):
-        replace(found, attribution=None).ranking("attribution")
+        replace(surveyed, attribution=None).ranking("attribution")
 
 
 def test_surveys_of_several_hook_points_are_those_of_each(subject, corpora):
     together = survey_layers(subject, corpora["discovery"], subject.hook_names, progress=False)
-    for hook_name, found in together.items():
+    for hook_name, surveyed in together.items():
         alone = survey(subject, corpora["discovery"], hook_name, progress=False)
         for name, value in vars(alone).items():
-            np.testing.assert_array_equal(vars(found)[name], value, err_msg=name)
+            np.testing.assert_array_equal(vars(surveyed)[name], value, err_msg=name)
 
 
 def spliced_bits(subject, tokens, codes):
@@ -104,8 +104,11 @@ def spliced_bits(subject, tokens, codes):
 
 
 def test_attribution_is_the_first_order_effect_of_removing_a_latent(subject, corpora):
-    corpus, sae = corpora["discovery"].take(3), subject.sae_at(HOOK)
-    expected, removed, predicted = np.zeros(64), [], []
+    corpus = corpora["discovery"].take(3)
+    sae = subject.sae_at(HOOK)
+    expected = np.zeros(64)
+    removed = []
+    predicted = []
     for row in corpus.tokens.astype(np.int64):
         tokens = torch.from_numpy(row)[None]
         codes = sae.encode(native_acts(subject.model, tokens, HOOK)).detach().requires_grad_()
@@ -120,8 +123,8 @@ def test_attribution_is_the_first_order_effect_of_removing_a_latent(subject, cor
             removed.append((loss - spliced_bits(subject, tokens, less)).item() / 0.02)
             predicted.append(effect[position, latent].item())
     for batch_size in (1, 3):
-        found = attribution(subject, corpus, HOOK, batch_size=batch_size, progress=False)
-        np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5)
+        surveyed = attribution(subject, corpus, HOOK, batch_size=batch_size, progress=False)
+        np.testing.assert_allclose(surveyed, expected, rtol=1e-3, atol=1e-5)
     np.testing.assert_allclose(removed, predicted, rtol=0.1, atol=2e-3)
 
 

@@ -51,9 +51,12 @@ def four_terms(few):
 
 def price_of_choosing(few):
     frames = [curve([3] if few else [3, 10, 100]).assign(alpha=alpha) for alpha in (0.5, 0.01)]
-    wealth = pd.DataFrame({"order": [0, 0, 1, 1], "n_seq": [1, 2, 1, 2], "log10_wealth": 0.5})
-    frame = pd.concat(frames[:1] if few else frames)
-    return figures.plot_price_of_choosing(frame, wealth, 12.0, 0.05)
+    return figures.plot_price_of_choosing(pd.concat(frames[:1] if few else frames), 12.0)
+
+
+def wealth(few):
+    frame = pd.DataFrame({"order": [0, 0, 1, 1], "n_seq": [1, 2, 1, 2], "log10_wealth": 0.5})
+    return figures.plot_wealth(frame[frame["order"] == 0] if few else frame, 0.05)
 
 
 def tightness(few):
@@ -128,7 +131,11 @@ def shuffling(few):
 def floors(few):
     labels = ["SAE"] if few else ["SAE", "random decoder, norm matched", "PCA, FVU: 112 components"]
     frame = pd.DataFrame({"label": labels}).assign(**LIMITS, unclipped=0.5)
-    return figures.plot_floors(curve([500] if few else [20, 100, 500], labels), frame, 12.0)
+    return figures.plot_floors(frame, 12.0)
+
+
+def bounds(few):
+    return figures.plot_bounds(curve([500] if few else [20, 100, 500], ["SAE", "PCA"]), 12.0)
 
 
 def monitor(few):

@@ -34,7 +34,7 @@ def change_weights(folder, without=(), **extra):
 
 
 def refusal(folder, **options):
-    """The message with which loading is refused: an error of the predictable kinds, in two lines."""
+    """The message with which loading is refused: an error of the usual kinds, in two lines."""
     with pytest.raises((ValueError, FileNotFoundError)) as caught:
         load_subject(folder, **options)
     message = str(caught.value)
@@ -231,3 +231,40 @@ def test_hook_points_are_checked_before_anything_is_loaded(folders, monkeypatch)
 def test_a_tokenizer_saved_elsewhere_is_read_alike(folder, subject):
     make_tokenizer().save_pretrained(folder)
     assert load_subject(folder).tokenizer.get_vocab() == subject.tokenizer.get_vocab()
+
+
+def test_unknown_subject_lists_what_ships():
+    with pytest.raises(ValueError, match="unknown subject 'gpt-9'.*docstring-6l"):
+        load_subject("gpt-9")
+
+
+@pytest.mark.parametrize("missing", ["config.json", "tokenizer_config.json", "*.safetensors"])
+def test_folder_without_an_expected_file(folders, tmp_path, missing):
+    folder = tmp_path / "broken"
+    shutil.copytree(folders["llama"], folder)
+    for path in folder.glob(missing):
+        path.unlink()
+    with pytest.raises(FileNotFoundError, match=missing.replace("*", r"\*")):
+        load_subject(folder)
+
+
+def test_tokenizer_larger_than_the_vocabulary(folders, tmp_path):
+    folder = tmp_path / "large"
+    shutil.copytree(folders["llama"], folder)
+    tokenizer = make_tokenizer()
+    tokenizer.add_tokens([f"<extra{i}>" for i in range(50)])
+    tokenizer.save_pretrained(folder)
+    with pytest.raises(ValueError, match="has 350 tokens but the model's vocabulary only 320"):
+        load_subject(folder)
+
+
+def test_a_subject_without_bos_must_say_so(folders, tmp_path):
+    folder = tmp_path / "nobos"
+    shutil.copytree(folders["llama"], folder)
+    path = folder / "tokenizer_config.json"
+    path.write_text(
+        json.dumps({k: v for k, v in json.loads(path.read_text()).items() if k != "bos_token"})
+    )
+    assert load_subject(folder).bos is False
+    with pytest.raises(ValueError, match="load the subject with bos=False"):
+        load_subject(folder, bos=True)

@@ -296,7 +296,8 @@ def test_releases_of_sae_lens(hub, folders, tmp_path):
         ] == {"l0": 47}
     with pytest.raises(
         FileNotFoundError,
-        match=r"no SAE matches 'gemma-2b-res-jb/x' \(this release has blocks.0.hook_resid_post, blocks.6",
+        match=r"no SAE matches 'gemma-2b-res-jb/x' \(this release has blocks.0.hook_resid_post, "
+        "blocks.6",
     ):
         load_subject(folders["gemma"], sae="gemma-2b-res-jb/x")
 

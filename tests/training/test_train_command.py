@@ -106,6 +106,9 @@ def test_predictable_mistakes_are_one_line(folders, text, tmp_path, capsys):
             llama, text, tmp_path / "a", hooks=["blocks.7.hook_resid_post"]
         ),
         "no text at": arguments(llama, tmp_path / "none.txt", tmp_path / "b"),
+        "between 2 and the model's context of 32 tokens, got 1": arguments(
+            llama, "docstrings", tmp_path / "b", **{"n-ctx": 1}
+        ),
         "n_ctx must lie between": arguments(llama, text, tmp_path / "b", **{"n-ctx": 1000}),
         "holds another training": arguments(llama, text, used),
         "asked of an SAE of 64 latents": arguments(llama, text, tmp_path / "c", l0=100),

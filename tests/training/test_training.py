@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from conftest import make_texts
 
+from saecert.subjects.listing import SHIPPED
 from saecert.training import language_model
+from saecert.training.card import card_text
 from saecert.training.recipes import DOCSTRING_6L
 
 SMALL = replace(DOCSTRING_6L.language_model, n_tokens=6_000, batch_size=8, checkpoint_steps=2)
@@ -58,6 +60,10 @@ def test_training_resumes_and_learns(small, tmp_path, monkeypatch):
     before = len(taken)
     language_model.train(tmp_path / "killed", SMALL)
     assert len(taken) == before, "a trained model is not trained again"
+
+
+def test_the_card_of_the_shipped_subject_is_its_template_filled_in(shipped):
+    assert card_text(shipped.card) == (SHIPPED["docstring-6l"] / "README.md").read_text()
 
 
 def test_batches_are_seeded_and_cover_the_windows():

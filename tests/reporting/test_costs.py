@@ -1,0 +1,49 @@
+"""What a certificate takes: torch's count of operations, and arithmetic on it."""
+
+import pandas as pd
+import pytest
+
+from saecert.reporting import costs
+from saecert.reporting.settings import PAPER
+from saecert.subjects.registry import PAPER as PUBLISHED
+
+ROW = pd.Series(
+    {
+        "model": "m",
+        "weights": 1000,
+        "P_blocks": 600,
+        "P_unembed": 300,
+        "P_SAE": 50,
+        "behind": 0.5,
+        "bytes": 4,
+    }
+)
+
+
+def test_operations_by_hand():
+    assert costs.operations(ROW, 0) == 2 * (600 + 300 + 50)
+    assert costs.operations(ROW, 7) == 2 * (4.5 * 600 + 8 * 300 + 50)
+
+
+def test_estimates_by_hand():
+    frame = costs.estimates(ROW.to_frame().T, n_seq=300, rate=1.0)
+    per_token = 300 * 2 * (4.5 * 600 + 8 * 300 + 50)
+    per_token += 500 * 2 * (3.5 * 600 + 6 * 300 + 50)
+    per_token += 100 * 2 * (0.5 * 600 + 50)
+    assert frame.loc[0, "hours"] == pytest.approx(128 * per_token / 3600)
+    assert frame.loc[0, "memory (GB)"] == pytest.approx(3 + 1050 * 4e-9)
+
+
+@pytest.mark.parametrize("model", PAPER)
+def test_torch_counts_two_operations_a_weight(model):
+    (row,) = costs.counted_operations(model)
+    assert 1 <= row["per weight"] < 1.02
+    assert row["P_SAE"] == 2 * costs.weights_of(model.split("-")[0]).d_in * PUBLISHED[model].d_sae
+    assert row["hook_name"] in PUBLISHED[model].saes
+    assert 0 < row["behind"] < 1
+
+
+def test_weights_of_gpt2():
+    weights = costs.weights_of("gpt2")
+    assert weights.unembedding == 50_257 * 768
+    assert weights.total == weights.blocks + weights.unembedding
