@@ -192,6 +192,7 @@ wrong = study.simulated(
     experiments.misses_made_up,
     cells=cells,
 )
+# %% tags=["hide-input"]
 worst = experiments.worst_cells(wrong, ["label"])
 caption = "Methods that are wrong on purpose, worst population"
 show(printed(worst, "population"), caption, note=f"delta = {delta:g}")
@@ -303,6 +304,7 @@ repeats = grouped[grouped["copies"] > 1]
 repeats = repeats[repeats["source"] != experiments.MEASURED]
 print(f"valid methods: {valid.sum()} of {len(valid)} cells pass")
 print(f"wrong methods: {caught.sum()} of {len(caught)} are rejected")
+# %% tags=["hide-input"]
 claims(
     strict,
     {

@@ -1,5 +1,7 @@
 """Experiments of pages: each cell has the rows that a page reads, and can be made again."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -20,6 +22,7 @@ def record(n=60, seed=0):
     full = clean + rng.uniform(0, 0.3, n)
     pools = {4: full + 0.5, 8: full + 0.05}
     found = make_losses(clean, full, pools)
+    found = replace(found, ids=found.ids + np.uint64(1000))
     discovery = Discovery("frequency", np.arange(16), np.full(16, 9), n, found)
     return make_losses(clean, full, pools, discovery=discovery)
 
@@ -154,3 +157,17 @@ def test_an_interrupted_simulation_goes_on_where_it_was(monkeypatch):
     again = simulated(*arguments, cells=more)
     assert made == [[more[-1]]]
     pd.testing.assert_frame_equal(again[again["n"] != 30], whole)
+
+
+def test_bounds_by_rule_change_one_thing_at_a_time_and_say_how_much_text_they_need():
+    losses = record()
+    curve = experiments.bounds_by_rule(losses, [20, 60], delta=0.05, alpha=0.5)
+    bounds = curve.pivot(index="label", columns="n_seq", values="bound")
+    assert (bounds.loc["T2, Dirichlet"] <= bounds.loc["T2, Hoeffding"]).all()
+    assert (bounds.loc["T3, superset, Hoeffding"] <= bounds.loc[experiments.EXACT]).all()
+    reached = {"all": curve["bound"] <= 13, "none": curve["bound"] < 0}
+    needed = experiments.sizes_needed(curve, reached)
+    assert (needed["all"] == 20).all()
+    assert needed["none"].isna().all()
+    options = {"orders": 3, "seed": 0, "delta": 0.05, "alpha": 0.5}
+    assert experiments.share_of_orders(losses, 0, 60, **options) == 1.0
