@@ -13,300 +13,400 @@
 # ---
 
 # %% [markdown]
-# # A few dozen sequences show almost all of what the next one activates; the last two layers need the most
+# # 15 · A few dozen sequences show almost all of what the next one activates; the last two layers of the shipped subject need the most
 #
-# How fast a concept pool is learned: its size, and what it lacks of a further sequence, against the number of calibration sequences, at every
-# hook point that has an SAE and, side by side, for a second subject where one is given. One run of the model serves all hook points: about a
-# minute the first time, half of that afterwards.
+# **Question.** After how many sequences has one seen the latents that matter? And can a sample tell how much it has *not*
+# seen?
+#
+# Everything here speaks of sequences, not tokens: how many latents a pool of them holds, how many of its latents the next
+# one adds to it, and how many sequences are enough, at every hook point of the subject. What it measures is kept under
+# `measurements/`.
 
 # %% tags=["parameters"]
-subject = "docstring-6l"  # shipped subject, one of the paper such as "gpt2-small", or a model folder with its SAEs under saes/
-sae = ""  # where its SAEs are, if elsewhere: a folder, a template with {layer}, or "release/id" of sae_lens
-second_subject = ""  # another one to stand beside it; "" for none
-corpus = "docstrings"  # "docstrings", a file (.txt, .jsonl, .parquet), or a dataset of the hub ("hf:org/name")
-n_calibration = 500  # discovery sequences from which pools are drawn
-n_seq = 1000  # certification sequences: fresh text on which pools are judged
-n_pool = 50  # sequences in the one pool that is looked at closely
-enough = 50  # sequences that the claim says suffice for 99 % of the active mass
-delta = 0.05  # probability that a table's statement is wrong
-seed = 0  # of the simulation
-device = "cpu"  # where the model runs
-strict = True  # fail when a claim of this page does not hold; False reports it
+# the shipped one, one of the paper's, or a model folder
+subject = "docstring-6l"
+# its SAEs, if not in the model folder
+sae = ""
+# another subject to stand beside it; empty: none
+second_subject = ""
+# text: a name, a file or a hub data set
+corpus = "docstrings"
+# certification sequences, on which pools are judged; 0: all
+n_seq = 1000
+# discovery sequences from which pools are drawn; 0: all
+n_calibration = 500
+# probability that a statement is wrong
+delta = 0.05
+# sequences in the one pool that is looked at closely
+n_pool = 50
+# sequences that the claim says suffice for 99 % of the active mass
+enough = 50
+# of the simulation
+seed = 0
+# where the model runs
+device = "cpu"
+# stop when a claim fails
+strict = True
 
 # %% tags=["hide-input"]
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from saecert import load_corpus, load_subject
-from saecert.dictionaries.activity import activity
-from saecert.dictionaries.growth import absent, missing, pool_growth, sequences_needed
+from saecert.dictionaries.growth import (
+    absent,
+    growth_curve,
+    judged_pool,
+    missing,
+    pool_growth,
+    sequences_needed,
+)
 from saecert.reporting import figures
-from saecert.statistics.inequalities import clopper_pearson_upper, dirichlet_upper, lower
+from saecert.reporting.claims import claims
+from saecert.reporting.study import open_study
+from saecert.reporting.tables import show
+from saecert.statistics.inequalities import dirichlet_upper, lower
 
 # %% [markdown]
 # ## What a sample of sequences says about the next one
 #
-# A latent is *active* in a sequence if it fires at any position of it. Let $S_1, \dots, S_N$ be the sets of latents active in $N$ i.i.d.
-# sequences, $q_j$ the number of them in which latent $j$ is active, $Q_1$ the number of latents with $q_j = 1$, and $p_j = \Pr(j \in S)$, the **mass** of
-# latent $j$. A pool $A_n$ holds whatever $n$ of the sequences activate.
+# A latent is *active* in a sequence if it fires at any position of it. How *often* it is active, the share of all sequences
+# of the population in which it fires, is called its **mass**; a latent that is active in every second sequence has mass one
+# half. The pool of some sequences holds whatever any of them activates.
+#
+# Let $F_1, \dots, F_M$ be the sets of latents active in $M$ i.i.d. sequences, $F$ that of one more, $n_j$ the number of them
+# in which latent $j$ is active, $Q_1$ the number of latents with $n_j = 1$, and $p_j = \Pr(j \in F)$ the mass of latent
+# $j$. The pool $A^{(n)}$ is that of $n$ of the sequences.
 #
 # ````{prf:theorem} Pool growth and missing mass
 # :label: pool-growth
 #
-# Let $\bar A(n)$ be the mean of $\lvert A_n\rvert$ over all $\binom{N}{n}$ choices of the sequences. Then
+# Let $a(n)$ be the mean of $\lvert A^{(n)}\rvert$ over all $\binom{M}{n}$ choices of the sequences. Then
 #
-# $$\bar A(n) = \sum_j \Bigl[1 - \tbinom{N-q_j}{n} \big/ \tbinom{N}{n}\Bigr], \qquad \mathbb{E}\,\bar A(n) = \sum_j \bigl[1 - (1-p_j)^n\bigr] \quad (n \le N),$$
+# $$a(n) = \sum_j \Bigl[1 - \tbinom{M-n_j}{n} \big/ \tbinom{M}{n}\Bigr], \qquad \mathbb{E}\,a(n) = \sum_j \bigl[1 - (1-p_j)^n\bigr] \quad (n \le M),$$
 #
 # and its slope has the expected number of latents that a further sequence adds to the pool as its expectation:
 #
-# $$\mathbb{E}\bigl[\bar A(n+1) - \bar A(n)\bigr] = \sum_j p_j (1-p_j)^n = \mathbb{E}\,\lvert S \setminus A_n\rvert \quad (n < N).$$
+# $$\mathbb{E}\bigl[a(n+1) - a(n)\bigr] = \sum_j p_j (1-p_j)^n = \mathbb{E}\,\lvert F \setminus A^{(n)}\rvert \quad (n < M).$$
 #
-# The first slope is the mean number of active latents; the last is $Q_1 / N$, Good and Turing's estimate.
+# The first slope is the mean number of active latents; the last is $Q_1 / M$, Good and Turing's estimate.
 # ````
 #
 # ````{prf:proof}
-# A choice of $n$ misses latent $j$ if it falls among the $N - q_j$ sequences without it, and any $n$ i.i.d. sequences miss it with probability
-# $(1-p_j)^n$. For the slope take differences; a further sequence is independent of $A_n$ and activates $j$ with probability $p_j$.
-# Between $N-1$ and $N$ latent $j$ adds to the slope only if $q_j = 1$, and then $1/N$.
+# A choice of $n$ misses latent $j$ if it falls among the $M - n_j$ sequences without it, and any $n$ i.i.d. sequences miss
+# it with probability $(1-p_j)^n$. For the slope take differences; a further sequence is independent of $A^{(n)}$ and
+# activates $j$ with probability $p_j$. Between $M-1$ and $M$ latent $j$ adds to the slope only if $n_j = 1$, and then
+# $1/M$.
 # ````
 #
-# The **missing mass** of $A_n$ is the share $\mathbb{E}\,\lvert S \setminus A_n\rvert / \mathbb{E}\,\lvert S \rvert$, estimated by the slope at $n$ over the first slope. This is
-# rarefaction by sampling units {cite}`colwell2004`, its slope {cite:t}`good1953`'s estimate in incidence form. $Q_1/N$ speaks of a pool one sequence
-# smaller than the one it is computed from: for $A_N$ it is too large, on average, by $\sum_j p_j^2 (1-p_j)^{N-1}$.
+# The **missing mass** of $A^{(n)}$ is the share $\mathbb{E}\,\lvert F \setminus A^{(n)}\rvert / \mathbb{E}\,\lvert F
+# \rvert$, estimated by the slope at $n$ over the first slope. This is rarefaction by sampling units {cite}`colwell2004`,
+# its slope {cite:t}`good1953`'s estimate in incidence form. $Q_1/M$ speaks of a pool one sequence smaller than the one it
+# is computed from: for $A^{(M)}$ it is too large, on average, by $\sum_j p_j^2 (1-p_j)^{M-1}$. In code the sets are rows of
+# a boolean array `active`; `pool_growth(active, n)` is $a(n)$, and `missing(active, n, rows)` what each of `rows` adds.
 #
-# Checked on a population of simulated sequences, in which latents come in topics and are far from independent. Samples are drawn from it with
-# replacement, so that every $p_j$ is known exactly.
+# Checked on a population of simulated sequences, in which latents come in topics and are far from independent. Samples are
+# drawn from it with replacement, so that every $p_j$ is known exactly.
 
-# %%
+# %% tags=["hide-input"]
 rng = np.random.default_rng(seed)
 topics = rng.beta(0.2, 1.5, size=(4, 150))
 population = rng.random((3000, 150)) < topics[rng.integers(0, 4, 3000)]
-p, samples = population.mean(axis=0), [population[rng.integers(0, 3000, 20)] for _ in range(1000)]
+p = population.mean(axis=0)
+samples = [population[rng.integers(0, 3000, 20)] for _ in range(1000)]
+
+# %%
 estimates = {
-    "size of the pool, n = 5": [pool_growth(sample, 5) for sample in samples],
-    "slope at n = 5": [missing(sample, 5, sample, left_out=True).mean() for sample in samples],
-    "Q1 / N, N = 20": [(sample.sum(axis=0) == 1).sum() / 20 for sample in samples],
+    "size of the pool, n = 5": [pool_growth(x, 5) for x in samples],
+    "slope at n = 5": [
+        missing(x, 5, x, left_out=True).mean() for x in samples
+    ],
+    "Q1 / M, M = 20": [
+        (x.sum(axis=0) == 1).sum() / 20 for x in samples
+    ],
 }
-check = (
-    pd.DataFrame(estimates)
-    .agg(["mean", "sem"])
-    .T.assign(truth=[(1 - (1 - p) ** 5).sum(), p @ (1 - p) ** 5, p @ (1 - p) ** 19])
+
+# %%
+check = pd.DataFrame(estimates).agg(["mean", "sem"]).T
+check["truth"] = [
+    (1 - (1 - p) ** 5).sum(),
+    p @ (1 - p) ** 5,
+    p @ (1 - p) ** 19,
+]
+check["errors off"] = (check["mean"] - check["truth"]) / check["sem"]
+late = (check["mean"].iloc[-1] - p @ (1 - p) ** 20) / check["sem"].iloc[
+    -1
+]
+print(f"Q1 / M for a pool of all 20: {late:.1f} standard errors off")
+show(
+    check,
+    "Means of 1,000 samples, and standard errors off the truth.",
+    decimals=3,
 )
-check["standard errors off"] = (check["mean"] - check["truth"]) / check["sem"]
-late = (check["mean"].iloc[-1] - p @ (1 - p) ** 20) / check["sem"].iloc[-1]
-print(
-    f"{check.round(3).to_string()}\n\nQ1 / N, taken for a pool of all 20: {late:.1f} standard errors off"
-)
-assert check["standard errors off"].abs().max() < 3.5 < late
 
 # %% [markdown]
+# All three are unbiased to within the error of the simulation; taken for the pool of all 20 sequences $Q_1/M$ is too large,
+# as said.
+#
 # ## How many sequences: limits from fresh text
 #
 # ````{prf:theorem} Sequences needed
 # :label: sequences-needed
 #
-# Fix the calibration sequences, let $\pi_j(n) = \binom{N-q_j}{n} / \binom{N}{n}$ be the share of all choices of $n$ that miss latent $j$, and $n_c$ the
-# smallest $n$ for which the missing mass, on average over the choices, is at most $c$. For a fresh sequence put $y(n) = \sum_{j \in S} (\pi_j(n) - c)$, which
-# lies in $[-\sum_j (c - \pi_j(n))_+, \sum_j (\pi_j(n) - c)_+]$. Let $U_n$ and $L_n$ be an upper and a lower limit on $\mathbb{E}\,y(n)$ with this support, each
-# wrong with probability at most $\delta/2$ and never falling as a value or an end of the support rises. Then with probability at least $1-\delta$
+# Fix the calibration sequences, let $\mathrm{miss}_j(n) = \binom{M-n_j}{n} / \binom{M}{n}$ be the share of all choices of
+# $n$ that miss latent $j$, and $n_\gamma$ the smallest $n$ for which the missing mass, on average over the choices, is at
+# most $\gamma$. For a fresh sequence put $y(n) = \sum_{j \in F} (\mathrm{miss}_j(n) - \gamma)$, which lies in $[-\sum_j
+# (\gamma - \mathrm{miss}_j(n))_+, \sum_j (\mathrm{miss}_j(n) - \gamma)_+]$. Let $\overline{y}_n$ and $\underline{y}_n$ be
+# an upper and a lower limit on $\mathbb{E}\,y(n)$ with this support, each wrong with probability at most $\delta/2$ and
+# never falling as a value or an end of the support rises. Then with probability at least $1-\delta$
 #
-# $$\min\{n : L_n \le 0\} \ \le\ n_c\ \le\ \min\{n : U_n \le 0\}.$$
+# $$\min\{n : \underline{y}_n \le 0\} \ \le\ n_\gamma\ \le\ \min\{n : \overline{y}_n \le 0\}.$$
 # ````
 #
 # ````{prf:proof}
-# The missing mass is $\sum_j p_j \pi_j(n) / \sum_j p_j$, at most $c$ if and only if $\mathbb{E}\,y(n) \le 0$. More sequences never miss more, so $\pi_j(n)$, and with it
-# $y(n)$, its support, $U_n$ and $L_n$, falls with $n$. If the right side is below $n_c$, then $U_n \le 0$ at $n = n_c - 1$, where $\mathbb{E}\,y(n) > 0$: $U$
-# is wrong at this one $n$, which does not depend on the fresh sequences. If the left side is above $n_c$, then $L$ is wrong at $n_c$.
+# The missing mass is $\sum_j p_j \mathrm{miss}_j(n) / \sum_j p_j$, at most $\gamma$ if and only if $\mathbb{E}\,y(n) \le
+# 0$. More sequences never miss more, so $\mathrm{miss}_j(n)$, and with it $y(n)$, its support, $\overline{y}_n$ and
+# $\underline{y}_n$, falls with $n$. If the right side is below $n_\gamma$, then $\overline{y}_n \le 0$ at $n = n_\gamma -
+# 1$, where $\mathbb{E}\,y(n) > 0$: the upper limit is wrong at this one $n$, which does not depend on the fresh sequences.
+# If the left side is above $n_\gamma$, then the lower limit is wrong at $n_\gamma$.
 # ````
 #
-# So searching through all $n$ costs nothing. In code: `sequences_needed(active, fresh, mass=1 - c, nats)`, with the Dirichlet bound. The limits
-# cover the draw of the fresh sequences; they speak of pools drawn from *these* calibration sequences, on average over the choice.
-# Simulated in the hardest case, in which eight sequences lack exactly the share allowed:
+# So searching through all $n$ costs nothing. In code: `sequences_needed(active, fresh, mass, nats)`, where `mass` is
+# $1-\gamma$, with the Dirichlet bound. The limits cover the draw of the fresh sequences; they speak of pools drawn from
+# *these* calibration sequences, on average over the choice. Simulated in the hardest case, in which eight sequences lack
+# exactly the share allowed:
 
 # %%
-excess = absent(samples[0], 8) - missing(samples[0], 8, population).mean() / p.sum()  # E y(8) = 0
+share = missing(samples[0], 8, population).mean() / p.sum()
+excess = absent(samples[0], 8) - share  # E y(8) = 0
 drawn = (population @ excess)[rng.integers(0, 3000, size=(300, 600))]
-given = excess[excess < 0].sum(), excess[excess > 0].sum(), np.log(2 / delta)
+support = excess[excess < 0].sum(), excess[excess > 0].sum()
+alone = np.log(2 / delta)
+upper_wrong = dirichlet_upper(drawn, *support, alone) <= 0
+lower_wrong = lower("dirichlet", drawn, *support, alone) > 0
+naive_wrong = drawn.mean(axis=1) <= 0
+
+# %% tags=["hide-input"]
 wrong = {
-    "upper limit": dirichlet_upper(drawn, *given) <= 0,
-    "lower limit": lower("dirichlet", drawn, *given) > 0,
+    "upper limit": upper_wrong,
+    "lower limit": lower_wrong,
+    "mean taken for a limit": naive_wrong,
 }
-wrong = {
-    name: rows.mean()
-    for name, rows in (wrong | {"mean taken for a limit": drawn.mean(axis=1) <= 0}).items()
-}
-print("wrong:", ", ".join(f"{name} {100 * share:.1f} %" for name, share in wrong.items()))
-*limits, naive = wrong.values()
-assert max(limits) <= delta / 2 + 3 * np.sqrt(delta / 2 / 300) < naive
+for name, flags in wrong.items():
+    print(f"{name} wrong: {100 * np.mean(flags):.1f} %")
 
 # %% [markdown]
+# Each limit may be wrong in $\delta/2$ of all draws (2.5 % by default), and is wrong less often; the sample mean taken for
+# a limit is wrong in about every second one.
+#
 # ## What the model's own text shows
 #
 # Calibration sequences come from the discovery split, fresh ones from the certification split.
 
 # %%
-counts = {}
-for lm in (
-    load_subject(name, sae=place or None, device=device)
+studies = [
+    open_study(name, place, corpus, "all", n_seq, n_calibration, device)
     for name, place in ((subject, sae), (second_subject, ""))
     if name
-):
-    splits = [
-        load_corpus(corpus, lm, split=s, n_seq=n)
-        for s, n in (("discovery", n_calibration), ("certification", n_seq))
+]
+
+# %%
+counts, asked = {}, {"discovery": n_calibration, "certification": n_seq}
+for study in studies:
+    parts = [
+        study.measure(
+            "activity", split=split, hook_names=study.hook_names
+        )
+        for split in asked
     ]
-    found = [activity(lm, split, progress=False) for split in splits]
-    counts |= {
-        (lm.name, hook.removeprefix("blocks.").replace("hook_", "")): [part[hook] for part in found]
-        for hook in lm.hook_names
-    }
-    print(
-        f"{lm.name}: {len(splits[0])} calibration and {len(splits[1])} fresh sequences of {splits[0].n_ctx} tokens"
-    )
+    name = study.settings["subject"].rstrip("/").rsplit("/", 1)[-1]
+    for hook in study.hook_names:
+        layer = hook.removeprefix("blocks.").replace("hook_", "")
+        counts[name, layer] = [part[hook]["counts"] for part in parts]
 
-# %% [markdown]
-# One pool, that of the first `n_pool` calibration sequences, judged from both sides: by those sequences alone ($Q_1/n$), and by fresh
-# ones, with limits. The expected number of latents *added* by a sequence has the Dirichlet bound on $[0, m - \lvert A\rvert]$, the probability that it adds
-# *any* {cite:t}`clopper1934`'s, the share of its *firings* (latent active at a position) outside the pool the Dirichlet bound on $[0, 1]$
-# (which cannot fall below the reach of an event too rare for this many sequences). The limits of this table hold jointly.
-
-# %%
-rows, nats = [], np.log(5 * len(counts) / delta)
-for key, (calibration, fresh) in counts.items():
-    own = calibration[:n_pool] > 0
-    outside = ~own.any(axis=0)
-    added, support = (fresh[:, outside] > 0).sum(axis=1), (0, max(1, int(outside.sum())))
-    k, n, firings = (
-        (added > 0).sum(),
-        len(added),
-        fresh[:, outside].sum(axis=1) / np.maximum(fresh.sum(axis=1), 1),
-    )
-    row = {
-        "active": own.sum(1).mean(),
-        "pool (%)": 100 * (1 - outside.mean()),
-        "Q1 / n": (own.sum(0) == 1).sum() / len(own),
-    }
-    row |= {
-        "added: low": lower("dirichlet", added, *support, nats),
-        "high": dirichlet_upper(added, *support, nats),
-    }
-    row |= {
-        "any (%): low": 100 - 100 * clopper_pearson_upper(n - k, n, nats),
-        "high ": 100 * clopper_pearson_upper(k, n, nats),
-    }
-    row |= {
-        "firings (%): mean": 100 * firings.mean(),
-        "at most": 100 * dirichlet_upper(firings, 0, 1, nats),
-    }
-    rows.append(dict(zip(("subject", "layer"), key, strict=True)) | row)
-pd.DataFrame(rows).set_index(["subject", "layer"]).map(
-    lambda x: f"{x + 0:.2g}" if x < 10 else f"{x:.0f}"
-)
-
-# %% [markdown]
-# The number of calibration sequences that identify 90, 95 and 99 % of the active mass: as they estimate it by themselves,
-# and its limits from fresh sequences, which hold jointly.
-
-# %%
-masses, rows, curves = (0.90, 0.95, 0.99), [], []
-nats, alone = np.log(2 * len(counts) * len(masses) / delta), np.log(2 / delta)
+# %% tags=["hide-input"]
+n_least = min(len(calibration) for calibration, _ in counts.values())
+n_fresh = min(len(fresh) for _, fresh in counts.values())
+if n_least < 3:
+    own = studies[0].beside(split="discovery", n_seq=n_calibration)
+    own.needs(3, "n_calibration")
+n_own = min(n_pool, n_least)
 for (name, layer), (calibration, fresh) in counts.items():
-    key, active = {"subject": name, "layer": layer}, calibration > 0
-    rows += [
-        key | {"mass": mass} | sequences_needed(active, fresh > 0, mass, nats) for mass in masses
-    ]
-    for n in np.unique(np.geomspace(1, n_calibration - 1, 16).astype(int)):
-        x, most = missing(active, n, fresh > 0), max(1.0, absent(active, n).sum())
-        row = {
-            "n": n,
-            "pool": pool_growth(active, n),
-            "estimate": missing(active, n, active, left_out=True).mean(),
-            "fresh": x.mean(),
-        }
-        limits = {
-            "low": lower("dirichlet", x, 0, most, alone),
-            "high": dirichlet_upper(x, 0, most, alone),
-        }
-        curves.append(key | row | limits)
-needed, curve = pd.DataFrame(rows), pd.DataFrame(curves)
-more = {str(n_calibration + 1): f"more than {n_calibration}"}
-shown = needed.astype(str).replace(
-    {"low": more, "high": more, "estimate": {str(n_calibration): f"more than {n_calibration - 1}"}}
-)
-shown["limits"] = shown["low"] + " to " + shown["high"]
-shown.pivot(index=["subject", "layer"], columns="mass", values=["estimate", "limits"]).swaplevel(
-    axis=1
-).sort_index(axis=1)
+    sizes = f"{len(calibration)} calibration, {len(fresh)} fresh"
+    print(f"{name}, {layer}: {sizes} sequences")
 
-# %% mystnb={"figure": {"caption": "Left: mean size of the pool from n calibration sequences, by hook point. Middle: latents that a further sequence adds to it, as the calibration sequences alone estimate (lines) and as fresh sequences show (dots, with limits that hold each on its own at delta). Right: calibration sequences that identify 90, 95 and 99 % of the active mass: fresh sequences with limits that hold jointly, and the estimate from calibration alone (rings).", "name": "fig-pool-growth"}, "image": {"alt": "Three panels. The pools of the last two layers grow more slowly and lack more latents after ten sequences and beyond; measured dots lie on the estimated lines. On the right the numbers of sequences are largest at the last two layers, above all for 99 percent."}} tags=["hide-input"]
-figures.use_style()
-fig, axes = plt.subplots(1, 3, figsize=(13.5, 5.4), layout="constrained")
-ticks, layers = (
-    [" ".join(key) if second_subject else key[1] for key in counts],
-    len(counts) // needed["subject"].nunique(),
-)
-for i, ((name, _), part) in enumerate(curve.groupby(["subject", "layer"], sort=False)):
-    style = {
-        "color": plt.get_cmap("viridis")(0.9 * (i % layers) / layers),
-        "linestyle": "-" if name == needed["subject"][0] else "--",
-    }
-    axes[0].plot(part["n"], part["pool"], label=ticks[i], **style)
-    axes[1].plot(part["n"], part["estimate"], **style)
-    axes[1].plot(part["n"], part["fresh"], "o", ms=4, color=style["color"])
-    axes[1].vlines(part["n"], part["low"], part["high"], color=style["color"])
-for (mass, part), colour, marker in zip(
-    needed.groupby("mass"), (figures.BLUE, figures.ORANGE, figures.GREEN), "osD", strict=True
+# %% tags=["hide-input"]
+for parameter, value, used in (
+    ("n_calibration", n_calibration, n_least),
+    ("n_seq", n_seq, n_fresh),
+    ("n_pool", n_pool, n_own),
 ):
-    spread = [part["fresh"] - part["low"], part["high"] - part["fresh"]]
-    axes[2].errorbar(
-        ticks,
-        part["fresh"],
-        spread,
-        fmt=marker,
-        ms=5,
-        color=colour,
-        capsize=3,
-        label=f"{mass:.0%} of the mass",
-    )
-    axes[2].plot(ticks, part["estimate"], "o", ms=11, mfc="none", color=colour)
-axes[0].set(
-    title="pool", ylabel="latents in the pool", xlabel="calibration sequences", xscale="log"
-)
-axes[1].set(
-    title="missing",
-    ylabel="latents that one more adds",
-    xlabel="calibration sequences",
-    xscale="log",
-    yscale="log",
-    ylim=0.01,
-)
-axes[2].set(title="sequences needed", ylabel="calibration sequences", xlabel="hook point", ylim=0)
-axes[2].set_xticks(range(len(ticks)), ticks, rotation=35, ha="right")
-fig.legend(loc="outside lower center", ncols=6, fontsize=9)
-plt.show()
-
-# %%
-most = needed[(needed["subject"] == needed["subject"][0]) & (needed["mass"] == 0.99)]
-last, others = most[-2:], most[:-2]
-print(
-    f"99 %: at most {most['high'].max()} sequences; last two at least {last['low'].min()}, all others at most {others['high'].max()}"
-)
-agree = needed["estimate"].between(needed["low"], needed["high"])
-print(
-    f"estimates from calibration alone that lie within the limits from fresh sequences: {agree.mean():.0%}"
-)
-holds = bool(
-    most["high"].max() <= enough and last["low"].min() > others["high"].max() and agree.all()
-)
-print("claim holds:", holds)
-assert holds or not strict
+    if value > used:
+        print(f"{parameter}: {value} were asked for, {used} are used")
 
 # %% [markdown]
-# ## What this shows
+# One pool, that of the first `n_pool` calibration sequences, judged from both sides: by those sequences alone, and by fresh
+# ones, with limits that hold jointly for this pool at all hook points. First how large it is, and what it says itself:
+# latents active in a sequence, the pool's share of the dictionary, and $Q_1/n$.
+
+# %% tags=["hide-input"]
+nats = np.log(5 * len(counts) / delta)
+judged = pd.DataFrame(
+    {
+        key: judged_pool(calibration[:n_own], fresh, nats)
+        for key, (calibration, fresh) in counts.items()
+    }
+).T.rename_axis(["subject", "layer"])
+note = (
+    f"pool of {n_own} calibration sequences, n = {n_fresh} fresh ones; "
+    f"all limits of this pool jointly at delta = {delta:g}"
+)
+show(
+    judged[["active", "pool (%)", "Q1 / n"]],
+    "The pool by itself.",
+    note=note,
+)
+
+# %% [markdown]
+# A sequence activates a large part of such a dictionary, so a pool soon holds nearly all of it; by $Q_1/n$ a further
+# sequence adds a latent or two at most on the shipped subject. Now with fresh sequences: the expected number of latents
+# that a sequence *adds*, by the Dirichlet bound on $[0, m - \lvert A\rvert]$.
+
+# %% tags=["hide-input"]
+show(
+    judged.filter(like="added"),
+    "Latents that a fresh sequence adds.",
+    note=note,
+)
+
+# %% [markdown]
+# These are of the size that $Q_1/n$ of the table before suggests, which is a count of few latents and speaks of a pool one
+# sequence smaller. The probability that a sequence adds *any* latent, with {cite:t}`clopper1934`'s limits, falls much
+# later:
+
+# %% tags=["hide-input"]
+show(
+    judged.filter(like="any"),
+    "Fresh sequences that add any latent.",
+    note=note,
+)
+
+# %% [markdown]
+# Even where a sequence adds less than one latent on average, every third or fourth one adds some. And the share of a
+# sequence's *firings* (a latent active at a position) outside the pool, by the Dirichlet bound on $[0, 1]$:
+
+# %% tags=["hide-input"]
+show(
+    judged.filter(like="firings"),
+    "Firings outside the pool.",
+    note=note,
+    significant=2,
+)
+
+# %% [markdown]
+# What is new is rarely active. The limit is almost all allowance for the unseen: a limit on a mean in $[0, 1]$ cannot fall
+# below the reach of an event too rare for this many sequences to show.
 #
-# A sample of sequences knows how much it has not seen: what it says about its own missing mass is what fresh sequences show. On the shipped
-# subject a few dozen sequences identify nearly all of the active mass, and the last two layers need the most; the probability that a sequence
-# adds *any* latent falls much later. This does *not* show that depth is the reason, since the SAEs of these two layers were trained on more
-# tokens, nor that so few suffice elsewhere, since a sequence here activates a large part of a small dictionary. That a larger model needs
-# fewer sequences {cite}`ssd2026` is not tested by one subject: give a second one, and see whether their limits overlap.
+# ## Sequences needed
+#
+# The number of calibration sequences that identify 90, 95 and 99 % of the active mass: as they estimate it by themselves,
+# and its limits from fresh sequences, which hold jointly over hook points and masses.
+
+# %%
+masses = (0.90, 0.95, 0.99)
+nats = np.log(2 * len(counts) * len(masses) / delta)
+rows = []
+for (name, layer), (calibration, fresh) in counts.items():
+    key = {"subject": name, "layer": layer}
+    for mass in masses:
+        found = sequences_needed(calibration > 0, fresh > 0, mass, nats)
+        rows.append(
+            {**key, "mass": mass, **found, "n": len(calibration)}
+        )
+needed = pd.DataFrame(rows)
+
+# %% tags=["hide-input"]
+said = needed[["subject", "layer", "mass"]].copy()
+for column, left_out in (("estimate", 1), ("low", 0), ("high", 0)):
+    said[column] = [
+        str(value) if value <= n - left_out else f"> {n - left_out}"
+        for value, n in zip(needed[column], needed["n"], strict=True)
+    ]
+said["limits"] = said["low"] + " to " + said["high"]
+said["mass"] = [f"{mass:.0%}" for mass in said["mass"]]
+
+# %% tags=["hide-input"]
+table = said.pivot(
+    index=["subject", "layer"],
+    columns="mass",
+    values=["estimate", "limits"],
+)
+show(
+    table.swaplevel(axis=1).sort_index(axis=1),
+    "Calibration sequences that identify a share of the active mass.",
+    note=f"n = {n_least} calibration and {n_fresh} fresh sequences; "
+    f"all limits jointly at delta = {delta:g}",
+)
+
+# %% [markdown]
+# A "more than" stands where all calibration sequences together are not enough. What the calibration sequences say about
+# themselves is to be compared with the limits beside it.
+
+# %% tags=["hide-input"]
+curves = []
+for (name, layer), (calibration, fresh) in counts.items():
+    sizes = np.geomspace(1, len(calibration) - 1, 16).astype(int)
+    label = f"{name} {layer}" if second_subject else layer
+    rows = growth_curve(
+        calibration > 0, fresh > 0, np.unique(sizes), alone
+    )
+    curves += [{"label": label, **row} for row in rows]
+curve = pd.DataFrame(curves)
+
+# %% mystnb={"figure": {"caption": "Top left: mean size of the pool from n calibration sequences, by hook point. Top right: latents that a further sequence adds to it, as the calibration sequences alone estimate (lines) and as fresh sequences show (dots, with limits that hold each on its own at delta). Bottom: calibration sequences that identify 90, 95 and 99 % of the active mass: fresh sequences with limits that hold jointly at delta, and the estimate from calibration alone (rings). By default 500 calibration and n = 1,000 fresh sequences, delta = 0.05.", "name": "fig-pool-growth"}, "image": {"alt": "Three panels. The pools of the last two layers grow more slowly and lack more latents after ten sequences and beyond; measured dots lie on the estimated lines. Below, the numbers of sequences are largest at the last two layers, above all for 99 percent."}} tags=["hide-input"]
+label = needed["subject"] + " " + needed["layer"]
+label = label if second_subject else needed["layer"]
+fig = figures.plot_growth(curve, needed.assign(label=label))
+# %% [markdown]
+# The dots lie on the lines: a sample knows how much it has not seen. The last claim counts it, in all cells of the table.
+
+# %%
+first = needed[needed["subject"] == needed["subject"].iloc[0]]
+most = first[first["mass"] == 0.99]
+last, others = most[-2:], most[:-2]
+print(f"99 %: at most {most['high'].max()} sequences")
+ordered = "needs three hook points"
+if len(others):
+    least = last["low"].min()
+    ordered = bool(least > others["high"].max())
+    print(f"last two: at least {least}")
+    print(f"all others: at most {others['high'].max()}")
+
+# %%
+inside = needed["estimate"].between(needed["low"], needed["high"])
+print(f"estimates within the limits: {inside.sum()} of {len(inside)}")
+claims(
+    strict,
+    {
+        f"99 % within {enough} sequences": bool(
+            most["high"].max() <= enough
+        ),
+        "the last two layers need the most": ordered,
+        "estimates lie within the limits": bool(inside.all()),
+    },
+)
+
+# %% [markdown]
+# ## What this shows, and what it does not
+#
+# What a sample says about its own missing mass lies within the limits from fresh sequences, at every hook point and for
+# every share of the mass. On the shipped subject a few dozen sequences identify nearly all of the active mass, and the last
+# two layers need the most; the probability that a sequence adds *any* latent falls much later. This does *not* show that
+# depth is the reason, since the SAEs of these two layers were trained on more tokens, nor that so few suffice elsewhere,
+# since a sequence here activates a large part of a small dictionary. That a larger model needs fewer sequences
+# {cite}`ssd2026` is not tested by one subject: give a second one, and see whether their limits overlap.
+#
+# ## Exercise
+#
+# `python -m saecert run 15_pool_growth -p n_pool=200`. Predict first which falls fastest when the pool is made from four
+# times as many sequences: the latents *added*, the share of sequences that add *any*, or the limit on *firings*. Then
+# compare the three tables.

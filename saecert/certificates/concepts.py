@@ -123,6 +123,12 @@ def frontier(
     ]
 
 
+def grid_gap(losses: SequenceLosses, alpha: float) -> Losses:
+    """``|l(f) - l(g_A)|`` of each sequence, averaged over the measured pool sizes."""
+    sample = Sample.of(losses, alpha)
+    return np.abs(sample.pools - sample.clean).mean(axis=0)
+
+
 def _frontier_row(
     sample: Sample, k: int, pooled: Losses, nats: float, upper: Callable[..., Any]
 ) -> dict[str, int | float | None]:

@@ -9,14 +9,14 @@ no order of them matters.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt
 from scipy.stats import hypergeom
 
-from saecert.statistics.inequalities import Scalar, dirichlet_upper, lower
+from saecert.statistics.inequalities import Scalar, clopper_pearson_upper, dirichlet_upper, lower
 
 Active = Bool[np.ndarray, "n_seq d_sae"]
 """Which latents were active anywhere in each calibration sequence."""
@@ -116,6 +116,69 @@ def sequences_needed(
         "low": _first(partial(lower, "dirichlet", nats=nats), active, fresh, lacking),
         "fresh": _first(_mean, active, fresh, lacking),
         "high": _first(partial(dirichlet_upper, nats=nats), active, fresh, lacking),
+    }
+
+
+def growth_curve(
+    active: Active, fresh: Bool[np.ndarray, "n_fresh d_sae"], sizes: Sequence[int], nats: Scalar
+) -> list[dict[str, int | float]]:
+    """One row per number of calibration sequences: size of the pool, and what it lacks.
+
+    Keys: "n"; "pool", its mean size; "estimate", the mean number of latents that a further sequence
+    adds, from the calibration sequences alone; "fresh", on further sequences, with limits "low" and
+    "high", each of them wrong with probability at most exp(-nats).
+    """
+    rows = []
+    for n in sizes:
+        lacking = missing(active, n, fresh)
+        most = max(1.0, absent(active, n).sum())
+        rows.append(
+            {
+                "n": int(n),
+                "pool": pool_growth(active, n),
+                "estimate": float(missing(active, n, active, left_out=True).mean()),
+                "fresh": float(lacking.mean()),
+                "low": float(lower("dirichlet", lacking, 0, most, nats)),
+                "high": float(dirichlet_upper(lacking, 0, most, nats)),
+            }
+        )
+    return rows
+
+
+def judged_pool(
+    calibration: UInt[np.ndarray, "n_pool d_sae"],
+    fresh: UInt[np.ndarray, "n_fresh d_sae"],
+    nats: Scalar,
+) -> dict[str, float]:
+    """What the pool of some calibration sequences lacks, by themselves and on fresh sequences.
+
+    Arguments hold active positions of each latent in each sequence. Keys: "active", latents active
+    in a calibration sequence; "pool (%)", its share of the dictionary; "Q1 / n", Good and Turing's
+    estimate; limits on the expected number of latents that a fresh sequence adds ("added"), on the
+    probability that it adds any ("any (%)"), and on the share of its firings (a latent active at a
+    position) outside the pool ("firings (%)", with its mean).
+
+    **Guarantee.** Each of the five limits is wrong with probability at most exp(-nats), given the
+    calibration sequences, if the fresh ones are drawn independently.
+    """
+    own = calibration > 0
+    outside = ~own.any(axis=0)
+    added = (fresh[:, outside] > 0).sum(axis=1).astype(float)
+    support = (0, max(1, int(outside.sum())))
+    n_fresh = len(fresh)
+    n_any = int((added > 0).sum())
+    all_firings = np.maximum(fresh.sum(axis=1, dtype=np.int64), 1)
+    firings = fresh[:, outside].sum(axis=1, dtype=np.int64) / all_firings
+    return {
+        "active": own.sum(axis=1).mean(),
+        "pool (%)": 100 * (1 - outside.mean()),
+        "Q1 / n": (own.sum(axis=0) == 1).sum() / len(own),
+        "added, at least": lower("dirichlet", added, *support, nats),
+        "added, at most": dirichlet_upper(added, *support, nats),
+        "any (%), at least": 100 - 100 * clopper_pearson_upper(n_fresh - n_any, n_fresh, nats),
+        "any (%), at most": 100 * clopper_pearson_upper(n_any, n_fresh, nats),
+        "firings (%)": 100 * firings.mean(),
+        "firings (%), at most": 100 * dirichlet_upper(firings, 0, 1, nats),
     }
 
 

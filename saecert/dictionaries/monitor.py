@@ -94,7 +94,7 @@ class Monitor:
                 f"calibrated on {_place(self.source)}, asked about {_place(asked)} "
                 f"(another {', '.join(different)}): calibrate a monitor for it"
             )
-        return _scores(l0, self.statistic)
+        return count_scores(l0, self.statistic)
 
     def alarm(self, l0: ActiveLatents) -> Bool[np.ndarray, "n_seq"]:
         """Which sequences have a score outside the limits; raises as `score` does."""
@@ -171,7 +171,7 @@ def calibrate(
     (38.0, [False, True])
     """
     _check_statistic(statistic)
-    scores = _scores(l0, statistic)
+    scores = count_scores(l0, statistic)
     share = level / 2 if two_sided else level
     upper = conformal_threshold(scores, share)
     lower = -conformal_threshold(-scores, share) if two_sided else None
@@ -229,7 +229,12 @@ def _n_above(n_seq: int, level: float, *, two_sided: bool = False) -> int:
     return n_above
 
 
-def _scores(l0: ActiveLatents, statistic: str) -> Float[np.ndarray, "n_seq"]:
+def count_scores(l0: ActiveLatents, statistic: str = "mean") -> Float[np.ndarray, "n_seq"]:
+    """One of `STATISTICS` of each sequence; ValueError for counts that are negative.
+
+    >>> count_scores(np.array([[0, 2, 4]]))
+    array([3.])
+    """
     counts = l0.l0 if isinstance(l0, SequenceLosses) else l0
     if counts.size and counts.min() < 0:
         raise ValueError(f"numbers of active latents cannot be negative, got {counts.min()}")

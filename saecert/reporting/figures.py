@@ -57,6 +57,7 @@ __all__ = [
     "plot_convergence",
     "plot_coverage",
     "plot_denser_codes",
+    "plot_differences",
     "plot_floors",
     "plot_four_terms",
     "plot_frontier",
@@ -67,10 +68,12 @@ __all__ = [
     "plot_miss_rates",
     "plot_models",
     "plot_monitor",
+    "plot_outside",
     "plot_price_of_choosing",
     "plot_shuffling",
     "plot_terms",
     "plot_tightness",
+    "plot_wealth",
     "use_style",
 ]
 
@@ -111,119 +114,154 @@ def plot_four_terms(frame: pd.DataFrame, references: Mapping[str, Number] | None
     return fig
 
 
-def plot_price_of_choosing(
-    frame: pd.DataFrame, wealth: pd.DataFrame, vacuous: Number, delta: Number
-) -> Figure:
-    """Bounds by way of choosing the pool, one panel an alpha, and the wealth of streams (page 03).
+def plot_price_of_choosing(frame: pd.DataFrame, vacuous: Number) -> Figure:
+    """Bounds by way of choosing the pool, one panel an alpha (page 03).
 
     Parameters
     ----------
     frame
         Columns alpha, n_seq, label, bound, valid.
-    wealth
-        Columns order (0: the recorded one), n_seq, log10_wealth.
     vacuous
         Risk of the uniform predictor.
+    """
+    alphas = list(dict.fromkeys(frame["alpha"]))
+    fig, axes = panels(len(alphas), height=5.2)
+    top = 1.05 * frame.loc[frame["valid"].astype(bool), "bound"].max()
+    for ax, alpha in zip(axes, alphas, strict=True):
+        plot_convergence(frame[frame["alpha"] == alpha], ax, vacuous)
+        ax.set(title=f"alpha = {alpha:g}", ylim=(0, top))
+    place = {"loc": "outside lower center", "ncols": 2}
+    fig.legend(*axes[0].get_legend_handles_labels(), **place)
+    return fig
+
+
+def plot_wealth(wealth: pd.DataFrame, delta: Number) -> Figure:
+    """Wealth of streams sequence by sequence, each up to where it stopped (page 03).
+
+    Parameters
+    ----------
+    wealth
+        Columns order (0: the recorded one), n_seq, log10_wealth.
     delta
         A stream is certain at a wealth of 1/delta.
     """
-    alphas = list(dict.fromkeys(frame["alpha"]))
-    fig, axes = panels(len(alphas) + 1, height=4.6)
-    top = 1.05 * frame.loc[frame["valid"].astype(bool), "bound"].max()
-    for ax, alpha in zip(axes, alphas, strict=False):
-        plot_convergence(frame[frame["alpha"] == alpha], ax, vacuous)
-        ax.set(title=f"alpha = {alpha:g}", ylim=(0, top))
-    legend_below(axes[0])
-    ax = axes[-1]
+    fig, (ax,) = panels(1, height=4)
+    recorded = {"color": BLUE, "linewidth": 2.2, "zorder": 3, "label": "recorded order"}
+    other = {"color": GREY, "alpha": 0.3, "linewidth": 0.8}
+    ax.plot([], [], color=GREY, label="other orders of the same sequences")
     for order, part in wealth.groupby("order"):
-        look = {"color": GREY, "alpha": 0.15, "linewidth": 1}
-        if order == 0:
-            look = {"color": BLUE, "linewidth": 2, "zorder": 3, "label": "recorded order"}
+        look = recorded if order == 0 else other
         ax.plot(part["n_seq"], part["log10_wealth"], **look)
     ax.axhline(-np.log10(delta), label="1/delta: certain", **DASHED)
-    ax.set(title="stream", xlabel="sequences read", ylabel="wealth (power of ten)")
-    ax.legend(loc="lower right")
+    ax.set(xlabel="sequences read", ylabel="wealth (power of ten)", xlim=(0, None))
+    legend_below(ax, columns=3)
     return fig
 
 
 def plot_tightness(
-    frame: pd.DataFrame, default: pd.DataFrame, curve: pd.DataFrame, goal: Number, vacuous: Number
+    frame: pd.DataFrame, default: pd.DataFrame, floor: pd.DataFrame, goal: Number
 ) -> Figure:
-    """Width over the yardstick by inequality and by quantity, and bounds on the way (page 05).
+    """Width over the yardstick by inequality, and of the default by quantity (page 05).
 
-    `frame` and `default` have columns n, tightness and inequality or quantity; `curve` is as for
-    `plot_convergence`.
+    Parameters
+    ----------
+    frame, default
+        Columns n, tightness, and inequality or quantity.
+    floor
+        Columns n and tightness: widths that theory forbids to go below; drawn into the second
+        panel.
+    goal
+        Drawn dashed.
     """
-    fig, axes = panels(3)
+    fig, axes = panels(2, height=5.2)
     parts = {"inequality": frame, "quantity": default}
     titles = ("joint loss", "Dirichlet bound, each quantity")
-    for ax, (by, part), title in zip(axes, parts.items(), titles, strict=False):
+    for ax, (by, part), title in zip(axes, parts.items(), titles, strict=True):
         plot_lines(part, ax, "n", "tightness", by)
         ax.axhline(goal, **DASHED)
         log_axis(ax, part["n"].unique())
         ax.set(title=title, xlabel="sequences", ylabel="tightness")
-        legend_below(ax)
+    if len(floor):
+        look = {"color": "black", "linestyle": ":", "linewidth": 1.8, "label": "floor (theorem)"}
+        axes[1].plot(floor["n"], floor["tightness"], **look)
     axes[0].set_yscale("log")
     axes[0].set_yticks([1, 2, 5, 10, 20], ["1", "2", "5", "10", "20"])
     axes[0].minorticks_off()
-    plot_convergence(curve, axes[2], vacuous).set(title="same sequences", ylim=(0, None))
-    legend_below(axes[2])
+    for ax in axes:
+        legend_below(ax)
+    return fig
+
+
+def plot_bounds(curve: pd.DataFrame, vacuous: Number) -> Figure:
+    """Bounds on the way, one panel (pages 03 and 05); `curve` as for `plot_convergence`."""
+    fig, (ax,) = panels(1, height=4.8)
+    plot_convergence(curve, ax, vacuous).set(ylim=(0, None))
+    legend_below(ax)
     return fig
 
 
 def plot_frontier(frame: pd.DataFrame, chosen: str, eps: Sequence[Number], d_sae: int) -> Figure:
-    """Distance in loss by ranking, and price and shares outside the pool of one (page 06).
+    """Distance in loss against pool size, one line a ranking (page 06).
 
-    `frame` has a column ranking and those of `saecert.certificates.concepts.frontier`.
+    `frame` has a column ranking and those of `saecert.certificates.concepts.frontier`; `eps` are
+    drawn dotted.
     """
-    fig, axes = panels(3)
+    fig, (ax,) = panels(1, height=4.6)
     for place, ranking in enumerate(dict.fromkeys(frame["ranking"])):
         part = frame[frame["ranking"] == ranking]
         label = f"{ranking} (chosen)" if ranking == chosen else ranking
         look = {"color": COLOURS[place], "marker": MARKERS[place]}
-        axes[0].plot(part["k"], part["pool_gap_upper"], label=label, **look)
-        axes[0].plot(part["k"], part["pool_gap"], "--", color=COLOURS[place], alpha=0.5)
-    axes[0].hlines(eps, 0, d_sae, color="black", linestyle=":", linewidth=1)
+        ax.plot(part["k"], part["pool_gap_upper"], label=label, **look)
+        ax.plot(part["k"], part["pool_gap"], "--", color=COLOURS[place], alpha=0.5)
+    ax.hlines(eps, 0, d_sae, color="black", linestyle=":", linewidth=1)
     if (frame["pool_gap"] > 0).all():
-        axes[0].set_yscale("log")
-        axes[0].set_yticks([*eps, 2, 4], [f"{tolerance:g}" for tolerance in (*eps, 2, 4)])
-    best = frame[frame["ranking"] == chosen]
-    drawn = {"price": (1, PURPLE, 1), "outside_firings": (2, RED, 100)}
-    drawn |= {"outside_energy": (2, SKY, 100)}
-    for name, (place, colour, unit) in drawn.items():
-        label = name.removeprefix("outside_")
-        upper = unit * best[f"{name}_upper"]
-        axes[place].plot(best["k"], upper, "o-", color=colour, label=f"{label}: at most")
-        mean = unit * best[name]
-        axes[place].plot(best["k"], mean, "--", color=colour, alpha=0.5, label=f"{label}: mean")
-    axes[0].set(title="distance in loss", ylabel="bits per token")
-    axes[1].set(title="price of explanation", ylabel="bits per token")
-    axes[2].set(title="outside the pool", ylabel="% of a sequence")
-    for ax in axes:
+        ax.set_yscale("log")
+        top = frame["pool_gap_upper"].max()
+        ticks = [*eps, *(bits for bits in (2, 4, 8) if max(eps, default=0) < bits < top)]
+        ax.set_yticks(ticks, [f"{tolerance:g}" for tolerance in ticks])
         ax.minorticks_off()
-        ax.set_xlabel(f"latents in the pool, of {d_sae:,}")
-        ax.legend()
+    ax.set(xlabel=f"latents in the pool, of {d_sae:,}", ylabel="bits per token")
+    ax.legend()
     return fig
 
 
-def plot_behaviour(frame: pd.DataFrame, differences: pd.DataFrame) -> Figure:
-    """Certified distances in behaviour by hook point, and paired differences (page 07).
+def plot_outside(frame: pd.DataFrame, d_sae: int) -> Figure:
+    """Price of explanation, and shares outside the pool, along one frontier (page 06).
 
-    Parameters
-    ----------
-    frame
-        Columns quantity (two of them, each a panel), hook, proxy, mean, upper.
-    differences
-        Columns quantity, mean, lower, upper; empty where there are no two SAEs to compare.
+    `frame` as `saecert.certificates.concepts.frontier` has it; quantities that were not measured
+    are left out.
+    """
+    fig, axes = panels(2, height=4.2)
+    drawn = {"price": (0, PURPLE, 1), "outside_firings": (1, RED, 100)}
+    drawn |= {"outside_energy": (1, SKY, 100)}
+    for name, (place, colour, unit) in drawn.items():
+        if frame[name].isna().all():
+            continue
+        label = name.removeprefix("outside_")
+        upper = unit * frame[f"{name}_upper"]
+        mean = unit * frame[name]
+        axes[place].plot(frame["k"], upper, "o-", color=colour, label=f"{label}: at most")
+        axes[place].plot(frame["k"], mean, "--", color=colour, alpha=0.5, label=f"{label}: mean")
+    axes[0].set(title="price of explanation", ylabel="bits per token")
+    axes[1].set(title="outside the pool", ylabel="% of a sequence")
+    for ax in axes:
+        ax.set_xlabel(f"latents in the pool, of {d_sae:,}")
+        if ax.get_legend_handles_labels()[0]:
+            ax.legend()
+    return fig
+
+
+def plot_behaviour(frame: pd.DataFrame) -> Figure:
+    """Certified distances in behaviour, one panel a quantity and one colour an SAE (page 07).
+
+    `frame` has columns quantity, hook (or another name of the SAE), proxy, mean, upper.
     """
     quantities = list(dict.fromkeys(frame["quantity"]))
-    compared = len(differences) > 0
-    height = 1.6 + 0.42 * frame["proxy"].nunique()
-    fig, axes = panels(len(quantities) + compared, height=height)
-    for ax, quantity in zip(axes, quantities, strict=False):
+    hooks = list(dict.fromkeys(frame["hook"]))
+    labels = list(dict.fromkeys(frame["proxy"]))
+    fig, axes = panels(len(quantities), height=1.6 + 0.42 * len(labels))
+    for ax, quantity in zip(axes, quantities, strict=True):
         part = frame[frame["quantity"] == quantity]
-        labels = list(dict.fromkeys(part["proxy"]))
-        hooks = list(dict.fromkeys(part["hook"]))
         for place, hook in enumerate(hooks):
             rows = part[part["hook"] == hook]
             heights = np.array([labels.index(name) for name in rows["proxy"]], dtype=float)
@@ -233,12 +271,22 @@ def plot_behaviour(frame: pd.DataFrame, differences: pd.DataFrame) -> Figure:
             ax.plot(rows["mean"], heights, "|", markersize=13, markeredgewidth=1.5, color=colour)
         name_rows(ax, labels)
         ax.set(title=quantity, xlabel="certified limit (bar: mean)", xlim=(0, 1.02))
-    if compared:
-        plot_intervals(differences, axes[-1], "quantity")
-        axes[-1].axvline(0, color="black", linewidth=1)
-        axes[-1].set(title="first minus second, whole SAEs", xlabel="difference")
+    for ax in axes[1:]:
+        ax.set_yticklabels([])
     place = {"loc": "outside lower center", "ncols": 2}
     fig.legend(*axes[0].get_legend_handles_labels(), **place)
+    return fig
+
+
+def plot_differences(frame: pd.DataFrame) -> Figure:
+    """Paired differences with their limits, left and right of zero (page 07).
+
+    `frame` has columns quantity, mean, lower, upper.
+    """
+    fig, (ax,) = panels(1, height=1.4 + 0.45 * len(frame))
+    plot_intervals(frame, ax, "quantity")
+    ax.axvline(0, color="black", linewidth=1)
+    ax.set(xlabel="first minus second, whole SAEs")
     return fig
 
 
@@ -409,12 +457,16 @@ def plot_growth(curve: pd.DataFrame, needed: pd.DataFrame) -> Figure:
     plot_lines(named, axes[2], "label", "fresh", "share", ("low", "high"))
     for line in axes[2].lines:
         line.set_linestyle("none")
-    places = [labels.index(label) for label in named["label"]]
-    axes[2].plot(places, named["estimate"], "o", markersize=11, mfc="none", color="0.4")
+    marks = zip(axes[2].containers, named.groupby("share", sort=False), strict=True)
+    for drawn, (_, part) in marks:
+        ring = {"markersize": 11, "mfc": "none", "color": "0.4"}
+        axes[2].plot(drawn[0].get_xdata(), part["estimate"], "o", **ring)
     axes[0].set(title="pool", ylabel="latents in the pool")
     axes[1].set(title="missing", ylabel="latents that one more adds")
-    if (curve["low"] > 0).all():
+    positive = curve["fresh"][curve["fresh"] > 0]
+    if len(positive):
         axes[1].set_yscale("log")
+        axes[1].set_ylim(max(positive.min() / 2, 1e-3), 2 * curve["high"].max())
     for ax in axes[:2]:
         log_axis(ax, curve["n"].unique())
         ax.set_xlabel("calibration sequences")
@@ -439,5 +491,7 @@ def plot_denser_codes(codes: pd.DataFrame, faithful: pd.DataFrame, vacuous: Numb
     left.set(xlabel="active latents per token (L0)", ylabel="bound (bits per token)", ylim=(0, top))
     legend_below(left)
     plot_convergence(faithful, right, vacuous).set(ylim=(0, None))
+    for text in right.texts:
+        text.set_position((0.99, 1.12 * vacuous))  # clear of bounds clipped at hi
     legend_below(right)
     return fig

@@ -158,14 +158,15 @@ def _name_references(ax: Axes, references: Mapping[str, Number], close: Number) 
 def plot_convergence(frame: pd.DataFrame, ax: Axes, vacuous: Number) -> Axes:
     """Bound against number of sequences, one line a label; above the dashed line it says nothing.
 
-    `frame` has columns n_seq, label, bound and valid (False: drawn faint and dashed, not a
+    `frame` has columns n_seq, label, bound and valid (False: drawn grey and dashed, not a
     certificate; True if there is no such column).
     """
     for place, name in enumerate(_unique(frame["label"])):
         part = frame[frame["label"] == name].sort_values("n_seq")
         valid = "valid" not in part or part["valid"].all()
         look = {"linestyle": "-" if valid else (0, (2, 2)), "alpha": 1.0 if valid else 0.75}
-        look |= {"marker": MARKERS[place % len(MARKERS)], "color": COLOURS[place % len(COLOURS)]}
+        colour = COLOURS[place % len(COLOURS)] if valid else "0.45"
+        look |= {"marker": MARKERS[place % len(MARKERS)], "color": colour}
         ax.plot(part["n_seq"], part["bound"], markersize=4.5, linewidth=1.8, label=name, **look)
     ax.axhline(vacuous, **DASHED)
     place = {"xycoords": ("axes fraction", "data"), "ha": "right", "va": "bottom"}
@@ -243,9 +244,10 @@ def log_axis(ax: Axes, values: Iterable[Number]) -> None:
     if not positive:
         return
     ax.set_xscale("log")
+    apart = max(1.9, (positive[-1] / positive[0]) ** (1 / 7))
     marked = [positive[0]]
     for value in positive[1:]:
-        if value >= 1.9 * marked[-1]:
+        if value >= apart * marked[-1]:
             marked.append(value)
     ax.set_xticks(marked, [f"{value:,.4g}" for value in marked])
     ax.minorticks_off()

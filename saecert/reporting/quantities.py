@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -38,7 +39,7 @@ def survey(
     """
     from saecert.measurement.survey import survey_layers
 
-    surveys = survey_layers(subject, corpus, hook_names, **settings)
+    surveys = survey_layers(subject, corpus, hook_names, **_quietly(settings))
     rows = ("token_count", "sequence_count", "energy", "variances", "n_tokens", "n_seq")
     names = (*rows, "l0", "fvu", "silent")
     return {
@@ -53,7 +54,7 @@ def fidelity(
     """Explained variance, cosine similarity and relative error of each sequence."""
     from saecert.dictionaries.fidelity import local_fidelity
 
-    return local_fidelity(subject, corpus, hook_names, **settings)
+    return local_fidelity(subject, corpus, hook_names, **_quietly(settings))
 
 
 def activity(
@@ -62,7 +63,7 @@ def activity(
     """ "counts": positions at which each latent is active in each sequence."""
     from saecert.dictionaries.activity import activity as measure
 
-    counts = measure(subject, corpus, hook_names, **settings)
+    counts = measure(subject, corpus, hook_names, **_quietly(settings))
     return {hook: {"counts": values} for hook, values in counts.items()}
 
 
@@ -75,10 +76,25 @@ def rivals(
     return {hook: measure(subject, corpus, hook, **settings) for hook in hook_names}
 
 
+def mixing(
+    subject: Subject, corpus: Corpus, hook_names: Sequence[str], settings: Mapping[str, Any]
+) -> ByHook:
+    """ "l0" and "purity" of latents mixed in each of the `blocks` in `settings`."""
+    from saecert.dictionaries.mixing import mixing as measure
+
+    return {hook: measure(subject, corpus, hook, **settings) for hook in hook_names}
+
+
+def _quietly(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings, and a progress bar for people only: a page would store it."""
+    return {"progress": sys.stderr.isatty(), **settings}
+
+
 MEASURABLE: Mapping[str, Measurable] = {
     "survey": Measurable(survey, "discovery", False),
     "fidelity": Measurable(fidelity, "certification", True),
     "activity": Measurable(activity, "certification", True),
     "rivals": Measurable(rivals, "certification", True),
+    "mixing": Measurable(mixing, "discovery", False),
 }
 """Quantities by name. A new one is a function here."""

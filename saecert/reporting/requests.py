@@ -9,10 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from saecert.corpora.docstrings import RECIPE, package_versions
+from saecert.measurement.named import parse
 from saecert.measurement.version import MEASUREMENT_VERSION
 from saecert.reporting.settings import ENDLESS, INSTALLED
 from saecert.subjects.listing import SHIPPED, shipped_files
@@ -31,6 +32,20 @@ def can_be_kept(subject: str, sae: str, corpus: str, device: str, extra: Iterabl
     shipped = subject in SHIPPED and not sae
     named = all(isinstance(proxy, str) for proxy in extra)
     return shipped and corpus in REPEATABLE and device == "cpu" and named
+
+
+def losses_options(
+    pools: Sequence[int] | None = None,
+    controls: bool = True,
+    extra: Sequence[Any] = (),
+    rank: str = "frequency",
+    alphas: Sequence[float] = (),
+) -> dict[str, Any]:
+    """What is asked of `collect`, as a request has it: proxies by name, and every weight."""
+    weights = list(dict.fromkeys((*ALPHAS, *map(float, alphas))))
+    named = [str(parse(proxy)) if isinstance(proxy, str) else proxy for proxy in extra]
+    asked = {"pools": None if pools is None else list(pools), "controls": controls}
+    return {**asked, "extra": named, "rank": rank, "alphas": weights}
 
 
 def sample_request(

@@ -58,16 +58,34 @@ def simulated(
     frame = measurements.find_frame(request)
     if frame is not None:
         return frame.drop(columns=CELL)
-    path = cache_dir() / f"simulated-{digest(request, 24)}.csv"
-    if not path.exists():
-        made = make_cells(build, settings, cells, range(len(cells)), losses)
-        with atomic_path(path) as partial:
-            made.to_csv(partial, index=False, na_rep="nan")
-    frame = measurements.read_frame(path)
+    frame = _made(request, build, settings, cells, losses)
     if measurements.measuring_anew():
         facts = {"losses": {} if losses is None else dict(losses.provenance)}
         measurements.save_frame(request, frame, facts)
     return frame.drop(columns=CELL)
+
+
+def _made(
+    request: Request,
+    build: Callable[..., Any],
+    settings: Mapping[str, Any],
+    cells: Sequence[Mapping[str, Any]],
+    losses: SequenceLosses | None,
+) -> pd.DataFrame:
+    """The rows of all cells; each cell is in the cache folder as soon as it is made.
+
+    So whoever is interrupted goes on where it was, and another list of cells costs only new ones.
+    """
+    frames = []
+    for index, cell in enumerate(cells):
+        alone = {**request, "cells": [dict(cell)]}
+        path = cache_dir() / f"simulated-{digest(alone, 24)}.csv"
+        if not path.exists():
+            made = make_cells(build, settings, [cell], [0], losses)
+            with atomic_path(path) as partial:
+                made.to_csv(partial, index=False, na_rep="nan")
+        frames.append(measurements.read_frame(path).assign(**{CELL: index}))
+    return pd.concat(frames, ignore_index=True)
 
 
 def simulation_request(

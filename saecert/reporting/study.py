@@ -17,11 +17,10 @@ from typing import TYPE_CHECKING, Any, overload
 import pandas as pd
 
 from saecert.corpora.splits import TEXT_SPLITS
-from saecert.measurement.named import parse
 from saecert.records import SequenceLosses
 from saecert.reporting import kept, measurements, requests, simulations
 from saecert.reporting.quantities import MEASURABLE, Arrays
-from saecert.reporting.requests import ALPHAS, Request
+from saecert.reporting.requests import Request
 from saecert.reporting.settings import (
     ALL,
     ENDLESS,
@@ -144,10 +143,7 @@ class Study:
         """
         check_settings({"rank": rank, **({"pools": list(pools)} if pools else {})})
         names = [self.hook_name] if hook_names is None else list(hook_names)
-        weights = list(dict.fromkeys((*ALPHAS, *map(float, alphas))))
-        options = {"pools": None if pools is None else list(pools), "controls": controls}
-        named = [str(parse(proxy)) if isinstance(proxy, str) else proxy for proxy in extra]
-        options |= {"extra": named, "rank": rank, "alphas": weights}
+        options = requests.losses_options(pools, controls, extra, rank, alphas)
         keepable = self._keepable(extra)
         asked = {name: self._losses_request(name, options) for name in names if keepable}
         records = {} if live else self._find(asked)
@@ -158,6 +154,13 @@ class Study:
             self._check_sae(record)
             self._say_how_many(record)
         return records[names[0]] if hook_names is None else {name: records[name] for name in names}
+
+    def is_kept(self, **options: Any) -> bool:
+        """Whether `losses`, asked with the same `options`, are kept, so that none is measured."""
+        if not self._keepable(options.get("extra", ())):
+            return False
+        asked = self._losses_request(self.hook_name, requests.losses_options(**options))
+        return measurements.find_losses(asked) is not None
 
     def measure(
         self,

@@ -7,7 +7,7 @@ from scipy.stats import binom
 from synthetic_losses import HI, LO, make_losses, random_losses
 
 from saecert.certificates.certificate import certify
-from saecert.certificates.concepts import COLUMNS, concept_counts, frontier
+from saecert.certificates.concepts import COLUMNS, concept_counts, frontier, grid_gap
 from saecert.certificates.delta import BEHAVIOUR
 from saecert.certificates.sample import Sample
 from saecert.statistics.inequalities import clopper_pearson_upper, dirichlet_upper, hoeffding_upper
@@ -220,3 +220,9 @@ def test_frontier_checks_its_sample():
     with pytest.raises(ValueError, match="duplicates = 1 in 3 sequences"):
         frontier(twice)
     assert frontier(twice, allow=("duplicates",))[0]["k"] == 4
+
+
+def test_the_gap_of_a_grid_is_averaged_over_its_sizes():
+    clean = np.full(4, 5.0)
+    losses = make_losses(clean, clean + 0.1, pools={4: clean + 0.8, 8: clean - 0.3})
+    np.testing.assert_allclose(grid_gap(losses, 0.5), np.full(4, (0.8 + 0.3 + 0.1) / 3))

@@ -10,7 +10,14 @@ from sae_lens import JumpReLUSAE, JumpReLUSAEConfig
 
 from saecert import load_subject
 from saecert.dictionaries.activity import activity
-from saecert.dictionaries.growth import absent, missing, pool_growth, sequences_needed
+from saecert.dictionaries.growth import (
+    absent,
+    growth_curve,
+    judged_pool,
+    missing,
+    pool_growth,
+    sequences_needed,
+)
 from saecert.statistics.inequalities import dirichlet_upper, lower
 from saecert.subjects import forward
 
@@ -172,3 +179,38 @@ def test_bad_arguments():
         missing(ACTIVE, 7, ACTIVE, left_out=True)
     with pytest.raises(ValueError, match="mass must lie strictly between 0 and 1, got 1.0"):
         sequences_needed(ACTIVE, ACTIVE, 1.0, nats=3.0)
+
+
+def test_growth_curve_has_the_numbers_of_the_functions_it_is_made_of():
+    (row,) = growth_curve(ACTIVE, FRESH, [3], nats=3.0)
+    assert row["n"] == 3
+    assert row["pool"] == pool_growth(ACTIVE, 3)
+    lacking = missing(ACTIVE, 3, FRESH)
+    assert row["fresh"] == lacking.mean()
+    assert row["low"] <= row["fresh"] <= row["high"]
+    assert row["high"] == dirichlet_upper(lacking, 0, absent(ACTIVE, 3).sum(), 3.0)
+
+
+def test_judged_pool_by_hand():
+    own = np.array([[2, 0, 0, 1], [1, 0, 0, 0]], dtype=np.uint8)
+    fresh = np.array([[1, 3, 0, 0], [4, 0, 0, 0], [0, 0, 0, 0]], dtype=np.uint8)
+    row = judged_pool(own, fresh, nats=2.0)
+    assert row["active"] == 1.5
+    assert row["pool (%)"] == 50
+    assert row["Q1 / n"] == 0.5
+    assert row["firings (%)"] == pytest.approx(100 * (3 / 4) / 3)
+    assert row["added, at least"] <= 1 / 3 <= row["added, at most"] <= 2
+    assert row["any (%), at least"] <= 100 / 3 <= row["any (%), at most"] <= 100
+    assert row["firings (%)"] < row["firings (%), at most"] <= 100
+
+
+def test_judged_pool_counts_firings_beyond_a_byte():
+    own = np.array([[1, 0]], dtype=np.uint8)
+    fresh = np.full((2, 2), 200, dtype=np.uint8)
+    assert judged_pool(own, fresh, nats=2.0)["firings (%)"] == 50
+
+
+def test_judged_pool_of_everything_lacks_nothing():
+    whole = np.ones((3, 4), dtype=np.uint8)
+    row = judged_pool(whole, whole, nats=2.0)
+    assert row["added, at least"] == row["any (%), at least"] == row["firings (%)"] == 0

@@ -51,25 +51,44 @@ def four_terms(few):
 
 def price_of_choosing(few):
     frames = [curve([3] if few else [3, 10, 100]).assign(alpha=alpha) for alpha in (0.5, 0.01)]
-    wealth = pd.DataFrame({"order": [0, 0, 1, 1], "n_seq": [1, 2, 1, 2], "log10_wealth": 0.5})
-    frame = pd.concat(frames[:1] if few else frames)
-    return figures.plot_price_of_choosing(frame, wealth, 12.0, 0.05)
+    return figures.plot_price_of_choosing(pd.concat(frames[:1] if few else frames), 12.0)
+
+
+def wealth(few):
+    frame = pd.DataFrame({"order": [0, 0, 1, 1], "n_seq": [1, 2, 1, 2], "log10_wealth": 0.5})
+    return figures.plot_wealth(frame[frame["order"] == 0] if few else frame, 0.05)
 
 
 def tightness(few):
     rows = product([20] if few else [20, 100, 2500], ["dirichlet", "hoeffding"])
     frame = pd.DataFrame(rows, columns=["n", "inequality"]).assign(tightness=1.1)
     other = frame.rename(columns={"inequality": "quantity"})
-    return figures.plot_tightness(frame, other, curve([5] if few else [5, 50]), 1.1, 12.0)
+    floor = pd.DataFrame({"n": [] if few else [20, 2500], "tightness": [] if few else 0.7})
+    return figures.plot_tightness(frame, other, floor, 1.1)
 
 
-def frontier(few):
+def bounds(few):
+    return figures.plot_bounds(curve([5] if few else [5, 50]), 12.0)
+
+
+def frontier_frame(few):
     sizes = [1536] if few else [192, 384, 1536]
     frame = pd.DataFrame(product(["frequency", "energy"], sizes), columns=["ranking", "k"])
     for name in ("pool_gap", "price", "outside_firings", "outside_energy"):
         frame[name] = 0.0 if few else 10 / frame["k"]
         frame[f"{name}_upper"] = frame[name] + 0.01
-    return figures.plot_frontier(frame, "energy", [0.1, 0.5], 1536)
+    return frame
+
+
+def frontier(few):
+    return figures.plot_frontier(frontier_frame(few), "energy", [] if few else [0.1, 0.5], 1536)
+
+
+def outside(few):
+    frame = frontier_frame(few)
+    if few:
+        frame = frame.assign(outside_firings=None, outside_energy=None)
+    return figures.plot_outside(frame[frame["ranking"] == "energy"], 1536)
 
 
 def behaviour(few):
@@ -77,8 +96,12 @@ def behaviour(few):
     quantities = ["total variation", "top-1 disagreement"]
     rows = product(quantities, hooks, ["full SAE", "0.5 of latents", "mean ablation"])
     frame = pd.DataFrame(rows, columns=["quantity", "hook", "proxy"]).assign(**LIMITS)
-    differences = pd.DataFrame([{"quantity": "gap (bits)"} | LIMITS][: 0 if few else 1])
-    return figures.plot_behaviour(frame, differences)
+    return figures.plot_behaviour(frame)
+
+
+def differences(few):
+    names = ["gap (bits)"] if few else ["gap (bits)", "total variation", "top-1 disagreement"]
+    return figures.plot_differences(pd.DataFrame({"quantity": names}).assign(**LIMITS))
 
 
 def models(few):
@@ -153,8 +176,11 @@ FIGURES = [
     four_terms,
     price_of_choosing,
     tightness,
+    bounds,
     frontier,
+    outside,
     behaviour,
+    differences,
     models,
     layers,
     shuffling,

@@ -139,6 +139,15 @@ def test_a_part_of_what_is_kept_answers_a_smaller_request(place, measured):
     assert np.array_equal(part.loss["full"], whole.loss["full"][:2, :20])
 
 
+def test_whether_losses_are_kept_is_known_without_measuring(place, measured):
+    assert not open_study(n_seq=20).is_kept()
+    open_study(n_seq=0).losses()
+    assert open_study(n_seq=20).is_kept(alphas=[0.5])
+    assert not open_study(n_seq=20).is_kept(alphas=[0.3])
+    assert not open_study(n_seq=20).is_kept(extra=[object()])
+    assert len(measured) == 1
+
+
 @pytest.mark.parametrize(
     "options", [{"extra": ["pca(4)"]}, {"alphas": [0.2]}, {"rank": "energy"}, {"pools": [5]}]
 )
