@@ -90,7 +90,8 @@ def recomputed(
     rows = [_again(name, certificates[name], record) for name, record in losses.items()]
     columns = ["file", "hook_name", "alpha", "n_seq", "same sample", "k", "k again", "bound"]
     columns += ["bound again", "same", "values"]
-    return pd.DataFrame(rows, columns=columns).set_index("file")
+    frame = pd.DataFrame(rows, columns=columns).set_index("file")
+    return frame.sort_values(["hook_name", "alpha"], ascending=[True, False])
 
 
 def printed_bounds() -> pd.DataFrame:
