@@ -10,6 +10,7 @@ import runpy
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import chdir
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -126,7 +127,7 @@ def run_notebooks(
     stems = [Path(name).stem for name in names] or notebook_names(folder)
     notebooks = {name: read_notebook(name, folder) for name in stems}
     values = chosen_values(notebooks, settings)
-    home = Path(out) if out else ROOT / "runs" / home_name(notebooks, settings)
+    home = Path(out).absolute() if out else ROOT / "runs" / home_name(notebooks, settings)
     _check_writable(home)
     pages = []
     for name, notebook in notebooks.items():
@@ -204,7 +205,8 @@ def _each(run: Callable[[Job], None], waiting: Sequence[Job], side_by_side: int)
         for page in waiting:
             run(page)
         return
-    with ThreadPoolExecutor(side_by_side) as pool:
+    # papermill changes the folder of the whole process, and two at a time do not change it back
+    with chdir(os.getcwd()), ThreadPoolExecutor(side_by_side) as pool:
         futures = [pool.submit(run, page) for page in waiting]
         try:
             for future in futures:

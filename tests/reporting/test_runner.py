@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -371,7 +372,7 @@ def test_papermill_alone_runs_a_page(tmp_path):
     assert re.search("holds|does not hold", printed(tmp_path / "out.ipynb"))
 
 
-def test_two_pages_are_executed_side_by_side(folder, tmp_path, capsys):
+def test_two_pages_are_executed_side_by_side(folder, tmp_path, monkeypatch, capsys):
     meet = (
         "import time\nfrom pathlib import Path\nPath('began-{0}').touch()\n"
         "deadline = time.monotonic() + 60\n"
@@ -380,7 +381,10 @@ def test_two_pages_are_executed_side_by_side(folder, tmp_path, capsys):
     )
     (folder / "01_double.py").write_text(PAGE + meet.format(1, 2), encoding="utf-8")
     (folder / "02_other.py").write_text(PAGE + meet.format(2, 1), encoding="utf-8")
-    paths = run_notebooks(out=tmp_path / "out", folder=folder, jobs=2, names=notebook_names(folder))
+    monkeypatch.chdir(tmp_path)
+    paths = run_notebooks(out="out", folder=folder, jobs=2, names=notebook_names(folder))
+    assert Path.cwd() == tmp_path
+    assert sorted((tmp_path / "out").iterdir()) == paths
     assert [path.name for path in paths] == ["01_double.ipynb", "02_other.ipynb"]
     lines = capsys.readouterr().out.splitlines()
     assert sorted(line[:15] for line in lines) == ["[1/2] 01_double", "[2/2] 02_other "]
