@@ -80,7 +80,12 @@ def changes_of_frame(
     frame = measurements.read_frame(kept.path)
     rows = frame[frame[simulations.CELL].isin(chosen)].reset_index(drop=True)
     made = simulations.make_cells(build, request["settings"], cells, sorted(chosen))
-    return rows, measurements.as_kept_frame(made)
+    # a column that only other cells have is empty here
+    rows = rows.dropna(axis=1, how="all")
+    again = measurements.as_kept_frame(made).dropna(axis=1, how="all")
+    if set(again.columns) == set(rows.columns):
+        again = again[rows.columns]
+    return rows, again
 
 
 def largest_change(record: SequenceLosses, again: SequenceLosses) -> float:
