@@ -68,6 +68,8 @@ def _numbers(c: Certificate) -> list[str]:
 
 def _sentences(c: Certificate) -> list[str]:
     verdict = "vacuous: not shown to be better than uniform"
+    if c.non_vacuous:
+        verdict = "better than uniform by the bound itself; the ladder claims nothing"
     if c.verdict:
         share = c.statements["ladder"]["delta"]
         verdict = f"better than {c.verdict} (the ladder's own statement, delta {share:g})"
