@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from saecert.certificates.checks import CHECKS, short_windows
 from saecert.certificates.delta import BEHAVIOUR
 from saecert.statistics.rounding import nearest_text, upper_text
+from saecert.untrusted import printable
 
 if TYPE_CHECKING:
     from saecert.certificates.certificate import Certificate
@@ -40,7 +41,7 @@ def summary(certificate: Certificate) -> str:
 
 
 def _wrapped(line: str) -> str:
-    return textwrap.fill(line, WIDTH, subsequent_indent="      ", break_on_hyphens=False)
+    return textwrap.fill(printable(line), WIDTH, subsequent_indent="      ", break_on_hyphens=False)
 
 
 def _heading(c: Certificate) -> list[str]:

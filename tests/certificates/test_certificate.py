@@ -387,3 +387,13 @@ def test_a_missing_proxy_is_named():
 def test_examples_in_docstrings_run(module):
     outcome = doctest.testmod(module)
     assert outcome.attempted > 0 and outcome.failed == 0
+
+
+def test_a_summary_shows_no_terminal_escapes():
+    losses = random_losses()
+    forged = "\x1b[2J\x07\u202e\nverified"
+    names = {name: forged for name in ("subject", "hook_name", "sae", "population")}
+    losses = dataclasses.replace(losses, provenance=losses.provenance | names)
+    text = str(certify(losses, inequality="hoeffding", eps=()))
+    assert all(line.isprintable() for line in text.split("\n"))
+    assert "\\x1b[2J\\x07\\u202e\\nverified" in text
