@@ -392,7 +392,7 @@ def test_examples_in_docstrings_run(module):
 def test_a_summary_shows_no_terminal_escapes():
     losses = random_losses()
     forged = "\x1b[2J\x07\u202e\nverified"
-    names = {name: forged for name in ("subject", "hook_name", "sae", "population")}
+    names = dict.fromkeys(("subject", "hook_name", "sae", "population"), forged)
     losses = dataclasses.replace(losses, provenance=losses.provenance | names)
     text = str(certify(losses, inequality="hoeffding", eps=()))
     assert all(line.isprintable() for line in text.split("\n"))
