@@ -175,8 +175,10 @@ def _verify(options: argparse.Namespace) -> int:
 
 def _one_line(error: Exception) -> str:
     """An error as a line that a terminal can show: files from anybody are quoted in it."""
+    from saecert.untrusted import printable
+
     words = " ".join((str(error) or type(error).__name__).split())
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in words)
+    shown = printable(words)
     return shown if len(shown) <= 1000 else f"{shown[:1000]}..."
 
 

@@ -56,6 +56,15 @@ class Discovery:
     losses: SequenceLosses | None = None
     """Every proxy measured on (a part of) the discovery split: chooses k, sets nothing else."""
 
+    def __post_init__(self) -> None:
+        order = np.sort(self.order)
+        if not np.array_equal(order, np.arange(len(order))):
+            raise ValueError("the ranking of the discovery split does not name every latent once")
+        if self.n_seq < 1 or self.n_active.min() < 0 or self.n_active.max() > self.n_seq:
+            raise ValueError(
+                f"n_active of the discovery split leaves 0 to its {self.n_seq} sequences"
+            )
+
 
 @dataclass(frozen=True, repr=False)
 class SequenceLosses:
@@ -124,6 +133,7 @@ class SequenceLosses:
                 f"{n_seq} sequence(s) measured: a certificate needs at least 2, "
                 "give a larger corpus"
             )
+        self._check_latents()
         for alpha in self.alphas:
             smoothed_support(alpha, self.n_vocab)
         for name, values in self.loss.items():
@@ -140,6 +150,20 @@ class SequenceLosses:
                         f"{table} of '{name}' leaves [0, 1]: "
                         f"it goes from {values.min():.6g} to {values.max():.6g}"
                     )
+
+    def _check_latents(self) -> None:
+        """ValueError for numbers of latents that no dictionary of `d_sae` has."""
+        packed = (len(self.ids), -(-self.d_sae // 8))
+        if self.active.shape != packed:
+            raise ValueError(
+                f"active has shape {self.active.shape}, expected {packed} for {self.d_sae} latents"
+            )
+        if self.discovery is not None and len(self.discovery.order) != self.d_sae:
+            raise ValueError(f"the discovery split does not rank {self.d_sae} latents")
+        for name in {name for table in TABLES for name in getattr(self, table)}:
+            size = name.removeprefix("pool_")
+            if size != name and not _is_count(size, self.d_sae):
+                raise ValueError(f"'{name:.40}' is no pool of 1 to {self.d_sae} latents")
 
     def _check(self, name: str, values: np.ndarray) -> None:
         if values.shape != (len(self.alphas), len(self.ids)):
@@ -244,6 +268,12 @@ class SequenceLosses:
             return _rebuild(header, arrays)
         except Exception as error:  # whatever a forged file leads to
             raise damaged(path, error) from error
+
+
+def _is_count(text: str, most: int) -> bool:
+    """Whether a text is a number from 1 to `most`, written in the one way that it is written."""
+    short = text.isascii() and text.isdecimal() and len(text) <= len(str(most))
+    return short and text[0] != "0" and int(text) <= most
 
 
 def _header(record: SequenceLosses) -> dict[str, Any]:

@@ -13,6 +13,17 @@ from typing import Any
 import numpy as np
 
 
+def printable(text: str) -> str:
+    r"""A text as a terminal can show it: what is not printable, a line break too, is escaped.
+
+    Examples
+    --------
+    >>> print(printable("a\x1b[2J"))
+    a\x1b[2J
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def parse_json(text: str, *, max_depth: int = 32) -> Any:
     """What a JSON text says, read strictly: it may come from anybody.
 

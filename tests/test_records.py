@@ -47,7 +47,7 @@ def test_fingerprint_sees_every_part(part):
         "ids": record.ids + np.uint64(1),
         "provenance": record.provenance | {"seed": 1},
         "reference_support": record.reference_support | {"bigram": ((2.0, 11.5),)},
-        "discovery": dataclasses.replace(record.discovery, n_active=record.discovery.n_active + 1),
+        "discovery": dataclasses.replace(record.discovery, n_active=np.arange(16)),
     }[part]
     assert dataclasses.replace(record, **{part: changed}).fingerprint() != record.fingerprint()
 
@@ -125,3 +125,33 @@ def test_repr_is_a_line():
     assert repr(record) == f"SequenceLosses({shown}, with discovery)"
     bare = dataclasses.replace(record, provenance={}, discovery=None)
     assert repr(bare).startswith("SequenceLosses(no provenance: 60 sequences")
+
+
+@pytest.mark.parametrize(
+    "name", ["pool_0", "pool_04", "pool_-4", "pool_17", "pool_x", "pool_", "pool_\u0664"]
+)
+def test_pools_that_no_dictionary_has_are_refused(name):
+    record = random_losses()
+    loss = record.loss | {name: record.loss["pool_4"]}
+    with pytest.raises(ValueError, match="is no pool of 1 to 16 latents"):
+        dataclasses.replace(record, loss=loss)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"n_seq": 0}, "n_active of the discovery split leaves 0 to its 0 sequences"),
+        ({"n_active": np.full(16, 41)}, "leaves 0 to its 40 sequences"),
+        ({"n_active": np.full(16, -1)}, "leaves 0 to its 40 sequences"),
+        ({"order": np.zeros(16, int)}, "does not name every latent once"),
+        ({"order": np.arange(1, 17)}, "does not name every latent once"),
+    ],
+)
+def test_a_discovery_split_that_cannot_be_is_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(random_losses().discovery, **changes)
+
+
+def test_the_number_of_latents_is_that_of_the_activity():
+    with pytest.raises(ValueError, match=r"active has shape \(60, 2\), expected \(60, 5\)"):
+        dataclasses.replace(random_losses(), d_sae=40)

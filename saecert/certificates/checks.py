@@ -34,9 +34,11 @@ Where it cannot be checked, its value is None."""
 TOLERANCE = 1e-4
 """Bits per token up to which a change with the rest of the batch is float32 rounding."""
 
-SHORT = 10
+SHORT = 18
 """Tokens in a window up to which near-duplicates cannot be told: they are recognised by runs of 5
-tokens, and a single token that differs leaves such a window with hardly one in common."""
+tokens, and one that differs in the middle changes 5 of the s = n - 4 runs of a window. The Jaccard
+similarity (s - 5) / (s + 5) that is left reaches 1/2 from s = 15 on, which is n = 19. Below that
+`saecert.corpora.duplicates` notes the same, by `INERT_BELOW`."""
 
 _CHUNK = 512
 

@@ -17,7 +17,7 @@ from saecert.certificates.summary import source
 from saecert.certificates.terms import joint_loss
 from saecert.records import SequenceLosses
 from saecert.statistics.paired import difference_limits
-from saecert.statistics.rounding import lower_text, nearest_text, upper_text
+from saecert.statistics.rounding import lower_text, nearest_text, probability_text, upper_text
 
 Measured = tuple[Float[np.ndarray, "n_seq"], float, float]
 
@@ -71,7 +71,7 @@ class Comparison:
             f"{QUANTITIES[self.quantity]}, on {self.n_seq} sequences",
             *rows,
             f"  a - b{nearest_text(self.difference, 3, sign=True):>9}, {low} to {high} "
-            f"except with probability {self.delta:.3g}: {verdict}",
+            f"except with probability {probability_text(self.delta)}: {verdict}",
         ]
         return "\n".join(lines)
 

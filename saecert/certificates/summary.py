@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from saecert.certificates.checks import CHECKS, short_windows
 from saecert.certificates.delta import BEHAVIOUR
-from saecert.statistics.rounding import nearest_text, upper_text
+from saecert.statistics.rounding import nearest_text, probability_text, upper_text
+from saecert.untrusted import printable
 
 if TYPE_CHECKING:
     from saecert.certificates.certificate import Certificate
@@ -40,14 +41,15 @@ def summary(certificate: Certificate) -> str:
 
 
 def _wrapped(line: str) -> str:
-    return textwrap.fill(line, WIDTH, subsequent_indent="      ", break_on_hyphens=False)
+    return textwrap.fill(printable(line), WIDTH, subsequent_indent="      ", break_on_hyphens=False)
 
 
 def _heading(c: Certificate) -> list[str]:
     about = source(c.provenance)
     return [
         f"Certificate{' of ' * bool(about)}{about}, in bits per token",
-        f"  {c.n_seq} sequences; alpha {c.alpha:g}, delta {c.delta:g}, {c.inequality}; "
+        f"  {c.n_seq} sequences; alpha {c.alpha:g}, delta {probability_text(c.delta)}, "
+        f"{c.inequality}; "
         f"pool of {c.k} of {c.d_sae} latents ({c.pool_rule})",
         f"  population: {c.population}",
     ]
@@ -68,14 +70,16 @@ def _numbers(c: Certificate) -> list[str]:
 
 def _sentences(c: Certificate) -> list[str]:
     verdict = "vacuous: not shown to be better than uniform"
+    if c.non_vacuous:
+        verdict = "better than uniform by the bound itself; the ladder claims nothing"
     if c.verdict:
-        share = c.statements["ladder"]["delta"]
-        verdict = f"better than {c.verdict} (the ladder's own statement, delta {share:g})"
+        share = probability_text(c.statements["ladder"]["delta"])
+        verdict = f"better than {c.verdict} (the ladder's own statement, delta {share})"
     bound = upper_text(c.bound)
     return [
         f"  verdict: {verdict}",
         f"  Model, SAE proxy and pooled proxy lose at most {bound} bits each on average, "
-        f"except with probability {c.statements['bound']['delta']:g} over samples",
+        f"except with probability {probability_text(c.statements['bound']['delta'])} over samples",
     ]
 
 
@@ -97,11 +101,11 @@ def _concepts(c: Certificate) -> list[str]:
 
 def _joint(c: Certificate) -> list[str]:
     groups = c.groups.values()
-    spent = ", ".join(f"{' + '.join(names)} {total:.3g}" for names, total in groups)
+    spent = ", ".join(f"{' + '.join(names)} {probability_text(total)}" for names, total in groups)
     together = sum(total for _, total in groups)
     return [
         f"  Statements and their delta, each on its own: {spent}",
-        f"  All of them at once: {together:.3g}"
+        f"  All of them at once: {probability_text(together)}"
         + (", which says nothing: give a budget" if together >= 1 else ""),
     ]
 

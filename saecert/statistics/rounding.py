@@ -109,6 +109,22 @@ def nearest_text(
     return _text(_rounded(x, ROUND_HALF_EVEN, decimals, significant), significant, sign)
 
 
+def probability_text(x: Number) -> str:
+    """An error probability as text: rounded up to 3 digits, without zeros at the end.
+
+    What the sum of several doubles adds past 12 digits is dust and not rounded up.
+
+    Examples
+    --------
+    >>> probability_text(0.05), probability_text(0.05 / 6), probability_text(0.1 + 0.2)
+    ('0.05', '0.00834', '0.3')
+    """
+    text = upper_text(float(f"{x:.12g}"), significant=3)
+    digits, e, exponent = text.partition("e")
+    short = digits.rstrip("0").rstrip(".") if "." in digits else digits
+    return short + e + exponent
+
+
 def _rounded(x: Number, rounding: str, decimals: int | None, significant: int | None) -> Decimal:
     """`x` as an exact decimal with the digits asked for; what is not finite as it is."""
     if decimals is not None and significant is not None:

@@ -306,6 +306,17 @@ def test_the_summary_gives_each_statement_its_own_delta():
     assert "which says nothing" in str(certify(random_losses(), inequality="hoeffding", delta=0.5))
 
 
+def test_a_bound_below_uniform_is_not_called_vacuous():
+    certificate = certify(
+        random_losses(), inequality="hoeffding", budget={"bound": 0.05, "ladder": 1e-60}
+    )
+    assert certificate.verdict is None
+    assert certificate.non_vacuous
+    text = in_one_line(certificate)
+    assert "verdict: better than uniform by the bound itself; the ladder claims nothing" in text
+    assert "vacuous" not in text
+
+
 def test_two_saes_at_one_hook_point_are_told_apart():
     losses = random_losses()
     small = dataclasses.replace(losses, provenance=losses.provenance | {"sae": "small"})
@@ -376,3 +387,13 @@ def test_a_missing_proxy_is_named():
 def test_examples_in_docstrings_run(module):
     outcome = doctest.testmod(module)
     assert outcome.attempted > 0 and outcome.failed == 0
+
+
+def test_a_summary_shows_no_terminal_escapes():
+    losses = random_losses()
+    forged = "\x1b[2J\x07\u202e\nverified"
+    names = dict.fromkeys(("subject", "hook_name", "sae", "population"), forged)
+    losses = dataclasses.replace(losses, provenance=losses.provenance | names)
+    text = str(certify(losses, inequality="hoeffding", eps=()))
+    assert all(line.isprintable() for line in text.split("\n"))
+    assert "\\x1b[2J\\x07\\u202e\\nverified" in text

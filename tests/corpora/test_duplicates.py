@@ -5,6 +5,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
+from saecert.certificates.checks import short_windows
 from saecert.corpora import duplicates
 from saecert.corpora.corpus import Corpus
 from saecert.corpora.duplicates import JACCARD, near_duplicate_texts, near_duplicates
@@ -78,10 +79,21 @@ def test_memory_grows_linearly_when_all_resemble_each_other(monkeypatch):
 
 
 def test_a_filter_that_cannot_work_is_noted():
-    tokens = np.random.default_rng(0).integers(1000, size=(20, 11)).astype(np.int32)
+    tokens = np.random.default_rng(0).integers(1000, size=(20, 19)).astype(np.int32)
     keys = tuple(map(str, range(20)))
     long = Corpus("texts", "certification", tokens, keys, True, 0, "")
-    short = Corpus("texts", "certification", tokens[:, :10], keys, True, 0, "")
+    short = Corpus("texts", "certification", tokens[:, :18], keys, True, 0, "")
     assert long.without_similar().notes == ()
     (note,) = short.without_similar().notes
-    assert "windows of 10 tokens are too short for the near-duplicate filter" in note
+    assert "windows of 18 tokens are too short for the near-duplicate filter" in note
+
+
+@pytest.mark.parametrize(("n_ctx", "found"), [(11, False), (18, False), (19, True), (128, True)])
+def test_one_token_in_the_middle_hides_a_repeat_in_exactly_the_windows_that_are_noted(n_ctx, found):
+    tokens = np.tile(np.arange(n_ctx), (2, 1))
+    tokens[1, n_ctx // 2] = n_ctx
+    ids = np.array([1, 2], dtype=np.uint64)
+    resembles = near_duplicates(tokens, ids)[1] == 1
+    assert resembles == found
+    assert (duplicates.filter_note(n_ctx) is None) == found
+    assert short_windows({"n_ctx": n_ctx}) != found

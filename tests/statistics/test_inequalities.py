@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import itertools
 import math
 
 import numpy as np
@@ -223,5 +224,42 @@ def test_dirichlet_without_replacement_fails_at_a_large_delta_as_its_docstring_s
     bound = dirichlet_upper(samples, 0, 1, -np.log(0.8))
     missed = hypergeom.pmf(ones, 200, 11, 150)[bound < 11 / 200].sum()
     assert missed == pytest.approx(0.96, abs=0.005)
-    half = dirichlet_upper(samples, 0, 1, -np.log(0.5))
-    assert hypergeom.pmf(ones, 200, 11, 150)[half < 11 / 200].sum() <= 0.5
+
+
+def missed_without_replacement(values, n, delta):
+    """Share of all samples of `n` of a list whose Dirichlet bound lies below the mean."""
+    rows = np.array(list(itertools.combinations(values, n)), float)
+    return np.mean(dirichlet_upper(rows, 0, 1, -math.log(delta)) < np.mean(values))
+
+
+def test_dirichlet_without_replacement_fails_on_five_values_by_enumeration():
+    """Whenever the 0 is drawn, 6 samples of 10; proved inequalities do not."""
+    values = [0, 1, 1, 1, 1]
+    assert missed_without_replacement(values, 3, 0.5) == pytest.approx(0.6)
+    rows = np.array(list(itertools.combinations(values, 3)), float)
+    for upper in (hoeffding_upper, chernoff_kl_upper):
+        assert np.mean(upper(rows, 0, 1, math.log(2)) < 0.8) <= 0.5
+
+
+@pytest.mark.parametrize("delta", [0.5, 0.1, 0.05, 0.025, 0.01])
+def test_dirichlet_without_replacement_fails_at_every_delta(delta):
+    """One 0 among N values, exactly: the bound misses in n / N of samples, more than delta."""
+    n = 3
+    n_values = math.ceil(n / delta) - 1
+    assert 1 - (1 - 1 / n_values) ** n < delta < n / n_values
+    row = np.array([0.0, 1.0, 1.0])
+    assert dirichlet_upper(row, 0, 1, -math.log(delta)) < 1 - 1 / n_values
+    assert dirichlet_upper(np.ones(n), 0, 1, -math.log(delta)) == 1
+
+
+def test_the_docstring_of_dirichlet_says_so():
+    assert "false in general" in dirichlet_upper.__doc__
+    assert "No violation is known" not in dirichlet_upper.__doc__
+
+
+def test_the_worst_known_list_at_one_half():
+    """296 ones among 300 values, 275 drawn: by the number of ones in a sample, exactly."""
+    ones = np.arange(271, 276)
+    bound = clopper_pearson_upper(ones, 275, math.log(2))
+    missed = hypergeom.pmf(ones, 300, 296, 275)[bound < 296 / 300].sum()
+    assert missed == pytest.approx(0.705, abs=0.001)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+from saecert.statistics import rounding
 from saecert.statistics.rounding import (
     lower_text,
     nearest_text,
@@ -124,3 +125,9 @@ def test_digits_that_make_no_sense() -> None:
     for digits in ({"decimals": 2, "significant": 3}, {"decimals": -1}, {"significant": 0}):
         with pytest.raises(ValueError, match="significant"):
             rounded_up(1.0, **digits)
+
+
+def test_error_probabilities_are_not_printed_below_themselves():
+    values = (0.05, 0.05 / 6, 0.0123401, 1e-10, 1.0, 7 * 0.05)
+    shown = [rounding.probability_text(x) for x in values]
+    assert shown == ["0.05", "0.00834", "0.0124", "1e-10", "1", "0.35"]
