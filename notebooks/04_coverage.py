@@ -143,14 +143,9 @@ by_size = 100 * known.pivot_table(
     aggfunc="max",
     sort=False,
 )
-note = (
-    f"delta = {delta:g}; {known['draws'].min():,} to {draws:,} samples"
-)
-show(
-    by_size,
-    "Misses in percent, worst population",
-    note=f"{note} a cell",
-)
+least = known["draws"].min()
+note = f"delta = {delta:g}; {least:,} to {draws:,} samples a cell"
+show(by_size, "Misses in percent, worst population", note=note)
 
 # %% [markdown]
 # Down each block the columns hardly change, and no number is above the nominal rate by more than chance: the Dirichlet and the betting
@@ -186,6 +181,8 @@ free = {"n": n_alone, "method": "dirichlet", "free": True}
 cells += [
     {"pools": pools, **free} for pools in [*experiments.POOLS][1:]
 ]
+
+# %% tags=["hide-input"]
 wrong = study.simulated(
     "wrong",
     {"draws": draws_wrong, **settings},
