@@ -182,13 +182,15 @@ def _boot(folder: Path, device: str | torch.device, dtype: torch.dtype) -> Trans
     # transformers draws a bar over the weights of every load, into notebook outputs too
     logging.disable_progress_bar()
     # the bridge adds a BOS token to the tokenizer it is given: give it one of its own
-    return TransformerBridge.boot_transformers(
-        str(folder),
-        device=device,
-        dtype=dtype,
-        tokenizer=read_tokenizer(folder),
-        trust_remote_code=False,
+    own = read_tokenizer(folder)
+    bridge = TransformerBridge.boot_transformers(
+        str(folder), device=device, dtype=dtype, tokenizer=own, trust_remote_code=False
     )
+    # to add BOS the bridge reads the folder anew, of which transformers may make another class
+    if type(bridge.tokenizer) is not type(own):
+        own.init_kwargs["add_bos_token"] = True  # said to be there: taken as it is
+        bridge.tokenizer = own
+    return bridge
 
 
 def _center(bridge: TransformerBridge, saes: Iterable[SAE], asked: bool | None) -> str:
