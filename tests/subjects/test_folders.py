@@ -6,6 +6,7 @@ import shutil
 import pytest
 import torch
 from conftest import make_model, make_sae, make_texts, make_tokenizer
+from sae_lens import TopKSAE, TopKSAEConfig
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
@@ -203,6 +204,27 @@ def test_an_sae_with_a_damaged_configuration(folders, tmp_path, content, named):
     (tmp_path / "cfg.json").write_text(content)
     assert named in refusal(folders["llama"], sae={HOOK: tmp_path})
     assert named in refusal(folders["llama"], sae={HOOK: str(tmp_path)})
+
+
+def test_an_sae_of_more_active_latents_than_it_has(folders, tmp_path):
+    sae = TopKSAE(TopKSAEConfig(d_in=16, d_sae=64, k=4))
+    sae.cfg.metadata.hook_name = HOOK
+    sae.save_model(tmp_path / "own")
+    load_subject(folders["llama"], sae=tmp_path / "own")
+    path = tmp_path / "own/cfg.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"k": 65}))
+    message = refusal(folders["llama"], sae=tmp_path / "own")
+    assert "'own' cannot have 65 active latents of 64: k > d_sae in" in message
+    assert str(path) in message
+
+
+def test_a_device_that_is_not_here_is_said_before_anything_is_loaded(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for device in ("cuda", "cuda:1", torch.device("cuda")):
+        assert refusal("no such folder", device=device) == "no CUDA device here: device='cpu'"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert "no device 'cuda:1' here" in refusal("no such folder", device="cuda:1")
 
 
 def test_an_sae_with_damaged_weights(folders, tmp_path):
