@@ -235,6 +235,7 @@ def _trained_saes(options: argparse.Namespace, recipe: SAERecipe) -> Path:
         options.out,
         n_ctx=options.n_ctx,
         dtype=getattr(torch, options.dtype),
+        once=options.samples is None,
     )
 
 

@@ -36,9 +36,20 @@ def cache_dir() -> Path:
     """Folder for what can be recomputed: ``$SAECERT_CACHE``, else the user's cache folder.
 
     Created if missing.
+
+    Raises
+    ------
+    OSError
+        It is a file or cannot be made; the message says what to set.
     """
     path = Path(os.environ.get("SAECERT_CACHE") or user_cache_dir("saecert"))
-    path.mkdir(parents=True, exist_ok=True)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(
+            f"the cache folder {path} cannot be made ({error.strerror}): set SAECERT_CACHE to a "
+            "folder that can be written"
+        ) from error
     return path
 
 

@@ -28,6 +28,14 @@ def test_cache_folder_follows_the_environment(tmp_path, monkeypatch):
     assert cache_dir() == tmp_path / "here" and cache_dir().is_dir()
 
 
+@pytest.mark.parametrize("place", ["file", "file/below"])
+def test_a_cache_folder_that_cannot_be_made(tmp_path, monkeypatch, place):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("SAECERT_CACHE", str(tmp_path / place))
+    with pytest.raises(OSError, match=rf"{place} cannot be made \(.*\): set SAECERT_CACHE to a"):
+        cache_dir()
+
+
 def test_arrays_are_built_once():
     built = []
 

@@ -15,6 +15,18 @@ from saecert.subjects.forward import clean_run, logits_of
 _TOLERANCE = 0.02  # of the largest logit
 
 
+def check_device(device: str | torch.device) -> None:
+    """Raise ValueError for a CUDA device that is not here."""
+    asked = torch.device(device)
+    if asked.type != "cuda":
+        return
+    if not torch.cuda.is_available():
+        raise ValueError("no CUDA device here: device='cpu'")
+    count = torch.cuda.device_count()
+    if (asked.index or 0) >= count:
+        raise ValueError(f"no device '{asked}' here: there are {count} CUDA devices, from 0 on")
+
+
 def check_memory(
     name: str,
     config: PretrainedConfig,

@@ -11,12 +11,14 @@ from typing import Any
 
 import transformers
 from safetensors import SafetensorError, safe_open
+from tokenizers import Tokenizer
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
     PretrainedConfig,
     PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
 )
 from transformers.utils import logging
 
@@ -29,6 +31,16 @@ _NEEDED = {
     "tokenizer_config.json": "the tokenizer, saved next to the model by save_pretrained",
 }
 _NAMED = 4  # tensors that an error names
+_VOCABULARY = ("tokenizer.json", "vocab*", "*.model", "*.tiktoken", "tekken.json")
+_NAMING = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
+_TEXTS = (
+    "The bound holds for every sequence; it isn't what they'd expected, we'll see.",
+    "def f(x_1, *args):\n    return {'a': x_1[2:], \"b\": args}  # HTTPServer\n\n\n",
+    "20481 3.14159 1,000,000 7e-05 x86_64",
+    "  two   three \t\ttabs\r\n  and a tail   ",
+    "na\u00efve \u00dcn\u00efc\u00f6d\u00e9 e\u0301 \u65e5\u672c\u8a9e "
+    "\u043f\u0440\u0438\u0432\u0435\u0442 \U0001f642 \u2014 \u00bd \ufb01",
+)  # on which tokenizers that are not the same differ
 
 
 def local_folder(model: str | Path, revision: str | None) -> Path:
@@ -73,8 +85,69 @@ def read_config(folder: Path) -> PretrainedConfig:
 
 
 def read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """A tokenizer of one's own; ValueError when it is damaged or needs code of its own."""
-    return _read(folder, "tokenizer files", AutoTokenizer.from_pretrained)
+    """A tokenizer of one's own, which does what the folder's ``tokenizer.json`` says.
+
+    transformers may take the class that belongs to the type of the model instead, with another
+    pre-tokenizer and tokens of its own.
+
+    Raises
+    ------
+    FileNotFoundError
+        The folder has no vocabulary.
+    ValueError
+        It is damaged, needs code of its own, or cannot be read as it is stored.
+    """
+    if not any(path for pattern in _VOCABULARY for path in folder.glob(pattern)):
+        raise FileNotFoundError(
+            f"{folder} has no tokenizer.json (the tokenizer's vocabulary, saved next to the model "
+            "by save_pretrained)"
+        )
+    tokenizer = _read(folder, "tokenizer files", AutoTokenizer.from_pretrained)
+    if not (folder / "tokenizer.json").exists() or _as_stored(tokenizer, folder):
+        return tokenizer
+    plain = _read(folder, "tokenizer files", PreTrainedTokenizerFast.from_pretrained)
+    if _as_stored(plain, folder):
+        return plain
+    raise ValueError(
+        f"{folder / 'tokenizer.json'} and {type(tokenizer).__name__}, which transformers makes of "
+        "it, give other tokens: load it with PreTrainedTokenizerFast(tokenizer_file=...) and save "
+        "that next to the model by save_pretrained"
+    )
+
+
+def _as_stored(tokenizer: PreTrainedTokenizerBase, folder: Path) -> bool:
+    """Whether a tokenizer has the ids of ``tokenizer.json``, and no token that no file names."""
+    stored = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    stored.no_truncation()
+    stored.no_padding()
+    added = tokenizer.get_vocab().items() - stored.get_vocab().items()
+    if len(tokenizer) - stored.get_vocab_size() != len(added):
+        return False
+    if not {token for token, _ in added} <= _named_tokens(folder):
+        return False
+    return all(
+        stored.encode(text, add_special_tokens=False).ids
+        == tokenizer(text, add_special_tokens=False)["input_ids"]
+        for text in _TEXTS
+    )
+
+
+def _named_tokens(folder: Path) -> set[str]:
+    """Every string in the files beside ``tokenizer.json`` that may add a token to it."""
+    files = [folder / name for name in _NAMING if (folder / name).exists()]
+    return {text for file in files for text in _strings(json.loads(file.read_text("utf-8")))}
+
+
+def _strings(value: object) -> Iterator[str]:
+    """Strings anywhere in what JSON holds, keys among them."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        yield from value
+        value = list(value.values())
+    if isinstance(value, list):
+        for item in value:
+            yield from _strings(item)
 
 
 def read_card(folder: Path) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from transformer_lens.model_bridge import TransformerBridge
 from transformers import PreTrainedTokenizerBase
 from transformers.utils import logging
 
-from saecert.subjects.checks import check_finite, check_logits, check_memory
+from saecert.subjects.checks import check_device, check_finite, check_logits, check_memory
 from saecert.subjects.folders import (
     check_weights,
     local_folder,
@@ -80,7 +80,7 @@ def load_subject(
         SAE, SAE of another width, of another hook point or of a kind that has no latents of one
         activation, tokenizer larger than the model's vocabulary, weights that are damaged, not
         finite, missing, superfluous or of another shape (the message names the tensor), a model
-        that needs code of its own, logits made in an unknown way.
+        that needs code of its own, a CUDA device that is not here, logits made in an unknown way.
     FileNotFoundError
         A folder lacks a file that loading needs, or nothing is where `sae` points; the message
         names it.
@@ -96,6 +96,7 @@ def load_subject(
     >>> subject.n_layers
     6
     """
+    check_device(device)
     origin = _origin(model, revision)
     if name is None:
         name = str(model) if origin.paper else Path(origin.repo or origin.folder).name
@@ -182,13 +183,15 @@ def _boot(folder: Path, device: str | torch.device, dtype: torch.dtype) -> Trans
     # transformers draws a bar over the weights of every load, into notebook outputs too
     logging.disable_progress_bar()
     # the bridge adds a BOS token to the tokenizer it is given: give it one of its own
-    return TransformerBridge.boot_transformers(
-        str(folder),
-        device=device,
-        dtype=dtype,
-        tokenizer=read_tokenizer(folder),
-        trust_remote_code=False,
+    own = read_tokenizer(folder)
+    bridge = TransformerBridge.boot_transformers(
+        str(folder), device=device, dtype=dtype, tokenizer=own, trust_remote_code=False
     )
+    # to add BOS the bridge reads the folder anew, of which transformers may make another class
+    if type(bridge.tokenizer) is not type(own):
+        own.init_kwargs["add_bos_token"] = True  # said to be there: taken as it is
+        bridge.tokenizer = own
+    return bridge
 
 
 def _center(bridge: TransformerBridge, saes: Iterable[SAE], asked: bool | None) -> str:

@@ -268,15 +268,22 @@ def _from_folder(folder: Path, device: str, dtype: torch.dtype) -> SAE:
         tensor_sizes(file)
     try:
         if is_sparsify:
-            return load_sparsify(folder, device, dtype)
-        name = str(dtype).removeprefix("torch.")
-        sae = SAE.load_from_disk(folder, device=device, dtype=name)
+            sae = load_sparsify(folder, device, dtype)
+        else:
+            name = str(dtype).removeprefix("torch.")
+            sae = SAE.load_from_disk(folder, device=device, dtype=name)
     except (KeyError, TypeError, AttributeError, RuntimeError, NotImplementedError) as error:
         message = str(error).strip() or "no message"
         raise ValueError(
             f"{folder / 'cfg.json'} and the weights beside it do not make an SAE "
             f"({type(error).__name__}: {message.splitlines()[-1].strip()})"
         ) from error
+    k = getattr(sae.cfg, "k", 0)
+    if k > sae.cfg.d_sae:
+        raise ValueError(
+            f"the SAE '{folder.name}' cannot have {k} active latents of {sae.cfg.d_sae}: "
+            f"k > d_sae in {folder / 'cfg.json'}"
+        )
     return _usable(sae)
 
 

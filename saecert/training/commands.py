@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +91,7 @@ def train_saes(
     *,
     n_ctx: int | None = None,
     dtype: torch.dtype = torch.bfloat16,
+    once: bool = False,
     progress: bool = True,
 ) -> Path:
     """Train SAEs at several hook points of any subject and return the folder they are in.
@@ -120,22 +121,27 @@ def train_saes(
         Tokens per window, BOS included. Default: the model's context, at most 128.
     dtype
         `torch.bfloat16` runs the model under autocast; `torch.float32` exactly.
+    once
+        Train on as many activations as there are, whatever number the recipe says.
     progress
         Show bars.
 
     Raises
     ------
     ValueError
-        Unknown hook point or source, too little text, another training in `out`, or what
-        `cache_activations` and `train_sae` refuse.
+        Unknown hook point or source, too little text, another training in `out`, more active
+        latents than there are, or what `cache_activations` and `train_sae` refuse.
     OSError
         `out` cannot be written, or the disk is too small.
     """
     out = Path(out)
     for hook_name in hook_names:
         subject.check_hook(hook_name)
+        _check_l0(subject, hook_name, recipe)
     out.mkdir(parents=True, exist_ok=True)
     train, held_out = training_text(source, subject, n_ctx=n_ctx, n_tokens=n_tokens)
+    if once:
+        recipe = replace(recipe, n_samples=min(n_tokens, train.n_tokens))
     facts = _facts(subject, hook_names, source, n_tokens, train, recipe, dtype)
     _claim(out / "training.json", facts, n_tokens)
     settings = {
@@ -159,6 +165,16 @@ def train_saes(
         )
     _write_figures(out, others, recipe.l0)
     return out / "saes"
+
+
+def _check_l0(subject: Subject, hook_name: str, recipe: SAERecipe) -> None:
+    """ValueError for more active latents than an SAE of the residual stream has.
+
+    How wide other activations are is known once they are there; `train_sae` looks again.
+    """
+    n_latents = recipe.expansion * subject.model.cfg.d_model
+    if ".hook_resid_" in hook_name and recipe.l0 > n_latents:
+        raise ValueError(f"l0={recipe.l0} asked of an SAE of {n_latents} latents")
 
 
 def _cached(

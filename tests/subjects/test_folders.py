@@ -5,10 +5,15 @@ import shutil
 
 import pytest
 import torch
-from conftest import make_model, make_sae, make_tokenizer
+from conftest import make_model, make_sae, make_texts, make_tokenizer
+from sae_lens import TopKSAE, TopKSAEConfig
 from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from transformers import AutoTokenizer, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from saecert import load_subject
+from saecert.subjects.folders import read_tokenizer
+from saecert.subjects.listing import SHIPPED
 
 HOOK = "blocks.1.hook_resid_post"
 UP = "model.layers.1.mlp.up_proj.weight"
@@ -201,6 +206,27 @@ def test_an_sae_with_a_damaged_configuration(folders, tmp_path, content, named):
     assert named in refusal(folders["llama"], sae={HOOK: str(tmp_path)})
 
 
+def test_an_sae_of_more_active_latents_than_it_has(folders, tmp_path):
+    sae = TopKSAE(TopKSAEConfig(d_in=16, d_sae=64, k=4))
+    sae.cfg.metadata.hook_name = HOOK
+    sae.save_model(tmp_path / "own")
+    load_subject(folders["llama"], sae=tmp_path / "own")
+    path = tmp_path / "own/cfg.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"k": 65}))
+    message = refusal(folders["llama"], sae=tmp_path / "own")
+    assert "'own' cannot have 65 active latents of 64: k > d_sae in" in message
+    assert str(path) in message
+
+
+def test_a_device_that_is_not_here_is_said_before_anything_is_loaded(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for device in ("cuda", "cuda:1", torch.device("cuda")):
+        assert refusal("no such folder", device=device) == "no CUDA device here: device='cpu'"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert "no device 'cuda:1' here" in refusal("no such folder", device="cuda:1")
+
+
 def test_an_sae_with_damaged_weights(folders, tmp_path):
     make_sae(HOOK).save_model(tmp_path)
     path = tmp_path / "sae_weights.safetensors"
@@ -231,6 +257,77 @@ def test_hook_points_are_checked_before_anything_is_loaded(folders, monkeypatch)
 def test_a_tokenizer_saved_elsewhere_is_read_alike(folder, subject):
     make_tokenizer().save_pretrained(folder)
     assert load_subject(folder).tokenizer.get_vocab() == subject.tokenizer.get_vocab()
+
+
+def digits_tokenizer():
+    """A byte-level BPE in which digits merge, as Qwen's pre-tokenizer would not let them."""
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=310,
+        special_tokens=["<|bos|>", "<|pad|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    bpe.train_from_iterator([*make_texts(50), *["20481 20481"] * 500], trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=bpe, bos_token="<|bos|>", eos_token="<|bos|>", pad_token="<|pad|>"
+    )
+
+
+def save_qwen(folder):
+    """A tiny Qwen2 with a tokenizer of its own."""
+    shape = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 3}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 1}
+    config = Qwen2Config(vocab_size=320, max_position_embeddings=32, **shape, **heads)
+    Qwen2ForCausalLM(config).save_pretrained(folder)
+    tokenizer = digits_tokenizer()
+    tokenizer.save_pretrained(folder)
+    return tokenizer
+
+
+def test_a_tokenizer_is_the_one_in_the_folder_whatever_the_model_is_called(tmp_path):
+    own = save_qwen(tmp_path)
+    text = "number 20481 and it isn't 20481"
+    guessed = AutoTokenizer.from_pretrained(tmp_path)
+    assert guessed(text)["input_ids"] != own(text)["input_ids"]
+    sae = {HOOK: make_sae(HOOK)}
+    subject = load_subject(tmp_path, sae=sae)
+    for read in (subject.tokenizer, subject.model.tokenizer):
+        assert read.get_vocab() == own.get_vocab()
+        assert read(text, add_special_tokens=False)["input_ids"] == own(text)["input_ids"]
+    assert subject.tokenizer.special_tokens_map == own.special_tokens_map
+
+
+def test_a_tokenizer_that_cannot_be_read_as_it_is_stored(tmp_path, monkeypatch):
+    save_qwen(tmp_path)
+    guessed = AutoTokenizer.from_pretrained(tmp_path)
+    monkeypatch.setattr(
+        "saecert.subjects.folders.PreTrainedTokenizerFast.from_pretrained",
+        lambda *given, **options: guessed,
+    )
+    message = refusal(tmp_path, sae={HOOK: make_sae(HOOK)})
+    assert "tokenizer.json and Qwen2Tokenizer, which transformers makes of it" in message
+
+
+def test_other_tokenizers_stay_what_transformers_makes_of_them(folders):
+    for folder in [*folders.values(), *SHIPPED.values()]:
+        made = AutoTokenizer.from_pretrained(folder)
+        read = read_tokenizer(folder)
+        assert type(read) is type(made) and read.get_vocab() == made.get_vocab()
+        for text in make_texts(5):
+            assert read(text)["input_ids"] == made(text)["input_ids"]
+
+
+def test_a_token_that_only_the_tokenizers_settings_name(folder):
+    path = folder / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"pad_token": "<|own|>"}))
+    assert load_subject(folder).tokenizer.pad_token == "<|own|>"
+
+
+def test_a_tokenizer_without_a_vocabulary(folder):
+    (folder / "tokenizer.json").unlink()
+    assert "has no tokenizer.json (the tokenizer's vocabulary" in refusal(folder)
 
 
 def test_unknown_subject_lists_what_ships():

@@ -111,7 +111,7 @@ def test_predictable_mistakes_are_one_line(folders, text, tmp_path, capsys):
         ),
         "n_ctx must lie between": arguments(llama, text, tmp_path / "b", **{"n-ctx": 1000}),
         "holds another training": arguments(llama, text, used),
-        "asked of an SAE of 64 latents": arguments(llama, text, tmp_path / "c", l0=100),
+        "asked of an SAE of 64 latents": arguments(llama, text, tmp_path / "a", l0=100),
     }
     for said, command in cases.items():
         assert main(command) == 1
@@ -119,3 +119,16 @@ def test_predictable_mistakes_are_one_line(folders, text, tmp_path, capsys):
         assert error.startswith("error: ")
         assert re.search(said, error), error
     assert not (tmp_path / "a").exists(), "nothing was made before the settings were checked"
+
+
+def test_without_samples_every_cached_activation_is_seen_once(folders, text, tmp_path, capsys):
+    command = arguments(folders["llama"], text, tmp_path / "out", tokens=100_000_000)
+    at = command.index("--samples")
+    assert main(command[:at] + command[at + 2 :]) == 0
+    facts = json.loads((tmp_path / "out/training.json").read_text())
+    n_tokens = facts["tokens_in_source"]
+    assert facts["recipe"]["n_samples"] == facts["tokens_cached"] == n_tokens < 100_000
+    said = capsys.readouterr().out
+    assert said.count(f"has {n_tokens:,} tokens: all of them are used") == 1
+    few = arguments(folders["llama"], text, tmp_path / "few", tokens=5)
+    assert main([word for word in few if word not in ("--samples", "60000")]) == 1
