@@ -227,10 +227,24 @@ changes = np.abs(clean - np.stack([full, noisy]))
 print(f"largest loss change of a sequence: {changes.max():.1f} bits,")
 print(f"counted up to {cap:.1f}")
 rows = f"n = {len(losses[places[0]])}, delta = {delta:g}"
+note = f"{rows}, alpha = {alpha:g}; all limits jointly"
+unpaired = {
+    name: frame
+    for name, frame in limits.items()
+    if name != amplify.PAIRED
+}
 show(
-    layers.by_quantity(limits, places),
+    layers.by_quantity(unpaired, places),
     "Local fidelity and amplification by layer, with two-sided limits",
-    note=f"{rows}, alpha = {alpha:g}; all limits jointly",
+    note=note,
+)
+
+# %% tags=["hide-input"]
+show(
+    layers.by_layer_limits(limits[amplify.PAIRED], places),
+    "Loss change, SAE less random, by layer, bits per token",
+    note=note,
+    decimals=3,
 )
 
 # %% tags=["hide-input"]
@@ -321,7 +335,7 @@ claims(
 #
 # Between the first and the last layer of `docstring-6l` everything moves one way: the SAE's relative error is larger, a unit of it changes
 # the loss more, and the two multiply into a larger gap and a larger bound. A random error of the same size weighs more at the last layer,
-# too, so most of the difference belongs to the place and not to the direction of the SAE's error; on another model SAE errors were reported
+# too, so most of the difference in amplification, by the sample means, belongs to the place and not to the direction of the SAE's error; on another model SAE errors were reported
 # to cost two to four and a half times as much as random ones at every layer {cite}`gurnee2024`, here 1.1 to 1.4 times in the sample, and
 # certified to cost more at the last two layers only.
 #

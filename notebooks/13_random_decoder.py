@@ -235,9 +235,9 @@ for word in ("larger", "smaller", "not told"):
 
 # %% [markdown]
 # A proxy whose floor is above $\log_2 V$ is not thereby worse than the uniform predictor: its *risk*, in the first column, may be below.
-# What cannot fall below it, at any number of sequences, is its four-term bound.
+# What cannot fall below it, at any number of sequences, is its four-term bound. At this alpha the two random decoders agree to two decimals.
 
-# %% mystnb={"figure": {"caption": "Bound against number of certification sequences; above the dashed line it says nothing. Each point holds on its own at delta = 0.05; alpha = 0.5, k = 1,536. The lines at the ceiling of 13 bits coincide; stand-ins that would hide others are left out, and are in the table.", "name": "fig-random-decoder"}, "image": {"alt": "Lines of bound against sequences on a logarithmic axis: random decoder and mean ablation stay at the ceiling above the dashed line of the uniform predictor, as many principal components as active latents level off in between, and the SAE, more components and noise fall far below the line."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Bound against number of certification sequences; above the dashed line it says nothing. Each point holds on its own at delta = 0.05; alpha = 0.5, k = 1,536. The lines at the ceiling of 13 bits coincide; stand-ins that would hide others are left out, and are in the table.", "name": "fig-random-decoder"}, "image": {"alt": "Lines of bound against sequences on a logarithmic axis: random decoder and mean ablation stay at the ceiling above the dashed line of the uniform predictor, as many principal components as active latents level off in between, and the SAE and as many components as match its FVU fall far below the line."}} tags=["hide-input"]
 drawn = ["SAE", "random decoder", f"PCA, {by_l0} components"]
 drawn += [f"PCA, {by_fvu} components", "mean ablation"]
 figures.plot_bounds(curve[curve["label"].isin(drawn)], uniform)
@@ -265,7 +265,7 @@ print(f"  Gemma-2B, as reported:    {26 / 17.966:.2f}")
 print(f"  measured here:            {ours:.2f}")
 
 # %% [markdown]
-# In units of their own ceiling the three are close, on three different models and texts.
+# In units of $\log_2 V$ the three are close, on three different models and texts.
 
 
 # %% tags=["hide-input"]
@@ -306,7 +306,7 @@ claims(
 #
 # With the SAE's codes and a decoder that does not belong to them the floor of the four-term bound lies above the uniform predictor,
 # whether the atoms are random, of matched norm, or the SAE's own at the wrong latents: it is the pairing of code and atom that is
-# certified. Principal components are a fairer rival. As few as the SAE has active latents, and up to three times as many, are certified to be
+# certified. Principal components are a fairer control. As few as the SAE has active latents, and up to three times as many, are certified to be
 # worse;
 # as many as match its FVU, and noise as long as its error, are not told apart from it on this sample: a certificate counts neither
 # components nor latents. It does *not* show that all broken decoders are equally bad: the ceiling hides by how much each fails, which

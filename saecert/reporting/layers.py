@@ -78,6 +78,11 @@ def by_quantity(limits: Mapping[str, pd.DataFrame], hook_names: Sequence[str]) -
     return pd.concat(parts, names=["quantity", ""]).rename_axis(columns="layer")
 
 
+def by_layer_limits(limits: pd.DataFrame, hook_names: Sequence[str]) -> pd.DataFrame:
+    """Limits of one quantity as a table: a row a layer."""
+    return limits[LIMITS].set_axis(labels_of(hook_names)).rename_axis("layer")
+
+
 def layer_panel(
     title: str, unit: str, limits: Mapping[str, pd.DataFrame], hook_names: Sequence[str]
 ) -> pd.DataFrame:

@@ -16,6 +16,7 @@ from saecert.certificates.files import compare
 from saecert.certificates.published import published_bound
 from saecert.records import SequenceLosses
 from saecert.reporting.kept import RUN
+from saecert.reporting.layers import labels_of
 from saecert.reporting.tables import models_table
 
 CLONE = Path(__file__).resolve().parents[2]
@@ -23,10 +24,10 @@ SAME = 0.005
 """Bits by which a bound may differ on another processor."""
 
 _PRINTED = {
-    "gpt2-small": (59.77, 24_576, 50_257, (16.6, 14.8, 13.05, 11.2, 8.75)),
-    "gemma-2b": (58.19, 16_384, 256_000, (18.9, 16.9, 15.0, 13.05, 10.4)),
+    "gpt2-small": ("GPT-2 small", 59.77, 24_576, 50_257, (16.6, 14.8, 13.05, 11.2, 8.75)),
+    "gemma-2b": ("Gemma-2B", 58.19, 16_384, 256_000, (18.9, 16.9, 15.0, 13.05, 10.4)),
 }
-"""Active latents, dictionary, vocabulary, and bounds read off figure 1 of arXiv 2602.11388."""
+"""Short name, active latents, dictionary, vocabulary; bounds read off figure 1 of 2602.11388."""
 _TOKENS = (20_000, 30_000, 50_000, 100_000, 500_000)
 
 
@@ -76,6 +77,44 @@ def rows_of_models(certificates: Mapping[str, Certificate]) -> pd.DataFrame:
     return frame.assign(label=frame["subject"] + " " + frame["hook_name"])
 
 
+def shown_rows(frame: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """Rows of `rows_of_models` as a table, and " of SUBJECT" for its caption if there is but one.
+
+    Columns that are the same in every row and stand in `settings_of` ("n_seq", "delta") are left
+    out.
+    """
+    table = by_layer(frame)
+    columns = [name for name in ("n_seq", "delta") if table[name].nunique() > 1]
+    columns = [*columns, "k", "bound", "share of uniform", "below uniform", "verdict"]
+    subjects = table["subject"].unique()
+    if len(subjects) == 1:
+        return table[columns], f" of {subjects[0]}"
+    return table.set_index("subject", append=True)[columns].swaplevel(0, 2), ""
+
+
+def by_layer(frame: pd.DataFrame) -> pd.DataFrame:
+    """Rows by "layer", which takes the place of the column "hook_name", and "alpha"."""
+    named = frame.assign(layer=labels_of(list(frame["hook_name"])))
+    return named.set_index(["layer", "alpha"]).drop(columns="hook_name")
+
+
+def settings_of(certificates: Mapping[str, Certificate]) -> str:
+    """n, delta, alpha and k of several certificates, every value that occurs.
+
+    >>> settings_of(certificates)  # doctest: +SKIP
+    'n = 1000, delta = 0.05, alpha = 0.01 and 0.5, k = 1152 or 1536 of 1536 latents'
+    """
+    chosen = list(certificates.values())
+    parts = {
+        "n": _listed([c.n_seq for c in chosen], "or"),
+        "delta": _listed([c.delta for c in chosen], "or"),
+        "alpha": _listed([c.alpha for c in chosen], "and"),
+        "k": _listed([c.k for c in chosen], "or"),
+    }
+    text = ", ".join(f"{name} = {values}" for name, values in parts.items())
+    return f"{text} of {_listed([c.d_sae for c in chosen], 'or')} latents"
+
+
 def recomputed(
     certificates: Mapping[str, Certificate], losses: Mapping[str, SequenceLosses]
 ) -> pd.DataFrame:
@@ -97,25 +136,40 @@ def recomputed(
 def printed_bounds() -> pd.DataFrame:
     """Bounds as the predecessor of the paper prints them, read off its figure to about 2 %.
 
-    Not certificates. Columns: "label", "tokens", "as printed", "without penalties" (what is left
-    of it when the formula's two penalties are taken away), "share of uniform".
+    Not certificates. Columns: "label", "model" (a short name), "tokens", "as printed", "without
+    penalties" (what is left of it when the formula's two penalties are taken away), "share of
+    uniform".
     """
     rows = []
-    for name, (k, d_sae, n_vocab, bounds) in _PRINTED.items():
+    for name, (short, k, d_sae, n_vocab, bounds) in _PRINTED.items():
         sizes = {"k": k, "d_sae": d_sae, "n_vocab": n_vocab}
         for tokens, bound in zip(_TOKENS, bounds, strict=True):
             penalties = published_bound(0.0, 0.0, n_tokens=tokens, **sizes).bound
-            row = {"label": f"{name}, as printed", "tokens": tokens, "as printed": bound}
+            row = {"label": f"{name}, as printed", "model": short, "tokens": tokens}
+            row["as printed"] = bound
             row["without penalties"] = bound - penalties
             row["share of uniform"] = bound / math.log2(n_vocab)
             rows.append(row)
     return pd.DataFrame(rows)
 
 
+def printed_table(printed: pd.DataFrame) -> pd.DataFrame:
+    """The frame of `printed_bounds` as a table: two rows a model, a column a number of tokens."""
+    values = ["as printed", "without penalties"]
+    long = printed.melt(["model", "tokens"], values, "reading", "bits")
+    table = long.pivot(index=["model", "reading"], columns="tokens", values="bits")
+    return table.rename(columns="{:,}".format)
+
+
 def without_row(names: Sequence[str], certificates: Mapping[str, Certificate]) -> list[str]:
     """Those of the models that no certificate is about."""
     there = {certificate.provenance.get("subject", "") for certificate in certificates.values()}
     return [name for name in names if name not in there]
+
+
+def _listed(values: Sequence[int | float], last: str) -> str:
+    texts = [f"{value:.6g}" for value in sorted(set(values))]
+    return f" {last} ".join([", ".join(texts[:-1]), texts[-1]] if texts[1:] else texts)
 
 
 def _names(provenance: Mapping[str, Any]) -> tuple[str, str]:

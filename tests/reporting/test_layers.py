@@ -47,6 +47,12 @@ def test_limits_by_quantity_and_for_a_panel():
     assert set(panel["panel"]) == {"local"}
 
 
+def test_limits_of_one_quantity_by_layer():
+    table = layers.by_layer_limits(LIMITS.assign(more=0.0), HOOKS[:2])
+    assert list(table.columns) == ["lower", "mean", "upper"]
+    assert table.loc["2", "upper"] == 0.7
+
+
 def test_what_lacks_has_its_limits_the_other_way_round():
     lacking = layers.lacking(LIMITS)
     np.testing.assert_allclose(lacking.iloc[0], [0.7, 0.8, 0.9])

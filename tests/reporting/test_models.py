@@ -85,6 +85,30 @@ def test_rows_are_ordered_for_a_reader():
     assert list(frame.index) == ["b", "a"]
 
 
+def test_rows_are_shown_by_layer_without_what_the_note_says():
+    made = {"a": certify(losses(), alpha=0.5), "b": certify(losses(), alpha=0.5, delta=0.1)}
+    table, of_subject = models.shown_rows(models.rows_of_models(made))
+    assert of_subject == " of toy"
+    assert table.index.names == ["layer", "alpha"]
+    assert list(table.columns[:2]) == ["delta", "k"]
+    assert models.settings_of(made).startswith("n = 60, delta = 0.05 or 0.1, alpha = 0.5, k = ")
+
+
+def test_rows_of_several_subjects_name_them():
+    another = losses()
+    another = replace(another, provenance=another.provenance | {"subject": "another"})
+    made = {"a": certify(losses()), "b": certify(another)}
+    table, of_subject = models.shown_rows(models.rows_of_models(made))
+    assert of_subject == ""
+    assert set(table.index.get_level_values("subject")) == {"toy", "another"}
+
+
+def test_printed_bounds_as_a_table():
+    table = models.printed_table(models.printed_bounds())
+    assert list(table.columns[[0, -1]]) == ["20,000", "500,000"]
+    assert table.loc[("Gemma-2B", "as printed"), "20,000"] == 18.9
+
+
 def test_printed_bounds_are_flat_without_their_penalties():
     frame = models.printed_bounds()
     spread = frame.groupby("label")["without penalties"].agg(["min", "max"])
