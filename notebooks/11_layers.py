@@ -289,8 +289,8 @@ plt.show()
 # ## First against last layer
 #
 # Last minus first, fixed beforehand as the pair to compare. Bound ($\mathbb{E}\,v_A$), gap and relative error are paired by sequence and
-# hold together with probability $1-\delta$; the differences of amplifications follow from the limits of the first of the tables above and hold where
-# it does. No other pair of layers is tested.
+# hold together with probability $1-\delta$; the differences of amplifications follow from the limits of amplification above and hold where
+# those do. No other pair of layers is tested.
 
 # %%
 last, first = places[-1], places[0]
