@@ -227,7 +227,7 @@ changes = np.abs(clean - np.stack([full, noisy]))
 print(f"largest loss change of a sequence: {changes.max():.1f} bits,")
 print(f"counted up to {cap:.1f}")
 rows = f"n = {len(losses[places[0]])}, delta = {delta:g}"
-note = f"{rows}, alpha = {alpha:g}; all limits jointly"
+note = f"{rows}, alpha = {alpha:g}; both tables jointly"
 unpaired = {
     name: frame
     for name, frame in limits.items()
@@ -289,8 +289,8 @@ plt.show()
 # ## First against last layer
 #
 # Last minus first, fixed beforehand as the pair to compare. Bound ($\mathbb{E}\,v_A$), gap and relative error are paired by sequence and
-# hold together with probability $1-\delta$; the differences of amplifications follow from the limits of the table above and hold where
-# it does. No other pair of layers is tested.
+# hold together with probability $1-\delta$; the differences of amplifications follow from the limits of amplification above and hold where
+# those do. No other pair of layers is tested.
 
 # %%
 last, first = places[-1], places[0]
