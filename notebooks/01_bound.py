@@ -63,7 +63,8 @@ from saecert.statistics.rounding import lower_text, upper_text
 
 # %%
 lo, hi = smoothed_support(alpha=0.5, n_vocab=50257)
-print(f"losses between {lo:.3f} and {hi:.3f} bits per token")
+least, most = lower_text(lo, 3), upper_text(hi, 3)
+print(f"losses between {least} and {most} bits per token")
 
 # %% [markdown]
 # That is GPT-2's vocabulary at $\alpha = 0.5$: no predictor, however bad, loses more than the second number on any sequence.

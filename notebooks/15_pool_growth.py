@@ -114,7 +114,7 @@ population = rng.random((3000, 150)) < topics[rng.integers(0, 4, 3000)]
 p = population.mean(axis=0)
 samples = [population[rng.integers(0, 3000, 20)] for _ in range(1000)]
 
-# %%
+# %% tags=["hide-input"]
 estimates = {
     "size of the pool, n = 5": [pool_growth(x, 5) for x in samples],
     "slope at n = 5": [
@@ -125,7 +125,7 @@ estimates = {
     ],
 }
 
-# %%
+# %% tags=["hide-input"]
 check = pd.DataFrame(estimates).agg(["mean", "sem"]).T
 check["truth"] = [
     (1 - (1 - p) ** 5).sum(),
@@ -139,7 +139,7 @@ late = (check["mean"].iloc[-1] - p @ (1 - p) ** 20) / check["sem"].iloc[
 print(f"Q1 / M for a pool of all 20: {late:.1f} standard errors off")
 show(
     check,
-    "Means of 1,000 samples, and standard errors off the truth.",
+    "Means of 1,000 samples, and standard errors off the truth",
     decimals=3,
 )
 
@@ -257,12 +257,12 @@ judged = pd.DataFrame(
     }
 ).T.rename_axis(["subject", "layer"])
 note = (
-    f"pool of {n_own} calibration sequences, n = {n_fresh} fresh ones; "
+    f"pool of {n_own} calibration, {n_fresh:,} fresh sequences; "
     f"all limits of this pool jointly at delta = {delta:g}"
 )
 show(
     judged[["active", "pool (%)", "Q1 / n"]],
-    "The pool by itself.",
+    "The pool by itself",
     note=note,
 )
 
@@ -274,30 +274,30 @@ show(
 # %% tags=["hide-input"]
 show(
     judged.filter(like="added"),
-    "Latents that a fresh sequence adds.",
+    "Latents that a fresh sequence adds",
     note=note,
 )
 
 # %% [markdown]
-# These are of the size that $Q_1/n$ of the table before suggests, which is a count of few latents and speaks of a pool one
+# These are of the same order as $Q_1/n$ of the table before, which is a count of few latents and speaks of a pool one
 # sequence smaller. The probability that a sequence adds *any* latent, with {cite:t}`clopper1934`'s limits, falls much
 # later:
 
 # %% tags=["hide-input"]
 show(
     judged.filter(like="any"),
-    "Fresh sequences that add any latent.",
+    "Fresh sequences that add any latent",
     note=note,
 )
 
 # %% [markdown]
-# Even where a sequence adds less than one latent on average, every third or fourth one adds some. And the share of a
+# Even where a sequence adds less than one latent on average, between a quarter and two fifths of them add some. And the share of a
 # sequence's *firings* (a latent active at a position) outside the pool, by the Dirichlet bound on $[0, 1]$:
 
 # %% tags=["hide-input"]
 show(
     judged.filter(like="firings"),
-    "Firings outside the pool.",
+    "Firings outside the pool",
     note=note,
     significant=2,
 )
@@ -342,13 +342,13 @@ table = said.pivot(
 )
 show(
     table.swaplevel(axis=1).sort_index(axis=1),
-    "Calibration sequences that identify a share of the active mass.",
+    "Calibration sequences that identify a share of the active mass",
     note=f"n = {n_least} calibration and {n_fresh} fresh sequences; "
     f"all limits jointly at delta = {delta:g}",
 )
 
 # %% [markdown]
-# A "more than" stands where all calibration sequences together are not enough. What the calibration sequences say about
+# A ">" would stand where all calibration sequences together were not enough. What the calibration sequences say about
 # themselves is to be compared with the limits beside it.
 
 # %% tags=["hide-input"]
