@@ -128,9 +128,16 @@ def _run(options: argparse.Namespace) -> int:
     from saecert.reporting.runner import RunError, run_notebooks
 
     try:
-        if options.all == bool(options.notebook):
+        if options.all and options.notebook:
+            raise RunError("both notebooks and --all were given: name the notebooks, or say --all")
+        if not options.all and not options.notebook:
             raise RunError("name the notebooks to run, or say --all")
         settings = dict(_pair(text) for text in options.settings)
+        if (
+            options.subject is not None
+            and settings.get("subject", options.subject) != options.subject
+        ):
+            raise RunError("--subject and -p subject= name two subjects: give one of them")
         if options.subject is not None:
             settings["subject"] = options.subject
         paths = run_notebooks(

@@ -158,7 +158,8 @@ def execute(job: Job, progress: Progress, head: str = "") -> None:
             with progress.page(head, bars) as bar:
                 options = {"progress_bar": bar, "extra_arguments": _kernel_options(job, bars)}
                 parameters = dict(job.parameters)
-                source = str(partial)
+                # papermill puts parameters into paths
+                source = str(partial).replace("{", "{{").replace("}", "}}")
                 papermill.execute_notebook(source, source, parameters, cwd=job.folder, **options)
         except (PapermillExecutionError, DeadKernelError) as error:
             why = reason(error)
@@ -241,6 +242,10 @@ def _check_writable(home: Path) -> None:
         raise RunError(f"{there} is a file: --out names a folder")
     if not os.access(there, os.W_OK | os.X_OK):
         raise RunError(f"{there} cannot be written to: choose another folder with --out")
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"{home} cannot be made ({error.strerror}): choose another --out") from error
 
 
 def _make_book(home: Path) -> None:

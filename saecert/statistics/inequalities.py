@@ -123,7 +123,7 @@ def dirichlet_upper(x: Sample, lo: Scalar, hi: Scalar, nats: Nats) -> Bound:
     their order, and on data that are all `lo` or `hi` it is Clopper and Pearson's bound.
 
     For a sample drawn *without replacement* from a finite population it is false in general, at
-    every delta. With one value at `lo` among N and the rest at `hi`, it lies below the mean whenever
+    every delta. With one value at `lo` among N and the rest at `hi`, it is below the mean whenever
     that one is drawn, in a share n / N of samples, if ``1 - (1 - 1/N)^n < delta``; so every delta
     between the two is exceeded. The worst found among lists of `lo` and `hi` misses 5.13 % of
     samples at delta = 0.05 and 71 % at 0.5. `hoeffding_upper` and `chernoff_kl_upper` are proved

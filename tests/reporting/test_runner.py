@@ -396,3 +396,14 @@ def test_failed_claims_are_named(folder, tmp_path, capsys):
     with pytest.raises(RunError, match="failed: 01_double"):
         run_notebooks(["01_double"], out=tmp_path / "out", folder=folder)
     assert "ClaimFailed: does not hold: is odd" in capsys.readouterr().out
+
+
+def test_braces_in_the_folder_of_the_pages_are_no_parameters(folder, tmp_path):
+    (path,) = run_notebooks(["01_double"], out=tmp_path / "a {b} {1}", folder=folder)
+    assert path.parent.name == "a {b} {1}"
+    assert path.exists()
+
+
+def test_a_folder_that_cannot_be_made_is_refused_at_once(folder):
+    with pytest.raises(RunError, match="cannot be made.*choose another --out"):
+        run_notebooks(["01_double"], out="/proc/saecert", folder=folder)
