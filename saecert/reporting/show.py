@@ -162,8 +162,8 @@ def show(
     note: str = "",
     decimals: int = 2,
     significant: int | Iterable[str] = SIGNIFICANT,
-    upper: Iterable[str] = (),
-    lower: Iterable[str] = (),
+    upper: Iterable[str | int] = (),
+    lower: Iterable[str | int] = (),
 ) -> Printed:
     """A frame ready for print, with every limit rounded to the safe side.
 
