@@ -128,7 +128,10 @@ print(f"latents never active   {facts['silent']:.1%}")
 live = live_losses(study, n_live)
 kept = study.is_kept(alphas=[alpha])
 again = compare_live(live, losses, alpha, kept)
-print(again)
+if kept:
+    print(again)
+else:
+    print("nothing is kept: the losses were measured just now")
 
 # %% [markdown]
 # Another processor rounds differently, but by far less than the second decimal of any number below.

@@ -18,9 +18,8 @@
 # **Question.** How many of the SAE's latents does an explanation need to stay within a given number of bits of the model? And is that a
 # property of the model, or of the order in which latents are added?
 #
-# Certified are the distance of the model's loss from that of its pooled proxy against the size of the pool, a count of concepts at several
-# tolerances, what lies outside the pool, and what reading the model through it costs; for three rankings of the latents, of which the
-# discovery split picks one. What the page measures is kept under `measurements/`.
+# This page certifies, by pool size, how far the pooled proxy's loss is from the model's, for three rankings; then a count of concepts, what
+# lies outside the pool, and what the pool costs. What the page measures is kept under `measurements/`.
 
 # %% tags=["parameters"]
 # the shipped one, one of the paper's, or a model folder
@@ -216,8 +215,8 @@ show(
 )
 
 # %% [markdown]
-# The limit stays above .1 bits even for the whole dictionary. That is not the SAE alone: a limit on the mean of $n = 500$ values has to allow
-# for events that 500 sequences did not show, and on this support that alone is worth some .14 bits.
+# The limit stays above 0.1 bits even for the whole dictionary. That is not the SAE alone: a limit on the mean of $n = 500$ values has to allow
+# for events that 500 sequences did not show, and on this support that alone is worth some 0.14 bits.
 #
 # Along the same frontier, what is paid and what is left out: the **price of explanation** $R(g_A) - R(f)$, and the expected share of a
 # sequence's firings and of its activation energy outside the pool.
@@ -235,7 +234,7 @@ note = f"{n_delta}; delta/3 for each column, over all sizes"
 show(table.rename(columns=columns), f"ranked by {chosen}", note=note)
 
 # %% [markdown]
-# The smallest pools leave half of all firings outside and cost some three bits; most of that is regained by the first half of the dictionary.
+# The smallest pool leaves half of all firings outside and costs some three bits; most of that is regained by the first half of the dictionary.
 #
 # ## The certified concept count
 #

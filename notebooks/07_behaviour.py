@@ -62,7 +62,7 @@ from scipy.stats import binom
 from saecert import certify, compare
 from saecert.reporting import behaviour, experiments, figures
 from saecert.reporting.claims import claims
-from saecert.reporting.study import open_study
+from saecert.reporting.study import open_study, wrapped
 from saecert.reporting.tables import footing, show
 from saecert.statistics.rounding import upper_text
 
@@ -125,7 +125,7 @@ print(f"{flipped[clear].mean():.0%} of those with a clear lead")
 #
 # ## Behaviour, certified
 #
-# All limits of this table hold jointly at $\delta$. They are about the distributions without smoothing, whatever $\alpha$. The whole SAE keeps all
+# All limits of these two tables hold jointly at $\delta$. They are about the distributions without smoothing, whatever $\alpha$. The whole SAE keeps all
 # its latents, the pools keep those that are most frequent on discovery. The two **ablations** replace the activation by a constant, its mean
 # on discovery or zero, which knows nothing of the context at its hook point.
 
@@ -143,6 +143,8 @@ settings = {"delta": delta, "inequality": inequality}
 frame = behaviour.behaviour_table(records, **settings)
 n = len(records[hooks[0]])
 note = f"n = {n}, delta = {delta:g} jointly over all of it"
+d_sae = records[hooks[0]].d_sae
+shares = f"{note}; pools: shares of {d_sae:,} latents"
 for hook, part in frame.groupby("hook", sort=False):
     table = part.pivot(
         index="proxy", columns="quantity", values=["mean", "upper"]
@@ -153,7 +155,8 @@ for hook, part in frame.groupby("hook", sort=False):
         for q in part["quantity"].unique()
         for x in ("mean", "upper")
     ]
-    display(show(table[columns], hook, decimals=3, note=note))
+    caption = f"Distance from the model at {hook}"
+    display(show(table[columns], caption, decimals=3, note=shares))
 
 # %% tags=["hide-input"]
 whole = frame[frame["proxy"] == behaviour.WHOLE]
@@ -164,8 +167,8 @@ for row in whole.itertuples():
 
 # %% [markdown]
 # So at the middle hook point of the shipped subject the whole SAE changes the most likely token at about one position in six, and an answer
-# to any question about the next token by about an eighth on average. The smaller the pool, the further from the model; the two ablations are
-# near 1, as different as predictions can be.
+# to any question about the next token by at most about an eighth on average (in the sample; at most 0.136 in expectation). The smaller the
+# pool, the further from the model; the two ablations are at 0.88 or more, where 1 is the most.
 #
 # The whole SAE against each ablation, paired sequence by sequence: upper limits on the expected difference that hold jointly at $\delta$.
 
@@ -220,6 +223,14 @@ show(table, "Who is named the smaller", decimals=1, note=note)
 # Each with its whole dictionary, on the same sequences. Three quantities, fixed beforehand, at $\delta/3$ each: the comparisons hold jointly at
 # $\delta$. First the gap in loss:
 
+
+# %% tags=["hide-input"]
+def told(name):
+    """A comparison in lines as wide as the page."""
+    text = str(found.get(name, "one SAE: nothing to compare"))
+    return "\n".join(wrapped(line) for line in text.splitlines())
+
+
 # %%
 options = {**settings, "alpha": alpha, "eps": ()}
 certificates = [
@@ -232,7 +243,7 @@ pair = (
 found = {}
 if pair:
     found["gap (bits)"] = compare(*pair[0], pair[1], delta=delta / 3)
-print(found.get("gap (bits)", "one SAE: nothing to compare"))
+print(told("gap (bits)"))
 
 # %% tags=["hide-input"]
 limits = [c.statements["gap"]["upper"] for c in certificates]
@@ -248,7 +259,7 @@ print(footing(certificates))
 if pair:
     measure = {"quantity": "total_variation", "delta": delta / 3}
     found["total variation"] = compare(*pair[0], pair[1], **measure)
-print(found.get("total variation", "one SAE: nothing to compare"))
+print(told("total variation"))
 
 # %% [markdown]
 # And how often the most likely token is another:
@@ -257,13 +268,13 @@ print(found.get("total variation", "one SAE: nothing to compare"))
 if pair:
     measure = {"quantity": "disagreement", "delta": delta / 3}
     found["top-1 disagreement"] = compare(*pair[0], pair[1], **measure)
-print(found.get("top-1 disagreement", "one SAE: nothing to compare"))
+print(told("top-1 disagreement"))
 
 # %% [markdown]
 # On the shipped subject all three name the same SAE. The limits on behaviour are much tighter than those on the gap: total variation lies in
 # $[0, 1]$, while a loss has a range of 12 bits of which a rare sequence might use all.
 
-# %% mystnb={"figure": {"caption": "Total variation and top-1 disagreement between the model and its proxies at two hook points (n = 500, alpha does not matter): markers are certified limits, all jointly at delta = 0.05, and small bars the sample means just below. Pools: shares of 1,536 latents.", "name": "fig-behaviour"}, "image": {"alt": "Two dot plots for the whole SAE, four pools, mean and zero ablation at two hook points: values rise from the whole SAE to the smallest pool, and both ablations are near 1."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Total variation and top-1 disagreement between the model and its proxies at two hook points (n = 500, alpha does not matter): markers are certified limits, all jointly at delta = 0.05, and small bars the sample means just below. Pools: shares of 1,536 latents.", "name": "fig-behaviour"}, "image": {"alt": "Two dot plots for the whole SAE, four pools, mean and zero ablation at two hook points: values rise from the whole SAE to the smallest pool, and both ablations are at 0.88 or more."}} tags=["hide-input"]
 fig = figures.plot_behaviour(frame)
 
 # %% mystnb={"figure": {"caption": "The whole SAE at the first hook point minus that at the second, paired, with limits that hold jointly at delta = 0.05 (n = 500, alpha = 0.5, k = 1,536); left of zero the first one is smaller.", "name": "fig-differences"}, "image": {"alt": "Three differences with their limits, all left of the line at zero; that of the gap has the widest limits."}} tags=["hide-input"]
@@ -302,7 +313,7 @@ claims(
 # ## What this shows, and what it does not
 #
 # How often the proxy predicts something else, and how differently, has a limit at $\delta$ like its loss. On the shipped subject the whole SAE
-# at the middle hook point changes the most likely token at .155 of the positions, at most .167 jointly with everything else in the table:
+# at the middle hook point changes the most likely token at 0.155 of the positions, at most 0.167 jointly with everything else in those tables:
 # certifiably fewer than the two constants tested, mean and zero, though far from none. Of its two SAEs the one at the middle layer certifiably
 # keeps loss and behaviour better than the one at the last layer; the difference of their bounds could not have said so. The verdict is about
 # these two SAEs with all their latents: in the sample, by the means alone, the order is the other way round for small pools. It does *not*

@@ -162,8 +162,8 @@ def show(
     note: str = "",
     decimals: int = 2,
     significant: int | Iterable[str] = SIGNIFICANT,
-    upper: Iterable[str] = (),
-    lower: Iterable[str] = (),
+    upper: Iterable[str | int] = (),
+    lower: Iterable[str | int] = (),
 ) -> Printed:
     """A frame ready for print, with every limit rounded to the safe side.
 
@@ -190,7 +190,7 @@ def show(
     plain = isinstance(frame.index, pd.RangeIndex) and frame.index.name is None
     shown = frame if plain else _with_index(frame)
     n_index = 0 if plain else frame.index.nlevels
-    sides = {**dict.fromkeys(upper, "upper"), **dict.fromkeys(lower, "lower")}
+    sides = {str(name): "upper" for name in upper} | {str(name): "lower" for name in lower}
     by_row = [_side(name, {}) for name in frame.index] if not plain else [""] * len(frame)
     columns = []
     for place in range(shown.shape[1]):

@@ -82,3 +82,11 @@ def test_groups_are_named_once():
 def test_what_is_missing_is_empty():
     frame = pd.DataFrame({"upper": [np.nan, np.inf], "word": [None, "a"]})
     assert [line.split() for line in str(show(frame)).splitlines()[1:]] == [[], ["inf", "a"]]
+
+
+@pytest.mark.parametrize(("side", "printed"), [("upper", "0.15"), ("lower", "0.14")])
+def test_columns_named_by_integers_can_hold_limits(side, printed):
+    value = {"upper": 0.141, "lower": 0.149}[side]
+    table = show(pd.DataFrame({50: [value]}), **{side: [50]})
+    assert table.rows[0][0].text == printed
+    assert table.rows[0][0].limit == side
