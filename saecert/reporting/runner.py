@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import chdir
+from contextvars import Context
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,6 +20,7 @@ from typing import Any
 
 import nbformat
 import papermill
+from jupyter_core.utils import ensure_event_loop
 from nbclient.exceptions import DeadKernelError
 from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
@@ -208,13 +210,21 @@ def _each(run: Callable[[Job], None], waiting: Sequence[Job], side_by_side: int)
         return
     # papermill changes the folder of the whole process, and two at a time do not change it back
     with chdir(os.getcwd()), ThreadPoolExecutor(side_by_side) as pool:
-        futures = [pool.submit(run, page) for page in waiting]
+        futures = [pool.submit(Context().run, _run_and_close, run, page) for page in waiting]
         try:
             for future in futures:
                 future.result()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def _run_and_close(run: Callable[[Job], None], page: Job) -> None:
+    """Call `run`; the event loop that its thread needed for the kernel is closed after it."""
+    try:
+        run(page)
+    finally:
+        ensure_event_loop().close()
 
 
 def _default_jobs(settings: Mapping[str, str]) -> int:

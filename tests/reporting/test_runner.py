@@ -209,7 +209,7 @@ def test_a_run_that_was_killed_goes_on_where_it_was(folder, home, tmp_path):
     code = (
         "import sys; from pathlib import Path; from saecert.reporting import runner; "
         "runner.ROOT = Path(sys.argv[1]); "
-        "runner.run_notebooks(folder=Path(sys.argv[2]), names=sys.argv[3:])"
+        "runner.run_notebooks(folder=Path(sys.argv[2]), names=sys.argv[3:], jobs=1)"
     )
     command = [sys.executable, "-c", code]
     command += [str(tmp_path), str(folder), "01_double", "02_other"]
