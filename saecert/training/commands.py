@@ -154,15 +154,11 @@ def train_saes(
     acts = _cached(subject, train, hook_names, n_tokens, work, name="train", **settings)
     others = _cached(subject, held_out, hook_names, N_HELD_OUT, work, name="held-out", **settings)
     for hook_name in hook_names:
-        train_sae(
-            acts[hook_name],
-            others[hook_name],
-            recipe,
-            out / "saes" / hook_name,
-            hook_name=hook_name,
-            subject_name=subject.name,
-            checkpoints=out / "work/checkpoints" / hook_name,
-        )
+        names = {"hook_name": hook_name, "subject_name": subject.name}
+        checkpoints = out / "work/checkpoints" / hook_name
+        target = out / "saes" / hook_name
+        data = (acts[hook_name], others[hook_name])
+        train_sae(*data, recipe, target, **names, checkpoints=checkpoints)
     _write_figures(out, others, recipe.l0)
     return out / "saes"
 
