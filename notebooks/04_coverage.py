@@ -203,7 +203,7 @@ show(printed(worst, "population"), caption, note=f"delta = {delta:g}")
 # bounded is what a certificate bounds: $v_A$ for the fixed pool, $v_A$ for all nested pools at once, and each term with a limit of its own.
 
 # %%
-losses = study.losses(controls=False)
+losses = study.losses(controls=False, alphas=[alpha])
 settings |= {"alpha": alpha, "tolerance": tolerance}
 quantities = experiments.measured_quantities(losses, alpha, tolerance)
 chosen = certify(

@@ -118,7 +118,7 @@ print(wrapped(", ".join(f"{n}: {t:.3f}" for n, t in coins.items())))
 source = (subject, sae, corpus, hook_name)
 options = (n_seq, n_discovery, device, allow_bad_sae)
 study = open_study(*source, *options)
-losses = study.losses(controls=False)
+losses = study.losses(controls=False, alphas=[alpha])
 rule = {"delta": delta, "alpha": alpha}
 chosen = certify(losses, **rule, tolerance=tolerance, eps=())
 print(study)

@@ -142,11 +142,12 @@ show(100 * misses / draws, "Wrong counts (%)", note=note)
 source = (subject, sae, corpus, hook_name)
 options = (n_seq, n_discovery, device, allow_bad_sae)
 study = open_study(*source, *options)
-first = study.losses(controls=False)
+weights = {"controls": False, "alphas": [alpha]}
+first = study.losses(**weights)
 d_sae = first.d_sae
 pools = sorted({max(1, round(share * d_sae)) for share in shares})
 records = {
-    rule: study.losses(pools=pools, controls=False, rank=rule)
+    rule: study.losses(pools=pools, rank=rule, **weights)
     for rule in RANKINGS
 }
 print(study)

@@ -135,7 +135,7 @@ source = (subject, sae, corpus, hook_names)
 options = (n_seq, n_discovery, device, allow_bad_sae)
 study = open_study(*source, *options)
 hooks = list(dict.fromkeys(study.hook_names))
-records = study.losses(hook_names=hooks)
+records = study.losses(hook_names=hooks, alphas=[alpha])
 print(study)
 
 # %% tags=["hide-input"]

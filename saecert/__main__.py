@@ -172,6 +172,10 @@ def _verify(options: argparse.Namespace) -> int:
     try:
         certificate = Certificate.load(options.certificate)
         agreeing = certificate.verify(SequenceLosses.load(options.losses))
+    except FileNotFoundError as error:
+        what = "give the certificate's JSON file and the NPZ file of its losses"
+        print(f"not verified: there is no file {error.filename}: {what}", file=sys.stderr)
+        return 1
     except (OSError, ValueError, MemoryError) as error:
         print(f"not verified: {_one_line(error)}", file=sys.stderr)
         return 1

@@ -388,3 +388,11 @@ def test_a_bound_never_passes_the_upper_end(inequality):
                 name, HI - c.lo if name in ("gap", "mismatch", "price", "signed_gap") else 1.0
             )
             assert row["upper"] is None or row["upper"] <= highest
+
+
+def test_a_missing_file_is_named_with_what_to_give(tmp_path, capsys):
+    assert main(["verify", str(tmp_path / "none.json"), str(tmp_path / "none.npz")]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("not verified: there is no file")
+    assert "none.json" in said
+    assert "NPZ" in said
