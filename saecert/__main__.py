@@ -119,7 +119,7 @@ def _add_train_sae(sae: argparse.ArgumentParser) -> None:
         "--dtype",
         choices=("bfloat16", "float32"),
         default="bfloat16",
-        help="in which the language model runs; bfloat16 by autocast (%(default)s)",
+        help="in which products are computed; bfloat16 by autocast (%(default)s)",
     )
     sae.set_defaults(command=_train_sae)
 
@@ -218,6 +218,7 @@ def _train_sae(options: argparse.Namespace) -> int:
             batch_size=options.batch_size,
             seed=options.seed,
             order_seed=options.seed,
+            autocast=options.dtype == "bfloat16",
         )
         if Path(options.out).is_file():
             raise ValueError(f"--out takes a folder, and {options.out} is a file")

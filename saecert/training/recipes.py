@@ -71,6 +71,8 @@ class SAERecipe:
     """Of the order of batches."""
     checkpoints: int = 20
     """How often the state is kept, over the whole training, so that it can be resumed."""
+    autocast: bool = False
+    """Multiply in bfloat16, weights and their updates in float32: twice as fast on many CPUs."""
 
     def __post_init__(self) -> None:
         for name in ("n_samples", "l0", "expansion", "batch_size", "n_calibration"):

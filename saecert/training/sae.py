@@ -121,6 +121,7 @@ def _trainer(sae: BatchTopKTrainingSAE, recipe: SAERecipe) -> SAETrainer:
         dead_feature_window=recipe.dead_steps,
         n_batches_for_norm_estimate=recipe.norm_batches,
         n_checkpoints=recipe.checkpoints,
+        autocast=recipe.autocast,
         logger=LoggingConfig(log_to_wandb=False),
     )
     return SAETrainer(cfg=settings, sae=sae, data_provider=iter(()))
