@@ -106,6 +106,7 @@ def describe(file: Path) -> GGUF:
         _import_gguf()
         held = _read_header(file)
         _write_description(file, folder, str(held.pop("architecture")))
+        _drop_invented(folder / "tokenizer.json", held.pop("n_tokens"))
         with atomic_path(facts) as partial:
             partial.write_text(json.dumps(held), encoding="utf-8")
     return GGUF(file, folder, **json.loads(facts.read_text(encoding="utf-8")))
@@ -164,7 +165,7 @@ def _import_gguf() -> Any:
 
 
 def _read_header(file: Path) -> dict[str, Any]:
-    """Architecture, number of tensors by type, and of all numbers in them."""
+    """Architecture, number of tensors by type, of all numbers in them, and of tokens."""
     with file.open("rb") as stream:
         magic = stream.read(4)
     if magic != b"GGUF":
@@ -174,13 +175,15 @@ def _read_header(file: Path) -> dict[str, Any]:
         architecture = reader.fields["general.architecture"].contents()
         counts = Counter(tensor.tensor_type.name for tensor in reader.tensors)
         n_values = sum(prod(map(int, tensor.shape)) for tensor in reader.tensors)
-    if "tokenizer.ggml.tokens" not in reader.fields:
+    tokens = reader.fields.get("tokenizer.ggml.tokens")
+    if tokens is None:
         raise ValueError(
             f"{file} has no tokenizer inside (tokenizer.ggml.tokens): convert the model again with "
             "its tokenizer beside it"
         )
     types = dict(counts.most_common())
-    return {"architecture": architecture, "types": types, "n_values": n_values}
+    facts = {"architecture": architecture, "types": types, "n_values": n_values}
+    return {**facts, "n_tokens": len(tokens.data)}
 
 
 def _write_description(file: Path, folder: Path, architecture: str) -> None:
@@ -201,6 +204,13 @@ def _write_description(file: Path, folder: Path, architecture: str) -> None:
     config.dtype = torch.float32
     config.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+
+
+def _drop_invented(path: Path, n_tokens: int) -> None:
+    """Take tokens out of a ``tokenizer.json`` that transformers adds, behind those of the file."""
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    kept = [token for token in stored["added_tokens"] if token["id"] < n_tokens]
+    path.write_text(json.dumps(stored | {"added_tokens": kept}), encoding="utf-8")
 
 
 @contextmanager

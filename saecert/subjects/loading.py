@@ -123,9 +123,7 @@ def load_subject(
         check_weights(folder, config)
     bridge = _boot(origin, device, dtype)
     check_finite(name, bridge.original_model.named_parameters())
-    loaded = load_saes(
-        located, hooks, str(device), dtype, origin.home, allow_hook_mismatch
-    )
+    loaded = load_saes(located, hooks, str(device), dtype, origin.home, allow_hook_mismatch)
     processing = _center(bridge, loaded.saes.values(), center_writing_weights)
     bridge.original_model.eval().requires_grad_(False)
     check_logits(name, bridge)

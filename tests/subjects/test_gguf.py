@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -9,6 +10,7 @@ import gguf
 import numpy as np
 import pytest
 import torch
+from checks import ROOT
 from conftest import make_sae, make_texts, make_tokenizer
 from gguf.quants import dequantize, quantize
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -17,8 +19,18 @@ from saecert import load_corpus, load_subject
 from saecert.certificates.summary import source
 from saecert.measurement.circumstances import now
 from saecert.measurement.provenance import provenance
-from saecert.subjects import checks, gguf as reading, loading
-from saecert.subjects.listing import SHIPPED, file_hash, is_installed, package_of, packaged_file
+from saecert.reporting.requests import can_be_kept
+from saecert.subjects import checks, listing, loading
+from saecert.subjects import gguf as reading
+from saecert.subjects.listing import (
+    SHIPPED,
+    file_hash,
+    is_installed,
+    package_of,
+    packaged_file,
+    shipped_files,
+    shipped_hooks,
+)
 
 HOOK = "blocks.1.hook_resid_post"
 WIDTH, N_HEADS = 32, 2
@@ -58,7 +70,7 @@ def ordered(weights):
 
 def tiny_llama():
     torch.manual_seed(0)
-    return LlamaForCausalLM(
+    model = LlamaForCausalLM(
         LlamaConfig(
             vocab_size=300,
             hidden_size=WIDTH,
@@ -71,9 +83,13 @@ def tiny_llama():
             bos_token_id=0,
             eos_token_id=0,
             pad_token_id=1,
-            initializer_range=0.3,
+            _model_name_or_path="tiny",
         )
     ).eval()
+    for name, weights in model.named_parameters():
+        if "norm" not in name:
+            weights.data *= 15  # sharp enough that its predictions differ from uniform
+    return model
 
 
 def settings_of(writer, config):
@@ -167,9 +183,7 @@ def test_it_is_the_subject_of_the_converted_folder(files):
         assert subject.sae_fingerprint(HOOK) == converted.sae_fingerprint(HOOK)
     assert load_subject(files / "one").name == "one" and subject.name == "tiny"
     texts = make_texts(60)
-    both = [
-        load_corpus(texts, each, split="discovery", n_ctx=24) for each in (subject, converted)
-    ]
+    both = [load_corpus(texts, each, split="discovery", n_ctx=24) for each in (subject, converted)]
     np.testing.assert_array_equal(both[0].tokens, both[1].tokens)
     assert both[0].bos and (both[0].tokens[:, 0] == 0).all()
     tokens = torch.from_numpy(both[0].tokens[:2].astype(np.int64))
@@ -248,6 +262,9 @@ def test_a_revision_is_for_the_hub(files):
 @pytest.fixture
 def packaged(files, tmp_path, monkeypatch):
     """A shipped subject whose model is in another package: its name and the file there."""
+    for remembered in (listing.package_of, listing.shipped_files, listing.shipped_hooks):
+        remembered.cache_clear()
+    listing._sae_folders.cache_clear()
     (tmp_path / "site/tiny_model").mkdir(parents=True)
     (tmp_path / "site/tiny_model/__init__.py").write_text("raise RuntimeError('imported')\n")
     file = shutil.copy(files / "one/tiny.gguf", tmp_path / "site/tiny_model/tiny.gguf")
@@ -278,6 +295,24 @@ def test_a_package_with_another_file(packaged):
     content[-1] ^= 1
     file.write_bytes(content)
     assert "is damaged or of another version of tiny_model" in refusal(name)
+
+
+def test_what_determines_a_measurement_is_known_without_the_package(packaged):
+    name, file = packaged
+    home = SHIPPED[name]
+    before = shipped_files(name, HOOK)
+    assert before["tiny.gguf"] == json.loads((home / "model.json").read_text())["sha256"]
+    assert shipped_hooks(name) == (HOOK,)
+    shipped_files.cache_clear()
+    file.unlink()
+    assert shipped_files(name, HOOK) == before and f"saes/{HOOK}/cfg.json" in before
+    assert can_be_kept(name, "", "docstrings", "cpu", ())
+    code = (
+        "import sys; from saecert.reporting.requests import sae_request; "
+        "from saecert.subjects.listing import package_of; package_of('smollm2-135m'); "
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False, cwd=ROOT).returncode == 0
 
 
 def test_a_package_that_is_not_installed(packaged, monkeypatch):
