@@ -325,6 +325,6 @@ def test_a_package_that_is_not_installed(packaged, monkeypatch):
 @pytest.mark.skipif(not is_installed("smollm2-135m"), reason="make smollm2 has not been run")
 def test_the_public_model_is_the_one_that_was_measured():
     assert packaged_file("smollm2-135m") is not None
-    subject = load_subject("smollm2-135m")
+    subject = load_subject("smollm2-135m", sae={})
     assert subject.fingerprint == package_of("smollm2-135m")["fingerprint"]
     assert subject.quantisation == "210 Q4_1, 61 F32, 1 Q8_0"
