@@ -19,7 +19,7 @@ from saecert import load_corpus, load_subject
 from saecert.certificates.summary import source
 from saecert.measurement.circumstances import now
 from saecert.measurement.provenance import provenance
-from saecert.reporting.requests import can_be_kept
+from saecert.reporting.requests import can_be_kept, sae_request
 from saecert.subjects import checks, listing, loading
 from saecert.subjects import gguf as reading
 from saecert.subjects.listing import (
@@ -303,8 +303,10 @@ def test_what_determines_a_measurement_is_known_without_the_package(packaged):
     before = shipped_files(name, HOOK)
     assert before["tiny.gguf"] == json.loads((home / "model.json").read_text())["sha256"]
     assert shipped_hooks(name) == (HOOK,)
+    asked = sae_request(name, HOOK)
     shipped_files.cache_clear()
     file.unlink()
+    assert sae_request(name, HOOK) == asked
     assert shipped_files(name, HOOK) == before and f"saes/{HOOK}/cfg.json" in before
     assert can_be_kept(name, "", "docstrings", "cpu", ())
     code = (
