@@ -141,6 +141,12 @@ def rows_of_published(delta: float = DELTA) -> pd.DataFrame:
     return rows.assign(label=rows["model"] + ", published means")
 
 
+def named_rows(rows: pd.DataFrame) -> pd.DataFrame:
+    """The frame of `rows_of_published` as a table, by model and hook point."""
+    columns = ["k", "d_sae", "bound", "share of uniform", "below uniform", "direct bound"]
+    return rows.set_index(["model", "hook_name"])[columns].rename_axis(["model", "hook point"])
+
+
 def simulated_misses(
     *, draws: int = 20_000, n_seq: int = 1_000, delta: float = DELTA, seed: int = 0
 ) -> pd.DataFrame:
