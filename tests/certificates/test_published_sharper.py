@@ -1,4 +1,4 @@
-"""What published means certify: hand-worked values, errors, and expectations of the paper's rows."""
+"""What published means certify: hand-worked values, errors, and what to expect of the paper's."""
 
 import doctest
 import math
@@ -6,8 +6,8 @@ import math
 import pytest
 
 from saecert.certificates import published
-from saecert.certificates.published import paper, ranges, sharper
-from saecert.certificates.published.sharper import count_of_share
+from saecert.certificates.published import from_means, paper, ranges
+from saecert.certificates.published.from_means import count_of_share
 from saecert.reporting.published import certified, restated
 from saecert.statistics.inequalities import chernoff_kl, clopper_pearson_upper
 
@@ -167,7 +167,7 @@ def test_layer_28_of_llama_becomes_non_vacuous():
     assert list(frame.index[hopeless]) == [4, 8, 12, 16]
 
 
-@pytest.mark.parametrize("module", [published, paper, ranges, sharper])
+@pytest.mark.parametrize("module", [published, paper, ranges, from_means])
 def test_examples_in_docstrings_run(module):
     outcome = doctest.testmod(module)
     assert outcome.attempted > 0 and outcome.failed == 0

@@ -9,6 +9,7 @@ from scipy.stats import binom
 
 from saecert.statistics.coverage import coverage_table
 from saecert.statistics.inequalities import chernoff_kl, chernoff_kl_upper, hoeffding_upper
+from saecert.statistics.populations import bernoulli
 
 LN20 = math.log(20)
 
@@ -35,7 +36,7 @@ def test_it_is_on_the_safe_side_of_its_equation_and_rises_with_the_mean():
     assert np.all(np.diff(limits) > 0)
     spent = 1_000 * (rel_entr(means, limits) + rel_entr(1 - means, 1 - limits))
     assert np.all(spent > LN20 * (1 - 1e-9))
-    assert chernoff_kl(0.3, 1_000, 0, 1, [1.0, 2.0]).shape == (2,)
+    assert chernoff_kl(0.3, 1_000, 0, 1, np.array([1.0, 2.0])).shape == (2,)
 
 
 @pytest.mark.parametrize(
@@ -86,8 +87,17 @@ def from_the_mean(x, lo, hi, nats):
     return chernoff_kl(x.mean(axis=-1), x.shape[-1], lo, hi, nats)
 
 
+def hardly_seen(n, delta):
+    """Coins whose head a sample misses with almost delta, and with twice as much."""
+    return [bernoulli(1 - (chance * delta) ** (1 / n)) for chance in (0.98, 2.0)]
+
+
 def test_coverage_where_it_hurts_and_its_mutants():
     rules = {f.__name__: f for f in (from_the_mean, reverse_divergence, half_the_nats)}
-    rows = coverage_table(rules, (100, 500), draws=4_000, progress=False)
+    options = {"draws": 4_000, "progress": False}
+    rows = coverage_table(rules, (100, 500), populations=hardly_seen, **options)
+    rows += coverage_table({"from_the_mean": from_the_mean}, (100, 500), **options)
     rejected = {row["inequality"] for row in rows if row["verdict"] == "rejected"}
     assert rejected == {"reverse_divergence", "half_the_nats"}
+    sharp = max(row["miss_rate"] for row in rows if row["inequality"] == "from_the_mean")
+    assert sharp > 0.04

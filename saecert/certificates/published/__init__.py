@@ -15,9 +15,9 @@ inequalities certify from the same means: mean, range and sample size are all th
 7.892
 """
 
+from saecert.certificates.published.from_means import Sharper, sharper, sharper_direct
 from saecert.certificates.published.paper import V1, Direct, Tacl, direct, subset_nats, tacl, v1
 from saecert.certificates.published.predecessor import PublishedBound, published_bound
-from saecert.certificates.published.sharper import Sharper, sharper, sharper_direct
 
 __all__ = [
     "V1",
