@@ -39,7 +39,7 @@ from saecert.reporting import published
 from saecert.reporting.claims import claims
 from saecert.reporting.published_figures import plot_published_layers
 from saecert.reporting.tables import show
-from saecert.statistics.rounding import lower_text, upper_text
+from saecert.statistics.rounding import nearest_text, upper_text
 
 # %% [markdown]
 # ## What is printed
@@ -94,25 +94,37 @@ print(f"{largest:.1e} bits")
 # The bounds are what the formula gives, up to the digits of the printed means. The direct bound, which needs no SAE, is the smallest in each
 # model: as everywhere in this book, a bound by way of a proxy is there to say what the *explanation* is worth.
 #
+# The first version of the paper (arXiv 2606.18383v1) charged $k \ln(em/k)$ nats, nearly $m$, instead of $\ln\binom mk$, and paid nothing for having
+# estimated $p$. On the same means:
+
+# %% tags=["hide-input"]
+for row in models.itertuples():
+    first = nearest_text(row.first_version)
+    line = f"{row.model}: {first} bits, vacuous above"
+    print(f"{line} {nearest_text(row.uniform)}")
+
+# %% [markdown]
+# What made the later bounds non-vacuous is the formula, not another model or SAE.
+#
 # ## The same means, sharper
 #
 # ````{prf:theorem} Limits from a mean, or from a count
 # :label: limit-from-a-mean
 #
 # Let $\bar z$ be the mean of $n$ independent values in $[0, 1]$ with expectation $\mu$, and $\mathrm{kl}(a, b) = a \ln\frac ab + (1-a) \ln\frac{1-a}{1-b}$. With
-# probability at least $1 - e^{-L}$, $\mu$ is at most the largest $b \ge \bar z$ with $n\,\mathrm{kl}(\bar z, b) \le L$. If the values are 0 or 1 and $c$ of
-# them are 1, $\mu$ is at most the largest $b$ for which $c$ or fewer ones in $n$ have probability $e^{-L}$ or more.
+# probability at least $1 - e^{-L}$, $\mu$ is at most the largest $\mu' \ge \bar z$ with $n\,\mathrm{kl}(\bar z, \mu') \le L$. If the values are 0 or 1, $\mu$ is
+# at most, with the same probability, the largest $\mu'$ for which $n \bar z$ or fewer ones in $n$ have probability $e^{-L}$ or more.
 # ````
 #
 # ````{prf:proof}
 # For $s \ge 0$, $e^{-sz} \le 1 - z + z e^{-s}$ on $[0, 1]$, so $\mathbb{E} e^{-s n \bar z} \le (1 - \mu + \mu e^{-s})^n$. By Markov's inequality, with the best $s$,
-# $P(\bar z \le a) \le e^{-n\,\mathrm{kl}(a, \mu)}$ for each $a \le \mu$ {cite}`hoeffding1963`. The limit is below $\mu$ only if $\bar z$ is at most the
-# $a < \mu$ with $n\,\mathrm{kl}(a, \mu) = L$: probability at most $e^{-L}$. The count is Clopper and Pearson's {cite}`clopper1934`.
+# $P(\bar z \le \zeta) \le e^{-n\,\mathrm{kl}(\zeta, \mu)}$ for each $\zeta \le \mu$ {cite}`hoeffding1963`. The limit is below $\mu$ only if $\bar z$ is below the
+# $\zeta < \mu$ with $n\,\mathrm{kl}(\zeta, \mu) = L$: probability at most $e^{-L}$. The second limit is Clopper and Pearson's {cite}`clopper1934`.
 # ````
 #
 # So nothing has to be measured again: mean, range and $n$ are printed. We take the first limit for risk and gap, the second for $p$, with the paper's
 # division of $\delta$, which was fixed before anybody looked. Printed means are rounded, so each is first raised by a millionth of itself; the
-# count $c$ is the largest whole number of sequences whose share is printed like that ($\hat p = 0.0013$ of 10,000 is 13).
+# count is the largest whole number of sequences whose share may be printed like that ($\hat p = 0.0013$ of 10,000 is 13).
 #
 # Are these limits right? Values at the two ends of their ranges, with known probabilities, made so that a limit with too little to spend is caught
 # (1,000 sequences):
@@ -156,7 +168,7 @@ rescued = layers["sharper_occam"] < vacuous
 rescued &= layers["printed_occam"] >= vacuous
 helped = layers[rescued]
 listed = ", ".join(layers.loc[hopeless, "layer"].astype(str))
-print(f"core alone above log2 V = {lower_text(vacuous)}: {listed}")
+print(f"core alone above log2 V = {nearest_text(vacuous)}: {listed}")
 for row in helped.itertuples():
     print(f"non-vacuous with Occam only now: layer {row.layer},")
     sharper = upper_text(row.sharper_occam, 3)
@@ -186,7 +198,7 @@ for row in helped.itertuples():
 
 # %%
 twice = published.counted_twice(models)
-twice_layers = published.counted_twice(layers)
+twice_layers = published.counted_twice(layers, "layer")
 
 # %% tags=["hide-input"]
 columns = "share of gap: (proxy - model) / gap"
@@ -202,7 +214,8 @@ show(twice_layers, "Parts of the core, layers of Llama-3-8B", note=note)
 #
 # ## One token is enough to leave the pool
 #
-# A stricter pool keeps the latents that were active at least $\tau$ times on the calibration text (Llama-3-8B, layer 30):
+# A stricter pool keeps the latents that were active at least `tau` times on the calibration text (Llama-3-8B, layer 30). A sequence is
+# "outside" if any of its tokens has an active latent that is not in the pool:
 
 # %% tags=["hide-input"]
 note = f"n = 10,000, m = 131,072, {setting}"
@@ -236,7 +249,10 @@ columns = list(shares.columns)
 show(shares, caption, note=note, decimals=3, upper=columns)
 
 # %%
-orders = {form: list(row.sort_values().index) for form, row in shares.iterrows()}
+orders = {
+    form: list(row.sort_values().index)
+    for form, row in shares.iterrows()
+}
 for form, order in orders.items():
     print(f"{form + ':':<15} {' < '.join(order)}")
 
@@ -267,7 +283,9 @@ claims(
             valid.all() and caught.any()
         ),
         "0.37 to 0.45 bits are the inequality": (
-            bool(gains.between(0.37, 0.45).all()) if as_printed else other
+            bool(gains.between(0.37, 0.45).all())
+            if as_printed
+            else other
         ),
         "layer 28 alone becomes non-vacuous with Occam": (
             new_layer if as_printed else other

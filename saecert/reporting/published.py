@@ -49,9 +49,10 @@ def restated(group: str = "", path: str | Path = FIGURES) -> pd.DataFrame:
 def certified(frame: pd.DataFrame, delta: float = DELTA) -> pd.DataFrame:
     """The rows of `restated` with what their means certify, by the printed formula and sharper.
 
-    New columns, in bits per token: fixed, occam, direct (the printed formulas), core (proxy risk +
-    gap + mismatch term), mismatch_bits, sharper_fixed, sharper_occam, sharper_direct, and uniform,
-    above which a bound is vacuous. Each row, and each bound, holds on its own at `delta`.
+    New columns, in bits per token: fixed, occam, direct (the printed formulas), first_version (that
+    of arXiv 2606.18383v1 on the same means; no certificate), core (proxy risk + gap + mismatch
+    term), mismatch_bits, sharper_fixed, sharper_occam, sharper_direct, and uniform, above which a
+    bound is vacuous. Each row, and each bound, holds on its own at `delta`.
     """
     rows = [_certified(row, delta) for row in frame.to_dict("records")]
     return pd.concat([frame, pd.DataFrame(rows, index=frame.index)], axis=1)
@@ -75,38 +76,31 @@ def by_form(frame: pd.DataFrame, label: str = "model") -> pd.DataFrame:
     return pd.DataFrame(rows).set_index([label, "bound of"])
 
 
-def counted_twice(frame: pd.DataFrame) -> pd.DataFrame:
+def counted_twice(frame: pd.DataFrame, label: str = "model") -> pd.DataFrame:
     """How much of the gap is in the proxy risk already, by row of `certified`.
 
     Columns: model risk, "proxy - model" (difference of the risks), gap, "share of gap (%)" (of the
     gap that this difference is; where it is near 100, core is the model's risk and twice the gap),
-    mismatch term.
+    mismatch term. `label` names the column for the index.
     """
     excess = frame["proxy_risk"] - frame["risk"]
     table = pd.DataFrame({"model risk": frame["risk"], "proxy - model": excess})
     table["gap"] = frame["gap"]
     table["share of gap (%)"] = 100 * excess / frame["gap"]
-    return table.assign(**{"mismatch term": frame["mismatch_bits"]}).set_index(labels(frame))
-
-
-def labels(frame: pd.DataFrame) -> pd.Index:
-    """What each row is called: its model, in the group "models"; else its layer."""
-    layers = "layer " + frame["layer"].astype(str)
-    return pd.Index(frame["model"].where(frame["group"] == "models", layers))
+    table["mismatch term"] = frame["mismatch_bits"]
+    return table.set_index(frame[label])
 
 
 def thresholds(frame: pd.DataFrame) -> pd.DataFrame:
     """Pools of latents seen at least tau times: how the terms and bounds of `certified` move.
 
-    Columns, by tau: k, "of the pool (%)" (share of the largest pool), proxy risk, "leave it (%)"
-    (sequences), mismatch term, and both bounds as printed and the fixed one sharper.
+    Columns, by tau: k, proxy risk, outside (sequences that leave the pool), mismatch term, U_SAE as
+    printed, and sharper.
     """
-    table = pd.DataFrame({"k": frame["pool"]})
-    table["of the first (%)"] = 100 * frame["pool"] / frame["pool"].max()
-    table["proxy risk"] = frame["proxy_risk"]
-    table["leave it (%)"] = 100 * frame["mismatch"]
+    table = pd.DataFrame({"k": frame["pool"], "proxy risk": frame["proxy_risk"]})
+    table["outside"] = (frame["mismatch"] * frame["n_seq"]).round().astype(int)
     table["mismatch term"] = frame["mismatch_bits"]
-    table["U_SAE"] = frame["printed_fixed"]
+    table[FIXED] = frame["printed_fixed"]
     table["sharper, at most"] = frame["sharper_fixed"]
     return table.set_index(frame["tau"])
 
@@ -188,6 +182,7 @@ def _certified(row: dict[str, Any], delta: float) -> dict[str, float]:
         "fixed": printed.fixed,
         "occam": printed.occam,
         "direct": published.direct(**alone).bound,
+        "first_version": published.v1(**means, **shape).bound,
         "core": printed.core,
         "mismatch_bits": printed.mismatch,
         "sharper_fixed": valid.fixed,
