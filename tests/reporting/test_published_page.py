@@ -1,4 +1,4 @@
-"""Frames and figure of the page on published means."""
+"""Page 09: its frames of published means, and its figure."""
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
