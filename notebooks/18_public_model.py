@@ -70,7 +70,7 @@ from saecert.statistics.rounding import lower_text, upper_text
 # public web, and the docstrings of numpy and its like were there for years. What it was trained on is not listed document by document. But it
 # was published in November 2024, so text written later cannot be in it.
 #
-# A document counts as **fresh** if less than a fifth of the five-word shingles among its first 128 words occur in the last releases of the same
+# A document counts as **fresh** if less than a quarter of the five-word shingles among its first 128 words occur in the last releases of the same
 # packages from before that month, and as **old** if at least four fifths do. Both thresholds were fixed before any loss on either was seen.
 
 # %% tags=["hide-input"]
