@@ -172,6 +172,11 @@ def old_shingles() -> ShingleFilter:
     return ShingleFilter(np.load(path, allow_pickle=False), facts["n_hashes"])
 
 
+def rules() -> list[Any]:
+    """What decides on the age of a document: hash of the filter, and both thresholds."""
+    return [old_facts()["sha256"], FRESH_BELOW, OLD_FROM]
+
+
 @cache
 def old_facts() -> Mapping[str, Any]:
     """What the filter was made from: releases, documents, shingles, hash of the file."""
