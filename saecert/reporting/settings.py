@@ -211,6 +211,7 @@ _CHECKS: Mapping[str, Callable[[str, Any], None]] = {
     "n_donors": _whole(1),
     "n_ctx": _whole(2, "for the default"),
     "skip": _whole(0),
+    "cut": _whole(2, "to leave all"),
     "draws": _whole(1),
     "draws_wrong": _whole(1),
     "values": _whole(1),

@@ -267,6 +267,8 @@ class Study:
             corpus = load_corpus(source, self.subject, split=split, n_seq=asked, **options)
             self._shared[key] = corpus
         corpus = replace(self._shared[key], exempt_bos=self.settings["exempt_bos"])
+        if self.settings["cut"]:
+            corpus = corpus.cut(self.settings["cut"])
         if len(corpus) < 2:
             raise SettingsError(_too_few(corpus, source, parameter, 2, len(corpus)))
         return corpus.take(n_seq) if 0 < n_seq < len(corpus) else corpus
@@ -276,7 +278,9 @@ class Study:
         corpus = str(self.settings["corpus"])
         shape = (self.settings["n_ctx"], self.settings["bos"], skip)
         request = requests.sample_request(subject, corpus, split, *shape)
-        return request if self.settings["exempt_bos"] else {**request, "exempt_bos": False}
+        unusual = {"exempt_bos": False} if not self.settings["exempt_bos"] else {}
+        unusual |= {"cut": self.settings["cut"]} if self.settings["cut"] else {}
+        return {**request, **unusual}
 
     def _losses_request(self, hook_name: str, options: Mapping[str, Any]) -> Request:
         sample = self._sample_request(self.settings["split"], self.settings["skip"])
@@ -406,6 +410,7 @@ def open_study(
     bos: bool | None = None,
     skip: int = 0,
     exempt_bos: bool = True,
+    cut: int = 0,
 ) -> Study:
     """A `Study` of one subject on one text, after a look at the settings; nothing is loaded yet.
 
@@ -430,6 +435,8 @@ def open_study(
         sequences left out at the beginning.
     exempt_bos
         Whether BOS keeps its native activation. SAEs are usually not trained on it.
+    cut
+        Tokens that are left of each sequence after it was chosen; 0 leaves all.
 
     Raises
     ------
@@ -456,6 +463,7 @@ def open_study(
         "bos": bos,
         "skip": skip,
         "exempt_bos": exempt_bos,
+        "cut": cut,
     }
     check_settings(_given(settings))
     return Study(settings)
