@@ -125,7 +125,7 @@ print(f"latents never active   {facts['silent']:.1%}")
 # Losses may be read from a file. So the first of the sequences are run through the model and its SAE once more, here and now:
 
 # %% tags=["nbval-ignore-output"]
-live = live_losses(study, n_live)
+live = live_losses(study, n_live, alphas=[alpha])
 kept = study.is_kept(alphas=[alpha])
 again = compare_live(live, losses, alpha, kept)
 if kept:

@@ -13,11 +13,9 @@ from saecert.certificates.ladder import rungs
 from saecert.certificates.terms import joint_loss
 from saecert.records import SequenceLosses
 from saecert.reporting.tables import terms_table
-from saecert.statistics.inequalities import INEQUALITIES
+from saecert.statistics.inequalities import INEQUALITIES, MONOTONE
 from saecert.statistics.paired import difference_limits
 
-MONOTONE = ("hoeffding", "chernoff_kl", "dirichlet")
-"""Inequalities whose limit never falls when a value rises."""
 ABLATIONS = ("mean", "zero")
 """Constants that are put in the place of the activation."""
 

@@ -221,7 +221,7 @@ class Study:
         kept.keep(certificate, losses)
 
     def __str__(self) -> str:
-        """Subject, hook points, how many sequences of which population, and the notes."""
+        """Subject, hook points and how many sequences of which population."""
         facts = self._facts()
         name = facts["subject"]
         sae = f", SAE {self.settings['sae']}" if self.settings["sae"] else ""
@@ -232,7 +232,7 @@ class Study:
         if facts["n_discovery"]:
             lines[-1] += f"; {facts['n_discovery']} discovery sequences"
         lines.append(f"population: {facts['population']}")
-        return "\n".join(wrapped(line) for line in (*lines, *self.notes))
+        return "\n".join(map(wrapped, lines))
 
     # -- how it is found
 
@@ -361,8 +361,13 @@ class Study:
             self._note(_fewer(self.settings, "n_discovery", asked, discovery.n_seq))
 
     def _note(self, text: str) -> None:
-        if text not in self.notes:
-            self.notes.append(text)
+        """Print a note, unless this study or one beside it printed it before."""
+        if text in self.notes:
+            return
+        self.notes.append(text)
+        said = self._shared.setdefault("said", set())
+        if text not in said:
+            said.add(text)
             print(wrapped(text))
 
     def _facts(self) -> dict[str, Any]:
