@@ -133,9 +133,9 @@ def _run(options: argparse.Namespace) -> int:
         if not options.all and not options.notebook:
             raise RunError("name the notebooks to run, or say --all")
         settings = dict(_pair(text) for text in options.settings)
-        if options.subject is not None:
-            if settings.setdefault("subject", options.subject) != options.subject:
-                raise RunError("--subject and -p subject= name two subjects: give one of them")
+        subject = settings.get("subject") if options.subject is None else options.subject
+        if subject is not None and settings.setdefault("subject", subject) != subject:
+            raise RunError("--subject and -p subject= name two subjects: give one of them")
         paths = run_notebooks(
             options.notebook,
             settings,

@@ -13,7 +13,7 @@ from saecert.certificates.ladder import rungs
 from saecert.certificates.terms import joint_loss
 from saecert.records import SequenceLosses
 from saecert.reporting.tables import terms_table
-from saecert.statistics.inequalities import INEQUALITIES, MONOTONE
+from saecert.statistics.inequalities import INEQUALITIES
 from saecert.statistics.paired import difference_limits
 
 ABLATIONS = ("mean", "zero")

@@ -83,7 +83,7 @@ def find_losses(request: Request) -> SequenceLosses | None:
 def find_arrays(request: Request) -> dict[str, np.ndarray] | None:
     """The kept arrays that answer `request`, floats in double precision; None if there are none."""
     for kept in all_kept("arrays"):
-        if _same_but(kept.request, request, ("n_seq",)) and _long_enough(kept, request):
+        if _same_but(kept.request, request, ("n_seq",)) and _of_the_sample(kept, request):
             with np.load(kept.path, allow_pickle=False) as archive:
                 arrays = {name: archive[name] for name in archive.files}
             rows = request["n_seq"] or None
@@ -214,6 +214,12 @@ def _long_enough(kept: Kept, request: Request) -> bool:
     if kept.facts["complete"]:
         return True
     return 0 < request["n_seq"] <= kept.facts["n_seq"]
+
+
+def _of_the_sample(kept: Kept, request: Request) -> bool:
+    """Whether kept arrays are of the sequences asked for: sums over others answer nothing."""
+    same = kept.request["n_seq"] == request["n_seq"]
+    return same or (kept.facts["by_sequence"] and _long_enough(kept, request))
 
 
 def _same_discovery(kept: Kept, request: Request) -> bool:

@@ -47,7 +47,7 @@ class Study:
     settings: Mapping[str, Any]
     """What was asked for, by the names of `open_study`."""
     notes: list[str] = field(default_factory=list)
-    """What differs from what was asked for, as it was printed."""
+    """What differs from what was asked for, as it was printed; studies beside it add theirs."""
     _shared: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     # -- what is studied
@@ -103,7 +103,7 @@ class Study:
         """A study of the same subject with other settings; the model is loaded once for both."""
         settings = {**self.settings, **changes}
         check_settings(_given(settings))
-        return Study(settings, _shared=self._shared)
+        return Study(settings, self.notes, self._shared)
 
     # -- what is measured
 
@@ -361,13 +361,8 @@ class Study:
             self._note(_fewer(self.settings, "n_discovery", asked, discovery.n_seq))
 
     def _note(self, text: str) -> None:
-        """Print a note, unless this study or one beside it printed it before."""
-        if text in self.notes:
-            return
-        self.notes.append(text)
-        said = self._shared.setdefault("said", set())
-        if text not in said:
-            said.add(text)
+        if text not in self.notes:
+            self.notes.append(text)
             print(wrapped(text))
 
     def _facts(self) -> dict[str, Any]:
