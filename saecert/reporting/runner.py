@@ -10,7 +10,7 @@ import os
 import runpy
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import chdir, suppress
 from contextvars import Context
 from dataclasses import dataclass
@@ -223,7 +223,8 @@ def _each(
         except BaseException:
             progress.interrupted.set()
             pool.shutdown(wait=False, cancel_futures=True)
-            _end_kernels()
+            while wait(futures, timeout=0.2).not_done:  # a kernel may be starting just now
+                _end_kernels()
             raise
 
 
