@@ -102,7 +102,10 @@ def find_frame(request: Request) -> pd.DataFrame | None:
 
 
 def save_losses(request: Request, record: SequenceLosses, n_discovery: int) -> Path:
-    """The file in which `record`, the answer to `request`, now is, with its side file."""
+    """The file in which `record`, the answer to `request`, now is, with its side file.
+
+    Kept records that are a part of it are removed: it answers for them.
+    """
     facts = {
         "n_seq": len(record),
         "complete": not request["n_seq"] or len(record) < request["n_seq"],
@@ -114,7 +117,13 @@ def save_losses(request: Request, record: SequenceLosses, n_discovery: int) -> P
     }
     words = [request[key] for key in ("subject", "hook_name", "corpus", "split")]
     words += ["" if request["rank"] == "frequency" else request["rank"]]
-    return _save("losses", request, words, facts, ".npz", record.save)
+    path = _save("losses", request, words, facts, ".npz", record.save)
+    kept = Kept(path, {"request": request, **facts})
+    for old in list(all_kept("losses")):
+        if old.path != path and _answers(kept, old.request):
+            old.path.with_suffix(".json").unlink()
+            old.path.unlink()
+    return path
 
 
 def save_arrays(request: Request, arrays: Mapping[str, np.ndarray], by_sequence: bool) -> Path:

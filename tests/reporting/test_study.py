@@ -130,6 +130,17 @@ def test_what_was_measured_once_is_read_afterwards(place, measured):
     assert len(list(place.glob("docstring-6l-blocks.2*.npz"))) == 1
 
 
+def test_what_a_larger_record_answers_is_not_kept_beside_it(place, measured, monkeypatch):
+    monkeypatch.setattr(study.Study, "sample", [None] * 7)
+    small = open_study(n_seq=7).losses()
+    monkeypatch.setattr(study.Study, "sample", [None] * 30)
+    open_study(n_seq=30).losses(controls=False)
+    assert len(list(place.glob("*.npz"))) == 2, "neither is a part of the other"
+    open_study(n_seq=30).losses()
+    assert len(list(place.glob("*.*"))) == 2
+    assert open_study(n_seq=7).losses().fingerprint() == small.fingerprint()
+
+
 def test_a_part_of_what_is_kept_answers_a_smaller_request(place, measured):
     whole = open_study(n_seq=0).losses(extra=["noise"], alphas=[0.1])
     part = open_study(n_seq=20).losses(controls=False)
