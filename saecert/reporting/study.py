@@ -231,8 +231,7 @@ class Study:
         lines.append(f"{facts['n_seq']} sequences of {facts['n_ctx']} tokens")
         if facts["n_discovery"]:
             lines[-1] += f"; {facts['n_discovery']} discovery sequences"
-        lines.append(f"population: {facts['population']}")
-        return "\n".join(map(wrapped, lines))
+        return "\n".join(map(wrapped, (*lines, f"population: {facts['population']}")))
 
     # -- how it is found
 
