@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from jaxtyping import Int, UInt64
 from torch import Tensor
-from tqdm import tqdm
 
 from saecert.corpora.duplicates import filter_note, near_duplicates
+from saecert.storage import progress_bar
 
 SAMPLED = {
     "random-tokens": "tokens, each drawn uniformly from the vocabulary without its special tokens",
@@ -133,7 +133,7 @@ class Corpus:
     ) -> Iterator[tuple[slice, Int[Tensor, "batch pos"]]]:
         """Rows and tokens of `size` sequences at a time, under a bar called `title` if wanted."""
         starts = range(0, len(self), size)
-        for start in tqdm(starts, desc=title, disable=not progress, leave=False):
+        for start in progress_bar(starts, desc=title, disable=not progress, leave=False):
             rows = slice(start, start + size)
             yield rows, torch.from_numpy(self.tokens[rows].astype(np.int64)).to(device)
 

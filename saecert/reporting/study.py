@@ -47,7 +47,7 @@ class Study:
     settings: Mapping[str, Any]
     """What was asked for, by the names of `open_study`."""
     notes: list[str] = field(default_factory=list)
-    """What differs from what was asked for, as it was printed."""
+    """What differs from what was asked for, as it was printed; studies beside it add theirs."""
     _shared: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     # -- what is studied
@@ -103,7 +103,7 @@ class Study:
         """A study of the same subject with other settings; the model is loaded once for both."""
         settings = {**self.settings, **changes}
         check_settings(_given(settings))
-        return Study(settings, _shared=self._shared)
+        return Study(settings, self.notes, self._shared)
 
     # -- what is measured
 
@@ -221,7 +221,7 @@ class Study:
         kept.keep(certificate, losses)
 
     def __str__(self) -> str:
-        """Subject, hook points, how many sequences of which population, and the notes."""
+        """Subject, hook points and how many sequences of which population."""
         facts = self._facts()
         name = facts["subject"]
         sae = f", SAE {self.settings['sae']}" if self.settings["sae"] else ""
@@ -231,8 +231,7 @@ class Study:
         lines.append(f"{facts['n_seq']} sequences of {facts['n_ctx']} tokens")
         if facts["n_discovery"]:
             lines[-1] += f"; {facts['n_discovery']} discovery sequences"
-        lines.append(f"population: {facts['population']}")
-        return "\n".join(wrapped(line) for line in (*lines, *self.notes))
+        return "\n".join(map(wrapped, (*lines, f"population: {facts['population']}")))
 
     # -- how it is found
 
