@@ -106,11 +106,7 @@ show(table, "Terms by layer and protocol, bits per token", note=note)
 # The difference from the first row of each layer, paired by document. All limits on this page hold together at $\delta$.
 
 # %%
-settings = {
-    "alpha": alpha,
-    "delta": delta,
-    "inequality": inequality,
-}
+settings = {"alpha": alpha, "delta": delta, "inequality": inequality}
 moved = protocol.changes(records, divergences, k, **settings)
 
 # %% tags=["hide-input"]

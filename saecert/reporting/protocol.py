@@ -183,4 +183,3 @@ def shown_changes(frame: pd.DataFrame, quantity: str) -> pd.DataFrame:
     layers = list(dict.fromkeys(part["layer"]))
     columns = [(name, limit) for name in order for limit in ("lower", "mean", "upper")]
     return wide.reindex(layers)[columns]
-

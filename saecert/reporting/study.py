@@ -6,7 +6,6 @@ anything else is measured, through the cache folder.
 
 from __future__ import annotations
 
-import math
 import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +15,6 @@ from typing import TYPE_CHECKING, Any, overload
 
 import pandas as pd
 
-from saecert.corpora.splits import TEXT_SPLITS
 from saecert.records import SequenceLosses
 from saecert.reporting import kept, measurements, requests, simulations
 from saecert.reporting.quantities import MEASURABLE, Arrays
@@ -24,13 +22,13 @@ from saecert.reporting.requests import Request
 from saecert.reporting.settings import (
     ALL,
     ENDLESS,
-    INSTALLED,
     PLACES,
     SettingsError,
     check_settings,
     hook_list,
     listed_hooks,
 )
+from saecert.reporting.shortage import fewer, too_few
 
 if TYPE_CHECKING:
     from saecert.corpora.corpus import Corpus
@@ -214,7 +212,7 @@ class Study:
         corpus = self.discovery if parameter == "n_discovery" else self.sample
         have = 0 if corpus is None else len(corpus)
         if have < least:
-            raise SettingsError(_too_few(corpus, self.settings["corpus"], parameter, least, have))
+            raise SettingsError(too_few(corpus, self.settings["corpus"], parameter, least, have))
 
     def keep(self, certificate: Any, losses: SequenceLosses) -> None:
         """Save a certificate and its losses beside the pages of a run; elsewhere do nothing."""
@@ -269,7 +267,7 @@ class Study:
         if self.settings["cut"]:
             corpus = corpus.cut(self.settings["cut"])
         if len(corpus) < 2:
-            raise SettingsError(_too_few(corpus, source, parameter, 2, len(corpus)))
+            raise SettingsError(too_few(corpus, source, parameter, 2, len(corpus)))
         return corpus.take(n_seq) if 0 < n_seq < len(corpus) else corpus
 
     def _sample_request(self, split: str, skip: int) -> Request:
@@ -357,11 +355,11 @@ class Study:
         self._shared["facts", id(self)] = record
         asked = self.settings["n_seq"]
         if asked > len(record):
-            self._note(_fewer(self.settings, "n_seq", asked, len(record)))
+            self._note(fewer(self.settings, "n_seq", asked, len(record)))
         discovery = record.discovery
         asked = self.settings["n_discovery"]
         if discovery is not None and asked and asked > discovery.n_seq:
-            self._note(_fewer(self.settings, "n_discovery", asked, discovery.n_seq))
+            self._note(fewer(self.settings, "n_discovery", asked, discovery.n_seq))
 
     def _note(self, text: str) -> None:
         if text not in self.notes:
@@ -494,22 +492,3 @@ def _at(word: str, hook_names: Sequence[str]) -> str:
     middle = (len(hook_names) - 1) // 2
     index = {"first": 0, "middle": middle, "last": -1}.get(word)
     return word if index is None else hook_names[index]
-
-
-def _fewer(settings: Mapping[str, Any], parameter: str, asked: int, there: int) -> str:
-    split = "discovery" if parameter == "n_discovery" else settings["split"]
-    source = settings["corpus"]
-    kind = source if source in (*INSTALLED, *ENDLESS) else f"'{source}'"
-    used = f"{asked} were asked for, {there} are used"
-    return f"{parameter}: {kind} gives {there} {split} sequences; {used}"
-
-
-def _too_few(corpus: Corpus | None, source: str, parameter: str, least: int, have: int) -> str:
-    """What a page says that cannot do with so few sequences."""
-    text = f"{parameter}: at least {least} sequences are needed, and '{source}' gives {have}"
-    if corpus is None or not have:
-        return f"{text}: more or longer documents are needed"
-    seen = have + corpus.n_too_short + corpus.n_similar
-    share = 1.0 if source in INSTALLED else TEXT_SPLITS.get(corpus.split, 100) / 100
-    documents = math.ceil(least * seen / have / share)
-    return f"{text} of {corpus.n_ctx} tokens: about {documents} documents like these would do"
