@@ -99,7 +99,8 @@ options = (n_seq, n_discovery, device, allow_bad_sae)
 study = open_study(*source, *options)
 places = layers.by_depth(study.hook_names)
 k = layers.common_pool(study, places, pool_share)
-losses = study.losses(hook_names=places, pools=[k], alphas=[alpha])
+options = {"pools": [k], "controls": False, "alphas": [alpha]}
+losses = study.losses(hook_names=places, extra=["zero"], **options)
 print(study)
 
 # %%
@@ -176,7 +177,7 @@ show(beside, "A public model here, and three there", decimals=3)
 # %% tags=["hide-input"]
 if known_text:
     old = study.beside(corpus=known_text, hook_name=places[-1])
-    ages = (old.losses(pools=[k], alphas=[alpha]), losses[places[-1]])
+    ages = (old.losses(**options), losses[places[-1]])
     moved = public.contamination(*ages, delta=delta, **settings)
     sizes = " and ".join(str(len(record)) for record in ages)
     note = f"n = {sizes}, jointly at delta = {delta:g}"
