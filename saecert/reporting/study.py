@@ -291,8 +291,10 @@ class Study:
         asked = self.settings["n_discovery" if split == "discovery" else "n_seq"]
         asked = self.settings["n_seq"] if split == self.settings["split"] else asked
         sae = requests.sae_request(str(self.settings["subject"]), hook_name)
-        sample = self._sample_request(split, skip)
-        return {"quantity": quantity, **sample, **sae, "settings": dict(settings), "n_seq": asked}
+        sample = {"quantity": quantity, **self._sample_request(split, skip), **sae}
+        if MEASURABLE[quantity].chosen_on_discovery:
+            sample["n_discovery"] = self.settings["n_discovery"]
+        return {**sample, "settings": dict(settings), "n_seq": asked}
 
     def _find(self, asked: Mapping[str, Request]) -> dict[str, SequenceLosses]:
         found = {name: measurements.find_losses(request) for name, request in asked.items()}
@@ -335,6 +337,8 @@ class Study:
                 f"'{quantity}' is measured on discovery: n_discovery must not be None"
             )
         running = {**settings, "progress": sys.stderr.isatty()}
+        if measurable.chosen_on_discovery:
+            running["discovery"] = self.discovery
         found = measurable.measure(self.subject, corpus, names, running)
         if not asked:
             return found
