@@ -116,17 +116,15 @@ def loss_recovered(
     ablated = record.at(ablation, alpha)
     support = (sample.lo, sample.hi)
     nats = -math.log(delta)
-    low, high = ratio_limits(ablated, pooled, sample.clean, support, nats, inequality)
+    limits = ratio_limits(ablated, pooled, sample.clean, support, nats, inequality)
     return Recovered(
         ablation=ablation,
         k=int(k),
         alpha=alpha,
         n_seq=len(sample),
         recovered=_point(ablated, pooled, sample.clean),
-        lower=low,
-        upper=high,
-        defined=low is not None or high is not None,
         delta=delta,
+        **limits._asdict(),
     )
 
 

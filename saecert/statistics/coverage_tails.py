@@ -14,10 +14,15 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from saecert.statistics.inequalities import Inequality, Scalar, clopper_pearson_upper
-from saecert.statistics.inequalities import dirichlet_upper, lower
+from saecert.statistics.inequalities import (
+    Inequality,
+    Scalar,
+    clopper_pearson_upper,
+    dirichlet_upper,
+    lower,
+)
 from saecert.statistics.order import quantile_rank, quantile_upper
-from saecert.statistics.populations import Draw, Population, bernoulli, beta, fixed, with_teeth
+from saecert.statistics.populations import Draw, Population, bernoulli, fixed, with_teeth
 from saecert.statistics.ratio import ratio_limits
 
 LEVELS = (0.5, 0.95)
@@ -75,8 +80,8 @@ def recovered_limit(x: Values, lo: Scalar, hi: Scalar, nats: Any) -> Any:
 
 
 def coins(n: int, delta: float) -> list[Population]:
-    """Coins, and one whose successes a sample misses with probability about delta."""
-    rare = -math.expm1(math.log(1.02 * delta) / n)
+    """Coins, and one whose successes a sample misses with a probability just below delta."""
+    rare = -math.expm1(math.log(0.98 * delta) / n)
     return [bernoulli(0.1), bernoulli(0.02), bernoulli(rare)]
 
 
@@ -90,13 +95,15 @@ def capped(n: int, delta: float) -> list[Population]:
 
 
 def quantiles(level: float) -> Callable[[int, float], list[Population]]:
-    """Populations of a known quantile: smooth, with ties, and unbounded but for a float's range."""
+    """Populations of a known quantile: smooth, with ties, and with a heavy tail."""
 
     def populations(n: int, delta: float) -> list[Population]:
-        ties = float(math.ceil(level * 7)) / 7
+        def two(rng: np.random.Generator, size: tuple[int, ...]) -> np.ndarray:
+            return np.where(rng.random(size) < level - 1e-9, 0.25, 0.75)
+
         return [
             fixed("uniform", 0.0, 1.0, level, lambda rng, size: rng.random(size)),
-            fixed("seven values", 0.0, 1.0, ties, _seven),
+            fixed("two values", 0.0, 1.0, 0.75, two),
             fixed("Pareto", 0.0, 1e300, 1 / (1 - level), lambda rng, size: 1 / rng.random(size)),
         ]
 
@@ -164,7 +171,7 @@ def _by_sample(
 
 
 def _minus_lower(losses: Float[np.ndarray, "3 n"], nats: float) -> float:
-    low, _ = ratio_limits(*losses, (0.0, 1.0), nats, "dirichlet")
+    low = ratio_limits(*losses, (0.0, 1.0), nats, "dirichlet").lower
     return math.inf if low is None else -low
 
 
@@ -172,10 +179,6 @@ def _minus_lower_over_mean(losses: Float[np.ndarray, "3 n"], nats: float) -> flo
     ablated, proxy, clean = losses
     gain = lower("dirichlet", ablated - proxy, -1.0, 1.0, nats)
     return -float(gain) / float((ablated - clean).mean())
-
-
-def _seven(rng: np.random.Generator, size: tuple[int, ...]) -> np.ndarray:
-    return np.ceil(7 * rng.random(size)) / 7
 
 
 def _capped(population: Population) -> Population:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import numpy as np
 from jaxtyping import Float
 
-from saecert.statistics.inequalities import INEQUALITIES, misses
+from saecert.statistics.inequalities import misses
 
 STEP = 2.0**-14
 """Width of the smallest interval of ratios that is tested at once."""
@@ -18,6 +21,17 @@ _BLOCK = 1024
 Losses = Float[np.ndarray, "n_seq"]
 
 
+class RatioLimits(NamedTuple):
+    """Limits on a ratio of two means."""
+
+    lower: float | None
+    """Lower limit; None if there is none from 0."""
+    upper: float | None
+    """Upper limit; None if there is none up to `HIGHEST`."""
+    defined: bool
+    """Whether it is shown that the denominator is above 0; if not, there are no limits."""
+
+
 def ratio_limits(
     ablated: Losses,
     proxy: Losses,
@@ -25,11 +39,11 @@ def ratio_limits(
     support: tuple[float, float],
     nats: float,
     inequality: str,
-) -> tuple[float | None, float | None]:
+) -> RatioLimits:
     """Lower and upper limit on ``rho = (E ablated - E proxy) / (E ablated - E clean)``.
 
-    None where there is no limit between 0 and `HIGHEST`; both are None where it is not shown that
-    ``E ablated > E clean``, without which the ratio means nothing.
+    Without limits, and not "defined", where it is not shown that ``E ablated > E clean``: the ratio
+    means nothing where that is false.
 
     **Guarantee.** For losses in `support`, drawn i.i.d. as triples, and the assumptions of the
     inequality: with probability at least ``1 - exp(-nats)`` the lower limit, if there is one, is at
@@ -47,9 +61,9 @@ def ratio_limits(
     with -W_c, from `HIGHEST` downwards. That D > 0 is tested first, also at full nats: where it is
     false nothing else can be wrong.
 
-    Intervals are halved where they are not refuted, down to `STEP`. An inequality that is monotone
-    in its data refutes [a, b] only if it refutes every interval in it, so that halving costs
-    nothing; for one that is not, all intervals have width `STEP`.
+    Intervals are chosen by bisection, down to `STEP`: an inequality that is monotone in its data
+    refutes [a, b] only if it refutes every c in it, so that looking for them costs nothing. For one
+    that is not, all intervals have width `STEP` and are fixed beforehand.
 
     For ``0 <= c <= 1`` W_c is a difference of a loss and a mean of two, in ``[-B, B]`` with B the
     range of the loss; for c > 1 in ``[-c B, c B]``.
@@ -57,77 +71,47 @@ def ratio_limits(
     Examples
     --------
     >>> clean = np.linspace(2.0, 3.0, 500)
-    >>> low, high = ratio_limits(clean + 5, clean + 1, clean, (1, 13), 3.0, "dirichlet")
+    >>> low, high, _ = ratio_limits(clean + 5, clean + 1, clean, (1, 13), 3.0, "dirichlet")
     >>> round(low, 3), round(high, 3)
-    (0.784, 0.814)
+    (0.786, 0.814)
     """
     width = support[1] - support[0]
     if not misses(inequality, clean - ablated, -width, width, nats, 0.0):
-        return None, None
-    at_zero = proxy - ablated
+        return RatioLimits(None, None, defined=False)
+    paid = (width, nats, inequality)
     slope = ablated - clean
-    search = _Search(at_zero, slope, width, nats, inequality)
-    mirrored = _Search(-at_zero - HIGHEST * slope, slope, width, nats, inequality, turned=True)
-    low = search.first()
-    gap = mirrored.first()
-    return low, None if gap is None else HIGHEST - gap
+    low = _first_not_refuted(proxy - ablated, slope, *paid, turned=False)
+    gap = _first_not_refuted(ablated - proxy - HIGHEST * slope, slope, *paid, turned=True)
+    return RatioLimits(low or None, HIGHEST - gap if gap else None, defined=True)
 
 
-class _Search:
-    """Intervals of ratios from one end to the other: ``W = start + distance * slope``."""
+def _first_not_refuted(
+    start: Losses, slope: Losses, width: float, nats: float, inequality: str, *, turned: bool
+) -> float:
+    """How far from one end all intervals are refuted, with ``W = start + distance * slope``."""
 
-    def __init__(
-        self,
-        start: Losses,
-        slope: Losses,
-        width: float,
-        nats: float,
-        inequality: str,
-        *,
-        turned: bool = False,
-    ) -> None:
-        self.start = start
-        self.slope = slope
-        self.width = width
-        self.nats = nats
-        self.inequality = inequality
-        self.turned = turned
+    def refuted(begin: np.ndarray, end: np.ndarray) -> np.ndarray:
+        largest = (start + np.stack([begin, end])[..., None] * slope).max(axis=0)
+        ratio = HIGHEST - begin if turned else end
+        most = width * max(1.0, float(ratio.max()))
+        return misses(inequality, largest, -most, most, nats, 0.0)
 
-    def first(self) -> float | None:
-        """Where the first interval begins that is not refuted; None for the very first."""
-        if self.inequality in NOT_MONOTONE:
-            found = self._one_by_one()
-        else:
-            found = self._halving(0.0, HIGHEST)
-        found = HIGHEST if found is None else found
-        return found if found > 0 else None
-
-    def _refuted(self, begin: np.ndarray, end: np.ndarray) -> np.ndarray:
-        """Whether each interval of distances is refuted."""
-        ends = np.stack([begin, end])[..., None]
-        largest = (self.start + ends * self.slope).max(axis=0)
-        # the ratio that is farthest from 0: the losses' weights add up to it
-        ratio = HIGHEST - begin if self.turned else end
-        most = self.width * max(1.0, float(np.max(ratio)))
-        return misses(self.inequality, largest, -most, most, self.nats, 0.0)
-
-    def _halving(self, begin: float, end: float) -> float | None:
-        if self._refuted(np.array([begin]), np.array([end]))[0]:
-            return None
-        if end - begin <= STEP:
-            return begin
-        middle = 0.5 * (begin + end)
-        left = self._halving(begin, middle)
-        return self._halving(middle, end) if left is None else left
-
-    def _one_by_one(self) -> float | None:
-        begins = np.arange(0.0, HIGHEST, STEP)
-        for start in range(0, len(begins), _BLOCK):
-            block = begins[start : start + _BLOCK]
-            refuted = self._refuted(block, block + STEP)
-            if not refuted.all():
-                return float(block[np.argmin(refuted)])
-        return None
+    if inequality in NOT_MONOTONE:
+        return _one_by_one(refuted)
+    found = 0.0
+    size = HIGHEST
+    while size > STEP:
+        size *= 0.5
+        if refuted(np.array([found]), np.array([found + size]))[0]:
+            found += size
+    return found
 
 
-assert set(NOT_MONOTONE) <= set(INEQUALITIES)
+def _one_by_one(refuted: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> float:
+    begins = np.arange(0.0, HIGHEST, STEP)
+    for start in range(0, len(begins), _BLOCK):
+        block = begins[start : start + _BLOCK]
+        fine = refuted(block, block + STEP)
+        if not fine.all():
+            return float(block[np.argmin(fine)])
+    return HIGHEST
