@@ -154,7 +154,7 @@ print(
 # ## Concepts that keep most sequences close
 #
 # The smallest pool of the frequency ranking that keeps 95 % of sequences within a tolerance, next to the count for the mean
-# ({doc}`06_concepts`); each a statement of its own.
+# ({doc}`the concept counts <06_concepts>`); each a statement of its own.
 
 # %% tags=["hide-input"]
 counts = quantile_counts(losses, eps=eps, level=0.95, **settings)

@@ -287,14 +287,13 @@ class Study:
     def _arrays_request(
         self, quantity: str, hook_name: str, split: str, settings: Mapping[str, Any]
     ) -> Request:
-        skip = self.settings["skip"] if split == self.settings["split"] else 0
-        asked = self.settings["n_discovery" if split == "discovery" else "n_seq"]
-        asked = self.settings["n_seq"] if split == self.settings["split"] else asked
+        own = split == self.settings["split"]
+        size = "n_discovery" if split == "discovery" and not own else "n_seq"
+        sample = self._sample_request(split, self.settings["skip"] if own else 0)
+        sample |= MEASURABLE[quantity].beside(self.settings["n_discovery"], "n_discovery")
         sae = requests.sae_request(str(self.settings["subject"]), hook_name)
-        sample = {"quantity": quantity, **self._sample_request(split, skip), **sae}
-        if MEASURABLE[quantity].chosen_on_discovery:
-            sample["n_discovery"] = self.settings["n_discovery"]
-        return {**sample, "settings": dict(settings), "n_seq": asked}
+        sample |= {"settings": dict(settings), "n_seq": self.settings[size]}
+        return {"quantity": quantity, **sample, **sae}
 
     def _find(self, asked: Mapping[str, Request]) -> dict[str, SequenceLosses]:
         found = {name: measurements.find_losses(request) for name, request in asked.items()}
@@ -336,9 +335,7 @@ class Study:
             raise SettingsError(
                 f"'{quantity}' is measured on discovery: n_discovery must not be None"
             )
-        running = {**settings, "progress": sys.stderr.isatty()}
-        if measurable.chosen_on_discovery:
-            running["discovery"] = self.discovery
+        running = {**settings, "progress": sys.stderr.isatty(), **measurable.beside(self.discovery)}
         found = measurable.measure(self.subject, corpus, names, running)
         if not asked:
             return found
