@@ -264,7 +264,7 @@ claims(
         "whole SAE: at least 95 % of loss recovered": (
             (scored["lower"] >= 0.95).all() if len(scored) else untested
         ),
-        f"pool of {middle:,}: at least 99 % within {largest:g} bits": (
+        f"pool of {middle:,}: a gap at most {largest:g} in 99 %": (
             joint.shares[-1].lower >= 0.99
             if len(losses) >= 600
             else "needs 600 sequences"

@@ -56,7 +56,7 @@ class Share:
     def __str__(self) -> str:
         low = lower_text(100 * self.lower, 1)
         return (
-            f"within {self.eps:g} bits: {nearest_text(100 * self.share, 1)} % of sequences "
+            f"within {_bits(self.eps)}: {nearest_text(100 * self.share, 1)} % of sequences "
             f"(at least {low} %), delta {probability_text(self.delta)}"
         )
 
@@ -190,7 +190,7 @@ class QuantileCount:
     def __str__(self) -> str:
         count = "none, not even with the full SAE" if self.k is None else f"{self.k}"
         return (
-            f"concepts that keep {100 * self.level:g} % of sequences within {self.eps:g} bits: "
+            f"concepts that keep {100 * self.level:g} % of sequences within {_bits(self.eps)}: "
             f"{count}, delta {probability_text(self.delta)}"
         )
 
@@ -301,6 +301,10 @@ def possible_levels(n: int, delta: float, others: int) -> tuple[float, ...]:
     """
     nats = math.log((len(LEVELS) + others if others else 1) / delta)
     return tuple(level for level in LEVELS if n >= values_needed(level, nats))
+
+
+def _bits(eps: float) -> str:
+    return "1 bit" if eps == 1 else f"{eps:g} bits"
 
 
 def _sample(

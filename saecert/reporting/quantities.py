@@ -30,10 +30,6 @@ class Measurable:
     chosen_on_discovery: bool = False
     """Whether it is given the discovery split besides, as the setting "discovery"."""
 
-    def beside(self, discovery: Any, name: str = "discovery") -> dict[str, Any]:
-        """What it is given of discovery, under a name; nothing if nothing is chosen there."""
-        return {name: discovery} if self.chosen_on_discovery else {}
-
 
 def survey(
     subject: Subject, corpus: Corpus, hook_names: Sequence[str], settings: Mapping[str, Any]

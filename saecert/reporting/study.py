@@ -290,10 +290,10 @@ class Study:
         own = split == self.settings["split"]
         size = "n_discovery" if split == "discovery" and not own else "n_seq"
         sample = self._sample_request(split, self.settings["skip"] if own else 0)
-        sample |= MEASURABLE[quantity].beside(self.settings["n_discovery"], "n_discovery")
         sae = requests.sae_request(str(self.settings["subject"]), hook_name)
-        sample |= {"settings": dict(settings), "n_seq": self.settings[size]}
-        return {"quantity": quantity, **sample, **sae}
+        sizes = ["n_discovery"] if MEASURABLE[quantity].chosen_on_discovery else []
+        sample |= {name: self.settings[name] for name in sizes} | {"n_seq": self.settings[size]}
+        return {"quantity": quantity, **sample, **sae, "settings": dict(settings)}
 
     def _find(self, asked: Mapping[str, Request]) -> dict[str, SequenceLosses]:
         found = {name: measurements.find_losses(request) for name, request in asked.items()}
@@ -335,7 +335,8 @@ class Study:
             raise SettingsError(
                 f"'{quantity}' is measured on discovery: n_discovery must not be None"
             )
-        running = {**settings, "progress": sys.stderr.isatty(), **measurable.beside(self.discovery)}
+        beside = {"discovery": self.discovery} if measurable.chosen_on_discovery else {}
+        running = {**settings, **beside, "progress": sys.stderr.isatty()}
         found = measurable.measure(self.subject, corpus, names, running)
         if not asked:
             return found

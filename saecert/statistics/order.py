@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool
 from scipy.special import bdtrc
 
-from saecert.statistics.inequalities import clopper_pearson_upper
+from saecert.statistics.inequalities import Bound, Sample, clopper_pearson_upper
 
 
-def quantile_upper(x: Float[np.ndarray, "*lead n"], level: float, nats: float) -> np.ndarray:
+def quantile_upper(x: Sample, level: float, nats: float) -> Bound:
     """Upper limit on the quantile of `level`, the smallest t with ``P(X <= t) >= level``.
 
     It is the value of rank `quantile_rank` among the n.
@@ -76,9 +76,7 @@ def values_needed(level: float, nats: float) -> int:
     return n if level**n <= math.exp(-nats) else n + 1
 
 
-def share_lower(
-    inside: Bool[np.ndarray, "*lead n"] | Int[np.ndarray, "*lead n"], nats: float
-) -> np.ndarray:
+def share_lower(inside: Bool[np.ndarray, "*lead n"], nats: float) -> Bound:
     """Lower limit on the probability of an event, by Clopper and Pearson.
 
     **Guarantee.** ``P(probability < limit) <= exp(-nats)`` for independent trials (Clopper &
