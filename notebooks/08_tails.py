@@ -132,7 +132,9 @@ print("\n".join(wrapped(line) for line in str(joint).splitlines()))
 means = tables.mean_table(
     losses, pools, cap=cap, inequality=inequality, **settings
 )
-table = means[["mean", "capped, at most", "mean, at most"]]
+table = means[
+    ["mean", "mean, at most", "capped mean", "capped, at most"]
+]
 caption = f"Mean gap (bits); capped: gaps count up to {cap:g}"
 upper = ["capped, at most", "mean, at most"]
 show(table, caption, note=note, decimals=3, upper=upper)
@@ -149,7 +151,8 @@ print(
 # %% [markdown]
 # So nearly everything that the limit on the mean adds is the allowance for a few sequences in a thousand, never seen, on which the proxy would
 # fail as badly as the support permits. Whoever can live with "a gap above one bit counts as one bit" gets a limit that is hardly above the
-# mean, where gaps stay below the cap; for small pools the cap cuts real gaps off, and the capped mean is another, smaller quantity.
+# mean. Where gaps stay below the cap the two means are the same; for small pools it cuts real gaps off, and the capped mean is a smaller
+# quantity.
 #
 # ## Concepts that keep most sequences close
 #
@@ -242,7 +245,7 @@ show(table, "KL(f || proxy) in bits per token", note=note, decimals=3)
 # The order of the proxies is that of their losses, and at either weight even the smallest pool is far closer to the model than the two
 # ablations. A divergence at one weight cannot be compared with one at another.
 
-# %% mystnb={"figure": {"caption": "Left: share of sequences whose gap is larger (lines: sample), with certified limits on its quantiles at 0.5, 0.9, 0.95 and 0.99 (markers). Right: what limits add to the sample mean of the gap, for gaps that count up to 1 bit and for all gaps. Pools of 1,536 latents by frequency; n = 1,000, alpha = 0.5, each limit at delta = 0.05.", "name": "fig-tails"}, "image": {"alt": "Left: five falling curves, one a pool, further right the smaller the pool, with markers just right of each. Right: for every pool the limit on the mean is some 0.035 bits or more above the sample mean; the limit on the capped mean is close to it for large pools, and far to the left for the smallest ones, where the cap cuts gaps off."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Left: share of sequences whose gap is larger (lines: sample), with certified limits on its quantiles at 0.5, 0.9, 0.95 and 0.99 (markers). Right: how far the limits on the mean of gaps, and on that of gaps counted up to 1 bit, are above their sample means. Pools of 1,536 latents by frequency; n = 1,000, alpha = 0.5, each limit at delta = 0.05.", "name": "fig-tails"}, "image": {"alt": "Left: five falling curves, one a pool, further right the smaller the pool, with markers just right of each. Right: for every pool the limit on the mean is some 0.035 bits or more above the sample mean, that on the capped mean less than 0.015."}} tags=["hide-input"]
 sample = tables.exceedance(losses, pools, alpha)
 fig = tail_figures.plot_tails(sample, limits, means)
 

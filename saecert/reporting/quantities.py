@@ -30,6 +30,11 @@ class Measurable:
     chosen_on_discovery: bool = False
     """Whether it is given the discovery split besides, as the setting "discovery"."""
 
+    @property
+    def sizes(self) -> tuple[str, ...]:
+        """Settings of a study that are part of the request: how much text something is chosen on."""
+        return ("n_discovery",) if self.chosen_on_discovery else ()
+
 
 def survey(
     subject: Subject, corpus: Corpus, hook_names: Sequence[str], settings: Mapping[str, Any]

@@ -288,12 +288,11 @@ class Study:
         self, quantity: str, hook_name: str, split: str, settings: Mapping[str, Any]
     ) -> Request:
         own = split == self.settings["split"]
-        size = "n_discovery" if split == "discovery" and not own else "n_seq"
+        asked = self.settings["n_discovery" if split == "discovery" and not own else "n_seq"]
         sample = self._sample_request(split, self.settings["skip"] if own else 0)
+        sample |= {name: self.settings[name] for name in MEASURABLE[quantity].sizes}
         sae = requests.sae_request(str(self.settings["subject"]), hook_name)
-        sizes = ["n_discovery"] if MEASURABLE[quantity].chosen_on_discovery else []
-        sample |= {name: self.settings[name] for name in sizes} | {"n_seq": self.settings[size]}
-        return {"quantity": quantity, **sample, **sae, "settings": dict(settings)}
+        return {"quantity": quantity, **sample, **sae, "settings": dict(settings), "n_seq": asked}
 
     def _find(self, asked: Mapping[str, Request]) -> dict[str, SequenceLosses]:
         found = {name: measurements.find_losses(request) for name, request in asked.items()}

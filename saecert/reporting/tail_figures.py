@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from saecert.reporting.panels import COLOURS, MARKERS, name_rows, panels, plot_intervals
+from saecert.reporting.panels import COLOURS, MARKERS, log_axis, name_rows, panels, plot_intervals
 
 
 def plot_tails(sample: pd.DataFrame, limits: pd.DataFrame, means: pd.DataFrame) -> Figure:
@@ -20,7 +20,8 @@ def plot_tails(sample: pd.DataFrame, limits: pd.DataFrame, means: pd.DataFrame) 
     limits
         By pool, columns named by level such as "0.95": upper limits on quantiles.
     means
-        By pool, columns "mean", "capped, at most" and "mean, at most".
+        By pool, columns "mean", "capped mean" and a limit on each, "mean, at most" and "capped, at
+        most".
     """
     fig, (left, right) = panels(2, height=3.9)
     levels = [name for name in limits.columns if name.replace(".", "").isdigit()]
@@ -31,20 +32,22 @@ def plot_tails(sample: pd.DataFrame, limits: pd.DataFrame, means: pd.DataFrame) 
         outside = [100 * (1 - float(level)) for level in levels]
         look = {"color": colour, "markersize": 6}
         left.plot(limits.loc[k, levels], outside, MARKERS[place % len(MARKERS)], **look)
-    left.set(xscale="log", yscale="log", xlabel="gap (bits)", ylabel="sequences above it (%)")
-    left.set_xlim(left=max(1e-3, float(sample["gap"].quantile(0.02))))
+    left.set(yscale="log", xlabel="gap (bits)", ylabel="sequences above it (%)")
+    least = max(1e-3, float(sample["gap"].quantile(0.02)))
+    log_axis(left, [least, *(10.0**power for power in range(-3, 3) if 10.0**power > 1.5 * least)])
+    left.set_xlim(least, 1.2 * max(float(sample["gap"].max()), float(limits[levels].max().max())))
     _name_percents(left)
-    columns = {"mean": "|", "capped, at most": "o", "mean, at most": "D"}
     rows = np.arange(len(means))
-    for place, (name, marker) in enumerate(columns.items()):
-        look = {"color": COLOURS[place], "markeredgewidth": 1.5}
-        size = 13 if marker == "|" else 6
-        above = means[name] - means["mean"]
-        right.plot(above, rows, marker, markersize=size, label=name, **look)
+    names = {"capped mean": "capped, at most", "mean": "mean, at most"}
+    for place, (mean, limit) in enumerate(names.items()):
+        look = {"color": COLOURS[place], "markersize": 7, "label": f"limit on the {mean}"}
+        right.plot(means[limit] - means[mean], rows, MARKERS[place], **look)
+    right.axvline(0, color="black", linewidth=1)
     name_rows(right, [f"{k:,} latents" for k in means.index])
-    right.set(xlabel="above the sample mean (bits)", xlim=(-0.004, None))
+    right.set(xlabel="above its sample mean (bits)")
+    right.set_xlim(left=-0.02 * float((means["mean, at most"] - means["mean"]).max()))
     left.legend(title="latents", fontsize=9, title_fontsize=9, loc="lower left")
-    right.legend(fontsize=9, loc="lower center", bbox_to_anchor=(0.4, 1.0), ncols=2)
+    right.legend(fontsize=9, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     return fig
 
 

@@ -44,10 +44,10 @@ def mean_table(
 ) -> pd.DataFrame:
     """What a limit on the mean gap is made of, one row a pool, in bits.
 
-    Index k; columns "mean" (of the sample), "capped, at most" (limit on E min(gap, cap)) and "mean,
-    at most" (limit on the mean gap), each limit a statement of its own at `delta`; "spent" is what
-    the latter is above the sample mean, and "share" how large a share of sequences at the worst
-    possible gap would explain as much.
+    Index k; columns "mean" (of the sample) with its limit "mean, at most", "capped mean" (sample
+    mean of min(gap, cap)) with its limit "capped, at most", each a statement of its own at `delta`;
+    "spent" is what the first limit is above its mean, and "share" how large a share of sequences at
+    the worst possible gap would explain as much.
     """
     lo, hi = smoothed_support(alpha, losses.n_vocab)
     rows = {}
@@ -58,8 +58,9 @@ def mean_table(
         limit = float(INEQUALITIES[inequality](gap, 0.0, hi - lo, -math.log(delta)))
         mean = float(gap.mean())
         spent = limit - mean
-        limits = {"mean": mean, "capped, at most": found.capped.upper, "mean, at most": limit}
-        rows[k] = limits | {"spent": spent, "share": spent / (hi - lo - mean)}
+        capped = {"capped mean": found.capped.mean, "capped, at most": found.capped.upper}
+        rows[k] = {"mean": mean, "mean, at most": limit, **capped}
+        rows[k] |= {"spent": spent, "share": spent / (hi - lo - mean)}
     return pd.DataFrame(rows).T.rename_axis("k")
 
 
