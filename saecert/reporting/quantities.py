@@ -32,7 +32,7 @@ class Measurable:
 
     @property
     def sizes(self) -> tuple[str, ...]:
-        """Settings of a study that are part of the request: how much text something is chosen on."""
+        """Settings of a study that are part of the request besides the number of sequences."""
         return ("n_discovery",) if self.chosen_on_discovery else ()
 
 

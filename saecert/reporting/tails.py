@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,8 @@ from saecert.certificates.divergence import divergence_limit
 from saecert.certificates.recovered import ABLATIONS, loss_recovered
 from saecert.certificates.tails import tails
 from saecert.records import SequenceLosses, smoothed_support
+from saecert.statistics.coverage import coverage_table
+from saecert.statistics.coverage_tails import statements
 from saecert.statistics.inequalities import INEQUALITIES
 
 ALONE = {"jointly": False}
@@ -112,3 +115,27 @@ def exceedance(losses: SequenceLosses, pools: Sequence[int], alpha: float) -> pd
         share = 1 - np.arange(len(gap)) / len(gap)
         frames.append(pd.DataFrame({"k": k, "gap": gap, "share": share}))
     return pd.concat(frames, ignore_index=True)
+
+
+def misses_of_statement(
+    *, statement: str, n: int, wrong: bool = False, **settings: Any
+) -> list[dict[str, Any]]:
+    """Miss rates of a statement on populations of known truth: rows of `coverage_table`, labelled.
+
+    Parameters
+    ----------
+    statement
+        A key of `saecert.statistics.coverage_tails.statements`.
+    n
+        Sequences in a sample.
+    wrong
+        Whether its mutant is tried instead.
+    settings
+        draws, values, delta and seed of `coverage_table`.
+    """
+    tried = statements()[statement]
+    limits = {tried.wrong: tried.mutant} if wrong else {statement: tried.limit}
+    made = tried.populations
+    rows = coverage_table(limits, [n], populations=made, progress=False, **settings)
+    label = f"{statement}, {tried.wrong}" if wrong else statement
+    return [{"label": label, **row} for row in rows]

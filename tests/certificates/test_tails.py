@@ -5,11 +5,12 @@ from dataclasses import asdict
 
 import numpy as np
 import pytest
+from scipy.stats import binom
 from synthetic_losses import HI, LO, make_losses, random_losses
 
 from saecert.certificates.concepts import concept_counts
 from saecert.certificates.sample import Sample
-from saecert.certificates.tails import possible_levels, quantile_counts, tails
+from saecert.certificates.tails import _count, possible_levels, quantile_counts, tails
 from saecert.statistics.inequalities import INEQUALITIES
 from saecert.statistics.order import quantile_rank, quantile_upper
 
@@ -108,3 +109,17 @@ def test_counts_refuse_the_same():
         quantile_counts(random_losses(60), level=0.99)
     with pytest.raises(ValueError, match="every eps"):
         quantile_counts(random_losses(60), eps=(-1.0,))
+
+
+def test_counts_are_wrong_at_most_as_often_as_promised_and_the_smallest_that_passes_is_not():
+    """Every pool's quantile is just above eps: whoever accepts any is wrong."""
+    draws = 4000
+    gaps = np.random.default_rng(0).random((draws, 5, 100))
+    passes = quantile_upper(gaps, 0.9, -np.log(0.05)) <= 0.9 - 1e-9
+    downwards = passes[:, 0].sum()  # nothing is accepted where the largest pool fails
+    smallest = passes.any(axis=1).sum()
+    too_many = binom.ppf(1 - 1e-4, draws, 0.05)
+    assert downwards <= too_many < smallest
+    for sizes in passes[:200].tolist():
+        limits = [(5 - place, 0.0 if passed else 1.0) for place, passed in enumerate(sizes)]
+        assert (_count(limits, 0.5, 0.9, 0.05).k is not None) == sizes[0]
