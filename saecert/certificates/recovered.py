@@ -110,17 +110,21 @@ def loss_recovered(
             + (" and discovery=" if ablation == "mean" else "")
         )
     record, _, _ = checked_sample(losses, n_seq, seed, allow)
-    sample = Sample.of(record, alpha)
     k = losses.d_sae if pool is None else pool
+    return recovered_on(Sample.of(record, alpha), k, ablation, delta, inequality)
+
+
+def recovered_on(sample: Sample, k: int, ablation: str, delta: float, inequality: str) -> Recovered:
+    """`Recovered` on a sample that was checked, for the measured pool of `k`."""
     pooled = sample.pooled((k,))[0]
-    ablated = record.at(ablation, alpha)
+    ablated = sample.record.at(ablation, sample.alpha)
     support = (sample.lo, sample.hi)
     nats = -math.log(delta)
     limits = ratio_limits(ablated, pooled, sample.clean, support, nats, inequality)
     return Recovered(
         ablation=ablation,
         k=int(k),
-        alpha=alpha,
+        alpha=sample.alpha,
         n_seq=len(sample),
         recovered=_point(ablated, pooled, sample.clean),
         delta=delta,
