@@ -181,10 +181,8 @@ class Study:
             raise SettingsError(f"unknown quantity '{quantity}'; there are {', '.join(MEASURABLE)}")
         names = [self.hook_name] if hook_names is None else list(hook_names)
         split = split or MEASURABLE[quantity].split
-        asked = {}
-        if self._keepable(()):
-            for name in names:
-                asked[name] = self._arrays_request(quantity, name, split, settings)
+        kept_names = names if self._keepable(()) else []
+        asked = {name: self._arrays_request(quantity, name, split, settings) for name in kept_names}
         found = {} if live else self._find_arrays(asked)
         missing = [name for name in names if name not in found]
         if missing:
