@@ -23,7 +23,7 @@ from saecert.statistics.inequalities import (
 )
 from saecert.statistics.order import quantile_rank, quantile_upper
 from saecert.statistics.populations import Draw, Population, bernoulli, fixed, with_teeth
-from saecert.statistics.ratio import ratio_limits
+from saecert.statistics.ratio import ratio_lower
 
 LEVELS = (0.5, 0.95)
 """Levels of the quantiles that are tried."""
@@ -76,7 +76,9 @@ def share_limit(x: Values, lo: Scalar, hi: Scalar, nats: Any) -> Any:
 
 def recovered_limit(x: Values, lo: Scalar, hi: Scalar, nats: Any) -> Any:
     """Minus the lower limit on loss recovered, from samples of three rows on [0, 1]."""
-    return _by_sample(x, nats, _minus_lower)
+    triples, paid = _triples_of(x, nats)
+    low = ratio_lower(*triples, (0.0, 1.0), paid, "dirichlet")
+    return np.where(low > 0, -low, math.inf).reshape(x.shape[:-1])
 
 
 def coins(n: int, delta: float) -> list[Population]:
@@ -111,16 +113,20 @@ def quantiles(level: float) -> Callable[[int, float], list[Population]]:
 
 
 def ratios(n: int, delta: float) -> list[Population]:
-    """Losses whose ratio is known: a noisy cost of the ablation, and a rarely bad proxy."""
-    rare = -math.expm1(math.log(1.02 * delta) / n)
+    """Losses whose ratio is known: a noisy cost of the ablation, and a proxy that is rarely bad.
+
+    The latter is so where ablation and model are not: what a ratio can lose most by. A sample shows
+    no such sequence with a probability just below delta.
+    """
+    rare = -math.expm1(math.log(0.9 * delta) / n)
 
     def noisy_cost(rng: np.random.Generator, size: tuple[int, int]) -> list[np.ndarray]:
         cost = (rng.random(size) < 0.5) * 0.8
         return [np.full(size, 0.9), np.full(size, 0.5), 0.9 - cost]
 
     def rarely_bad(rng: np.random.Generator, size: tuple[int, int]) -> list[np.ndarray]:
-        bad = rng.random(size) < rare
-        return [np.full(size, 0.9), np.where(bad, 1.0, 0.3), np.full(size, 0.1)]
+        usual = rng.random(size) >= rare
+        return [0.9 * usual, np.where(usual, 0.3, 1.0), 0.1 * usual]
 
     def both_noisy(rng: np.random.Generator, size: tuple[int, int]) -> list[np.ndarray]:
         clean = rng.uniform(0.0, 0.4, size)
@@ -128,7 +134,7 @@ def ratios(n: int, delta: float) -> list[Population]:
 
     return [
         _triples("noisy cost", 0.4 / 0.4, noisy_cost),
-        _triples("rarely bad", (0.9 - 0.3 - 0.7 * rare) / 0.8, rarely_bad),
+        _triples("rarely bad", (0.6 - rare / (1 - rare)) / 0.8, rarely_bad),
         _triples("both noisy", (0.75 - 0.3) / (0.75 - 0.2), both_noisy),
     ]
 
@@ -158,27 +164,17 @@ def _sampled_cap(x: Values, lo: Scalar, hi: Scalar, nats: Any) -> Any:
 
 
 def _cost_known(x: Values, lo: Scalar, hi: Scalar, nats: Any) -> Any:
-    return _by_sample(x, nats, _minus_lower_over_mean)
+    """Minus the limit on what the proxy gives back over the sample mean of the cost."""
+    (ablated, proxy, clean), paid = _triples_of(x, nats)
+    gain = lower("dirichlet", ablated - proxy, -1.0, 1.0, paid)
+    cost = np.maximum((ablated - clean).mean(axis=-1), 1e-9)
+    return np.maximum(-gain / cost, -2.0).reshape(x.shape[:-1])
 
 
-def _by_sample(
-    x: Values, nats: Any, limit: Callable[[np.ndarray, float], float]
-) -> Float[np.ndarray, "*lead"]:
-    lead = x.shape[:-1]
-    triples = x.reshape(-1, 3, x.shape[-1] // 3)
-    paid = np.broadcast_to(nats, lead).ravel()
-    return np.array([limit(*pair) for pair in zip(triples, paid, strict=True)]).reshape(lead)
-
-
-def _minus_lower(losses: Float[np.ndarray, "3 n"], nats: float) -> float:
-    low = ratio_limits(*losses, (0.0, 1.0), nats, "dirichlet").lower
-    return math.inf if low is None else -low
-
-
-def _minus_lower_over_mean(losses: Float[np.ndarray, "3 n"], nats: float) -> float:
-    ablated, proxy, clean = losses
-    gain = lower("dirichlet", ablated - proxy, -1.0, 1.0, nats)
-    return -float(gain) / float((ablated - clean).mean())
+def _triples_of(x: Values, nats: Any) -> tuple[list[np.ndarray], np.ndarray]:
+    """Losses of ablation, proxy and model, a row a sample, and nats for each row."""
+    rows = x.reshape(-1, 3, x.shape[-1] // 3)
+    return list(rows.swapaxes(0, 1)), np.broadcast_to(nats, x.shape[:-1]).ravel()
 
 
 def _capped(population: Population) -> Population:

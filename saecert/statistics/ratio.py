@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from saecert.statistics.inequalities import misses
+from saecert.statistics.inequalities import Nats, misses
 
 STEP = 2.0**-14
 """Width of the smallest interval of ratios that is tested at once."""
@@ -19,6 +19,7 @@ NOT_MONOTONE = ("empirical_bernstein",)
 _BLOCK = 1024
 
 Losses = Float[np.ndarray, "n_seq"]
+Rows = Float[np.ndarray, "rows n_seq"]
 
 
 class RatioLimits(NamedTuple):
@@ -75,43 +76,75 @@ def ratio_limits(
     >>> round(low, 3), round(high, 3)
     (0.786, 0.814)
     """
-    width = support[1] - support[0]
-    if not misses(inequality, clean - ablated, -width, width, nats, 0.0):
+    losses = (ablated[None], proxy[None], clean[None])
+    low = ratio_lower(*losses, support, nats, inequality)[0]
+    if np.isnan(low):
         return RatioLimits(None, None, defined=False)
-    paid = (width, nats, inequality)
     slope = ablated - clean
-    low = _first_not_refuted(proxy - ablated, slope, *paid, turned=False)
-    gap = _first_not_refuted(ablated - proxy - HIGHEST * slope, slope, *paid, turned=True)
-    return RatioLimits(low or None, HIGHEST - gap if gap else None, defined=True)
+    start = ablated - proxy - HIGHEST * slope
+    width = support[1] - support[0]
+    paid = np.full(1, float(nats))
+    gap = _first_not_refuted(start[None], slope[None], width, paid, inequality, turned=True)[0]
+    lower = float(low) if low > 0 else None
+    return RatioLimits(lower, HIGHEST - float(gap) if gap > 0 else None, defined=True)
+
+
+def ratio_lower(
+    ablated: Rows,
+    proxy: Rows,
+    clean: Rows,
+    support: tuple[float, float],
+    nats: Nats,
+    inequality: str,
+) -> Float[np.ndarray, "rows"]:
+    """Lower limit of `ratio_limits` for each row; 0 where there is none, nan where not defined."""
+    width = support[1] - support[0]
+    paid = np.broadcast_to(np.asarray(nats, float), len(clean))
+    defined = misses(inequality, clean - ablated, -width, width, paid, 0.0)
+    limits = np.full(len(clean), np.nan)
+    kept = [rows[defined] for rows in (proxy - ablated, ablated - clean)]
+    limits[defined] = _first_not_refuted(*kept, width, paid[defined], inequality, turned=False)
+    return limits
 
 
 def _first_not_refuted(
-    start: Losses, slope: Losses, width: float, nats: float, inequality: str, *, turned: bool
-) -> float:
+    start: Rows,
+    slope: Rows,
+    width: float,
+    nats: Float[np.ndarray, "rows"],
+    inequality: str,
+    *,
+    turned: bool,
+) -> Float[np.ndarray, "rows"]:
     """How far from one end all intervals are refuted, with ``W = start + distance * slope``."""
 
-    def refuted(begin: np.ndarray, end: np.ndarray) -> np.ndarray:
-        largest = (start + np.stack([begin, end])[..., None] * slope).max(axis=0)
-        ratio = HIGHEST - begin if turned else end
-        most = width * max(1.0, float(ratio.max()))
-        return misses(inequality, largest, -most, most, nats, 0.0)
+    def refuted(begin: np.ndarray, rows: slice, size: float) -> np.ndarray:
+        both = np.stack([begin, begin + size])[..., None]
+        largest = (start[rows] + both * slope[rows]).max(axis=0)
+        ratio = HIGHEST - begin if turned else begin + size
+        most = width * np.maximum(1.0, ratio)[:, None]
+        # every inequality commutes with scaling: each row has a support of its own
+        return misses(inequality, largest / most, -1.0, 1.0, nats[rows], 0.0)
 
+    found = np.zeros(len(start))
+    if not len(start):
+        return found
     if inequality in NOT_MONOTONE:
-        return _one_by_one(refuted)
-    found = 0.0
+        for row in range(len(start)):
+            one = slice(row, row + 1)
+            found[row] = _one_by_one(lambda begin, one=one: refuted(begin, one, STEP))
+        return found
     size = HIGHEST
     while size > STEP:
         size *= 0.5
-        if refuted(np.array([found]), np.array([found + size]))[0]:
-            found += size
+        found += size * refuted(found, slice(None), size)
     return found
 
 
-def _one_by_one(refuted: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> float:
+def _one_by_one(refuted: Callable[[np.ndarray], np.ndarray]) -> float:
     begins = np.arange(0.0, HIGHEST, STEP)
-    for start in range(0, len(begins), _BLOCK):
-        block = begins[start : start + _BLOCK]
-        fine = refuted(block, block + STEP)
+    for block in np.split(begins, len(begins) // _BLOCK):
+        fine = refuted(block)
         if not fine.all():
             return float(block[np.argmin(fine)])
     return HIGHEST

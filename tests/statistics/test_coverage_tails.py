@@ -7,7 +7,7 @@ from saecert.statistics.coverage import coverage_table
 from saecert.statistics.coverage_tails import CAP, capped, statements
 
 STATEMENTS = statements()
-DRAWS = {"capped mean": 2000, "loss recovered": 250}
+DRAWS = {"capped mean": 2000, "loss recovered": 2000}
 
 
 @pytest.mark.parametrize("name", STATEMENTS)
@@ -23,7 +23,7 @@ def test_every_statement_keeps_its_promise_and_its_mutant_does_not(name):
     rejected = {row["inequality"] for row in rows if row["verdict"] == "rejected"}
     assert rejected == {tried.wrong}
     missed = max(row["miss_rate"] for row in rows if row["inequality"] == name)
-    assert missed > (0.02 if name != "loss recovered" else 0.0), "populations without teeth"
+    assert missed > 0.02, "populations without teeth"
 
 
 def test_capped_means_are_exact():
