@@ -28,7 +28,7 @@ def divergence_range(alpha: float, n_vocab: int) -> float:
     Examples
     --------
     >>> round(divergence_range(0.5, 50257), 3)
-    7.808
+    7.809
     """
     lo, hi = smoothed_support(alpha, n_vocab)
     return (1 - alpha) * (hi - lo)
