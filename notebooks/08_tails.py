@@ -56,7 +56,11 @@ import pandas as pd
 
 from saecert.certificates.divergence import divergence_range
 from saecert.certificates.recovered import loss_recovered
-from saecert.certificates.tails import quantile_counts, tails
+from saecert.certificates.tails import (
+    possible_levels,
+    quantile_counts,
+    tails,
+)
 from saecert.reporting import tail_figures
 from saecert.reporting import tails as tables
 from saecert.reporting.claims import claims
@@ -155,11 +159,13 @@ print(
 #
 # ## Concepts that keep most sequences close
 #
-# The smallest pool of the frequency ranking that keeps 95 % of sequences within a tolerance, next to the count for the mean
-# ({doc}`the concept counts <06_concepts>`); each a statement of its own.
+# The smallest pool of the frequency ranking that keeps 95 % of sequences within a tolerance (a smaller share where there are fewer than 59
+# sequences); each a statement of its own. Counts for the mean are on {doc}`their own page <06_concepts>`.
 
 # %% tags=["hide-input"]
-counts = quantile_counts(losses, eps=eps, level=0.95, **settings)
+levels = possible_levels(len(losses), delta, 0)
+level = max(q for q in levels if q <= 0.95)
+counts = quantile_counts(losses, eps=eps, level=level, **settings)
 for count in counts:
     print(wrapped(str(count)))
 
