@@ -163,6 +163,7 @@ def _study(request: Mapping[str, Any], shared: dict[Any, Any]) -> Study:
     settings = {name: request[name] for name in names}
     settings["n_discovery"] = request.get("n_discovery", 0)
     settings["exempt_bos"] = request.get("exempt_bos", True)
+    settings["cut"] = request.get("cut", 0)
     subject = request["subject"]
     if subject not in shared:
         shared[subject] = open_study(subject)
