@@ -61,7 +61,8 @@ def changes_of_arrays(
             corpus = some_of(corpus, rows)
             held = {name: array[rows] for name, array in held.items()}
         hook_name = request["hook_name"]
-        settings = {**request["settings"], "progress": False}
+        beside = {"discovery": study.discovery} if measurable.chosen_on_discovery else {}
+        settings = {**request["settings"], **beside, "progress": False}
         again = measurable.measure(study.subject, corpus, [hook_name], settings)[hook_name]
         changes[file.path.name] = max(_change(held[name], again[name]) for name in held)
     return changes

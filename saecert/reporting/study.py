@@ -179,10 +179,8 @@ class Study:
             raise SettingsError(f"unknown quantity '{quantity}'; there are {', '.join(MEASURABLE)}")
         names = [self.hook_name] if hook_names is None else list(hook_names)
         split = split or MEASURABLE[quantity].split
-        asked = {}
-        if self._keepable(()):
-            for name in names:
-                asked[name] = self._arrays_request(quantity, name, split, settings)
+        kept_names = names if self._keepable(()) else []
+        asked = {name: self._arrays_request(quantity, name, split, settings) for name in kept_names}
         found = {} if live else self._find_arrays(asked)
         missing = [name for name in names if name not in found]
         if missing:
@@ -288,11 +286,11 @@ class Study:
     def _arrays_request(
         self, quantity: str, hook_name: str, split: str, settings: Mapping[str, Any]
     ) -> Request:
-        skip = self.settings["skip"] if split == self.settings["split"] else 0
-        asked = self.settings["n_discovery" if split == "discovery" else "n_seq"]
-        asked = self.settings["n_seq"] if split == self.settings["split"] else asked
+        own = split == self.settings["split"]
+        asked = self.settings["n_discovery" if split == "discovery" and not own else "n_seq"]
+        sample = self._sample_request(split, self.settings["skip"] if own else 0)
+        sample |= {name: self.settings[name] for name in MEASURABLE[quantity].sizes}
         sae = requests.sae_request(str(self.settings["subject"]), hook_name)
-        sample = self._sample_request(split, skip)
         return {"quantity": quantity, **sample, **sae, "settings": dict(settings), "n_seq": asked}
 
     def _find(self, asked: Mapping[str, Request]) -> dict[str, SequenceLosses]:
@@ -335,7 +333,8 @@ class Study:
             raise SettingsError(
                 f"'{quantity}' is measured on discovery: n_discovery must not be None"
             )
-        running = {**settings, "progress": sys.stderr.isatty()}
+        beside = {"discovery": self.discovery} if measurable.chosen_on_discovery else {}
+        running = {**settings, **beside, "progress": sys.stderr.isatty()}
         found = measurable.measure(self.subject, corpus, names, running)
         if not asked:
             return found
