@@ -76,7 +76,8 @@ from saecert.statistics.rounding import lower_text, upper_text
 # %% tags=["hide-input"]
 facts = old_facts()
 releases = [f"{n} {v}" for n, v in facts["releases"].items()]
-print(f"{facts['n_documents']:,} docstrings of old releases:")
+n_old = facts["n_documents"]
+print(f"{n_old:,} docstrings of old releases:")
 print(wrapped(", ".join(releases)))
 print(
     f"{facts['n_shingles']:,} shingles; of new ones {facts['mistaken']:.1%}"

@@ -183,3 +183,11 @@ def shown_changes(frame: pd.DataFrame, quantity: str) -> pd.DataFrame:
     layers = list(dict.fromkeys(part["layer"]))
     columns = [(name, limit) for name in order for limit in ("lower", "mean", "upper")]
     return wide.reindex(layers)[columns]
+
+
+def panels(frame: pd.DataFrame) -> pd.DataFrame:
+    """What `saecert.reporting.figures.plot_layers` draws: a panel a quantity, gap and divergence."""
+    rows = frame[frame["quantity"].isin([GAP, DIVERGENCE])]
+    titles = {GAP: "change of the gap", DIVERGENCE: "change of KL"}
+    drawn = rows.assign(panel=rows["quantity"].map(titles), unit="bits per token")
+    return drawn.assign(quantity=drawn["protocol"])

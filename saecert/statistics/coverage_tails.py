@@ -56,9 +56,8 @@ def statements() -> Mapping[str, Statement]:
     ablation, the proxy and the model, one after the other.
 
     Two marginal limits, numerator over denominator at delta each, are no mutant: that ratio misses
-    at most as often as either limit, 2 delta, and in trials less than delta, since both have to
-    fail or one by more than the width of the other. The mutant takes what the ablation costs at its
-    sample mean, as if it were known.
+    only where one of the limits does, hence at most with 2 delta. The mutant takes what the ablation
+    costs at its sample mean, as if it were known.
     """
     quantiles = {f"quantile at {level:g}": _quantile(level) for level in LEVELS}
     return {
