@@ -1,0 +1,67 @@
+"""Certificates by depth, and what old text is easier by."""
+
+import numpy as np
+import pytest
+from synthetic_losses import ALPHA, HI, LO, make_losses, random_losses
+
+from saecert import certify
+from saecert.reporting import public
+
+HOOKS = ("blocks.3.hook_resid_post", "blocks.9.hook_resid_post")
+
+
+@pytest.fixture
+def certificates():
+    records = [random_losses(200, seed) for seed in (0, 1)]
+    made = [certify(record, pool=8, alpha=ALPHA, eps=()) for record in records]
+    return dict(zip(HOOKS, made, strict=True))
+
+
+def test_bounds_and_terms_by_layer(certificates):
+    bounds = public.bounds_by_layer(certificates)
+    assert list(bounds.index) == ["3", "9"]
+    first = certificates[HOOKS[0]]
+    assert bounds.loc["3", "sharp"] == first.sharp <= bounds.loc["3", "bound"]
+    assert bounds.loc["3", "share of log2 V"] == pytest.approx(first.sharp / 12)
+    terms = public.terms_by_layer(certificates)
+    assert terms.loc["9", "proxy risk"] == certificates[HOOKS[1]].means["proxy risk"]
+
+
+def test_published_rows_stand_beside_and_are_marked(certificates):
+    beside = public.beside_published(certificates)
+    published = beside[beside.index.str.endswith("published")]
+    assert len(published) == 3 and len(beside) == 5
+    assert (beside["bound / log2 V"] == beside["bound"] / beside["log2 V"]).all()
+    assert published.loc["llama-3-8b, published", "bound"] == pytest.approx(7.91890896)
+
+
+def test_the_whole_sae_by_layer():
+    rng = np.random.default_rng(0)
+    clean = rng.uniform(3, 4, 400)
+    record = make_losses(clean, clean + rng.uniform(0, 0.2, 400))
+    loss = record.loss | {"zero": record.loss["clean"] + 4}
+    object.__setattr__(record, "loss", loss)
+    settings = {"alpha": ALPHA, "delta": 0.05, "inequality": "dirichlet"}
+    row = public.fidelity_by_layer({HOOKS[0]: record}, **settings).loc["3"]
+    assert row["loss recovered"] == pytest.approx(1 - 0.1 / 4, abs=0.005)
+    assert row["loss recovered, at least"] < row["loss recovered"]
+    assert 0.17 < row["gap at 0.9, at most"] < 0.2
+    assert row["gaps within 0.5, at least"] > 0.99
+
+
+def test_what_old_text_is_easier_by_beyond_the_bigram():
+    rng = np.random.default_rng(1)
+
+    def record(model, n):
+        bigram = rng.uniform(5, 6, n)
+        losses = bigram + model + rng.normal(0, 0.1, n)
+        return make_losses(losses, references={"bigram": (bigram, (LO, HI))})
+
+    moved = public.contamination(
+        record(-2, 3_000), record(-1, 3_000), alpha=ALPHA, delta=0.05, inequality="dirichlet"
+    )
+    assert moved.loc["beyond the bigram", "difference"] == pytest.approx(-1, abs=0.02)
+    assert moved.loc["beyond the bigram", "upper"] < 0
+    assert moved.loc["bigram", "lower"] < 0 < moved.loc["bigram", "upper"]
+    assert (moved["lower"] < moved["difference"]).all()
+    assert (moved["difference"] < moved["upper"]).all()
