@@ -21,7 +21,13 @@ from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
 from saecert.corpora.corpus import Corpus
-from saecert.dictionaries.quantities import DIVERGENCES, OUTPUT, PERTURBATIONS, divergence_name
+from saecert.dictionaries.quantities import (
+    CEILING,
+    DIVERGENCES,
+    OUTPUT,
+    PERTURBATIONS,
+    divergence_name,
+)
 from saecert.measurement import proxies
 from saecert.measurement.batch import site_at
 from saecert.measurement.identity import digest
@@ -58,7 +64,7 @@ def horizon(
     <horizon>" and the same with "smoothed KL", of predictors that give the uniform distribution the
     weight `alpha`. Each is ``KL(clean || perturbed)``, averaged over the positions that are spliced
     and whose next token is in the sequence; rounding below 0 counts as 0. Plain KL has no upper
-    end; smoothed KL is at most `largest_smoothed_kl`.
+    end; smoothed KL is at most `largest_smoothed_kl`, which stands beside them in each row.
 
     A clean run serves all hook points, and each perturbation takes one run more. Logits are made
     a chunk of positions at a time. Kept in the cache folder.
@@ -95,7 +101,8 @@ def horizon(
     measure = partial(_divergences, read=read, alpha=alpha, seed=seed)
     quantity = Quantity("horizon", key, measure, names)
     values = run(subject, corpus, quantity, batch_size=batch_size, progress=progress)
-    return {name: dict(values[name]) for name in names}
+    ceiling = np.full(len(corpus), largest_smoothed_kl(alpha, _n_vocab(subject.model)))
+    return {name: {**values[name], CEILING: ceiling} for name in names}
 
 
 def chosen_horizons(hook_name: str, n_blocks: int, horizons: Sequence[int] | None) -> list[int]:
@@ -267,5 +274,8 @@ def _place(hook_name: str, horizon: int) -> str:
 
 def _n_rows(model: TransformerBridge, residual: Float[Tensor, "rows d_model"]) -> int:
     size = GPU_CHUNK_BYTES if residual.is_cuda else CHUNK_BYTES
-    d_vocab = len(model.original_model.get_output_embeddings().weight)
-    return max(MIN_ROWS, size // (4 * d_vocab))
+    return max(MIN_ROWS, size // (4 * _n_vocab(model)))
+
+
+def _n_vocab(model: TransformerBridge) -> int:
+    return len(model.original_model.get_output_embeddings().weight)

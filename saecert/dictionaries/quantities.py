@@ -23,6 +23,10 @@ OUTPUT = "output"
 """The horizon of what the model really predicts; the others are numbers of blocks."""
 
 
+CEILING = "largest smoothed KL"
+"""What no smoothed KL exceeds, in bits: beside the others, the same for every sequence."""
+
+
 def divergence_name(divergence: str, perturbation: str, horizon: int | str) -> str:
     """Name of one array of `horizon`.
 
@@ -38,6 +42,6 @@ def horizons_of(names: Iterable[str]) -> list[int | str]:
     >>> horizons_of(["KL of noise at output", "KL of noise at 2", "KL of noise at 0"])
     [0, 2, 'output']
     """
-    words = {name.rpartition(" at ")[2] for name in names}
+    words = {name.rpartition(" at ")[2] for name in names if name != CEILING}
     blocks = sorted(int(word) for word in words if word != OUTPUT)
     return [*blocks, OUTPUT]
