@@ -31,7 +31,7 @@ def token_class(tokens: Int[Tensor, "*shape"], copies: int) -> Int[Tensor, "*sha
     """Class of each token, 0 to ``copies - 1``: a hash of its id, the same at all places.
 
     >>> token_class(torch.arange(6), 4).tolist()
-    [0, 2, 0, 3, 1, 0]
+    [0, 3, 2, 2, 1, 1]
     """
     return (((tokens * _MULTIPLIER) & 0xFFFFFFFF) >> 16) % copies
 
@@ -113,7 +113,6 @@ def _counts(
     sizes = [2**i for i in range(copies.bit_length())]
     n_seq = {"n_seq": Total(np.array(len(batch.ids)))}
     return {
-        name: n_seq
-        | {f"n_active_{r}": Total(merged(bits, copies, r).sum(axis=0)) for r in sizes}
+        name: n_seq | {f"n_active_{r}": Total(merged(bits, copies, r).sum(axis=0)) for r in sizes}
         for name, bits in active.items()
     }

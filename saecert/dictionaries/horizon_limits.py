@@ -31,6 +31,7 @@ Values = Mapping[str, Float[np.ndarray, "n_seq"]]
 Rows = Float[np.ndarray, "*pairs n_seq"]
 
 SAE, *CONTROLS = PERTURBATIONS
+_APPROXIMATE = ["mean", "t, lower", "t, upper"]
 CERTIFIED = ["smoothed, lower", "smoothed, upper", "share, lower", "share, upper"]
 """Columns of `paired` that are limits; "t, lower" and "t, upper" hold approximately."""
 
@@ -47,15 +48,14 @@ def mean_divergences(measured: Mapping[str, Values], delta: float) -> pd.DataFra
         for perturbation in PERTURBATIONS
         for h in horizons_of(values)
     ]
-    frame = pd.DataFrame([row[:3] for row in rows], columns=["hook_name", "perturbation", "horizon"])
+    names = ["hook_name", "perturbation", "horizon"]
+    frame = pd.DataFrame([row[:3] for row in rows], columns=names)
     stacked = np.stack([row[3] for row in rows])
     low, high = t_interval(stacked, delta / len(rows))
     return frame.assign(mean=stacked.mean(axis=1), lower=low, upper=high)
 
 
-def against_controls(
-    measured: Mapping[str, Values], delta: float, inequality: str
-) -> pd.DataFrame:
+def against_controls(measured: Mapping[str, Values], delta: float, inequality: str) -> pd.DataFrame:
     """KL of the SAE's error less that of errors as large, at horizon 0 and at the output: `paired`.
 
     Index control, horizon and hook point; all certified limits hold together.
@@ -71,6 +71,52 @@ def against_controls(
     frame = _paired(first, second, delta, inequality)
     index = pd.MultiIndex.from_tuples(pairs, names=["control", "horizon", "hook_name"])
     return frame.set_axis(index)
+
+
+def output_against_local(
+    measured: Mapping[str, Values], delta: float, inequality: str
+) -> pd.DataFrame:
+    """KL of the SAE's error at the output less that at horizon 0, by hook point: `paired`.
+
+    Hook points with no block behind them are left out: there the two are the same.
+    """
+    names = [
+        name
+        for name, values in measured.items()
+        if (
+            values[divergence_name("KL", SAE, 0)] != values[divergence_name("KL", SAE, OUTPUT)]
+        ).any()
+    ]
+    if not names:
+        return pd.DataFrame(columns=[*_APPROXIMATE, "smoothed", "share", *CERTIFIED])
+    first = [(measured[name], SAE, OUTPUT) for name in names]
+    second = [(measured[name], SAE, 0) for name in names]
+    return _paired(first, second, delta, inequality).set_axis(pd.Index(names, name="hook_name"))
+
+
+def known_pairs(
+    delta: float, inequality: str, seed: int, samples: int = 200, n_seq: int = 100
+) -> float:
+    """Share of samples in which any limit of `paired` is wrong, for made-up KL of known means.
+
+    Three pairs, uniform on [0, 1] and on [0, w] for w = .5, .8, 1: the difference of the means is
+    ``(1 - w) / 2``, and the first is the larger one with probability ``1 - w / 2``.
+    """
+    rng = np.random.default_rng(seed)
+    widths = np.array([0.5, 0.8, 1.0])
+    first = rng.uniform(size=(samples, len(widths), n_seq))
+    second = rng.uniform(size=first.shape) * widths[:, None]
+    wrong = 0
+    for pair in zip(first, second, strict=True):
+        limits = paired(pair, pair, 1.0, delta, inequality)
+        outside = (limits["smoothed, lower"] > (1 - widths) / 2) | (
+            limits["smoothed, upper"] < (1 - widths) / 2
+        )
+        outside |= (limits["share, lower"] > 1 - widths / 2) | (
+            limits["share, upper"] < 1 - widths / 2
+        )
+        wrong += bool(outside.any())
+    return wrong / samples
 
 
 def last_against_first(
