@@ -18,6 +18,8 @@ from saecert.records import SequenceLosses
 from saecert.statistics.inequalities import clopper_pearson_upper
 
 Value = TypeVar("Value")
+_ROUNDED = 1e-3
+"""Share of active latents about which two processors may disagree: those at their threshold."""
 _TABLES = (
     "loss",
     "raw",
@@ -48,6 +50,7 @@ def aliased(
     losses: SequenceLosses,
     active: Bool[np.ndarray, "n_seq aliases"],
     n_active: Int[np.ndarray, "aliases"] | None = None,
+    n_discovery: int = 0,
 ) -> SequenceLosses:
     """The record of the same SAE with every latent split into as many aliases as `active` has.
 
@@ -63,8 +66,10 @@ def aliased(
         Which aliases are active in each of its first sequences; alias (j, s) is column
         ``j * r + s``.
     n_active
-        In how many discovery sequences each alias is active, of those counted in the record. None
-        leaves discovery out, as does a record without.
+        In how many discovery sequences each alias is active. None leaves discovery out, as does a
+        record without.
+    n_discovery
+        How many sequences these are; by default those counted in the record.
 
     Raises
     ------
@@ -80,13 +85,15 @@ def aliased(
     if len(active) > len(losses):
         raise ValueError(f"aliases of {len(active)} sequences, and losses of {len(losses)}")
     some = losses.take(slice(0, len(active)))
-    if not np.array_equal(merged(active, r, 1), some.activity()):
+    latents = some.activity()
+    if (merged(active, r, 1) != latents).sum() > _ROUNDED * latents.sum():
         raise ValueError("the aliases are not active where the latents of this record are")
     tables = {name: _renamed(getattr(some, name), r) for name in _TABLES}
     discovery = None
     if some.discovery is not None and n_active is not None:
         order = (some.discovery.order[:, None] * r + np.arange(r)).ravel()
-        discovery = replace(some.discovery, order=order, n_active=n_active, losses=None)
+        seen = {"n_active": n_active, "n_seq": n_discovery or some.discovery.n_seq}
+        discovery = replace(some.discovery, order=order, losses=None, **seen)
     return replace(
         some,
         d_sae=losses.d_sae * r,
