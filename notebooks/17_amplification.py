@@ -57,7 +57,7 @@ from saecert.reporting import figures, horizons, layers
 from saecert.reporting.claims import claims
 from saecert.reporting.study import open_study
 from saecert.reporting.tables import show
-from saecert.statistics.rounding import lower_text, upper_text
+from saecert.statistics.rounding import upper_text
 
 # %% [markdown]
 # ## How far a prediction moves, and three ways to say so
@@ -255,20 +255,23 @@ plt.show()
 figures.plot_layers(horizons.share_panel(against))
 plt.show()
 
+# %% [markdown]
+# The claims are about most texts, that is: the share of sequences is certified to be more than a half (less, for the last).
+
 # %%
 alone = "needs two hook points" if len(places) == 1 else ""
 behind = "needs blocks behind the hook point" if damped.empty else ""
 claims(
     strict,
     {
-        "SAE error does more than noise on most texts, every layer": bool(
+        "SAE error does more than noise at every layer": bool(
             least > 0.5
         ),
-        "local KL is larger at the last layer, on most texts": alone
+        "local KL is larger at the last layer": alone
         or bool(trend.loc[0, "share, lower"] > 0.5),
-        "output KL is larger at the last layer, on most texts": alone
+        "output KL is larger at the last layer": alone
         or bool(trend.loc[OUTPUT, "share, lower"] > 0.5),
-        "the output moves less than the place itself, on most texts": behind
+        "the output moves less than the place itself": behind
         or bool((damped["share, upper"] < 0.5).all()),
     },
 )
