@@ -104,19 +104,17 @@ def known_pairs(
     """
     rng = np.random.default_rng(seed)
     widths = np.array([0.5, 0.8, 1.0])
-    first = rng.uniform(size=(samples, len(widths), n_seq))
-    second = rng.uniform(size=first.shape) * widths[:, None]
-    wrong = 0
-    for pair in zip(first, second, strict=True):
-        limits = paired(pair, pair, 1.0, delta, inequality)
-        outside = (limits["smoothed, lower"] > (1 - widths) / 2) | (
-            limits["smoothed, upper"] < (1 - widths) / 2
-        )
-        outside |= (limits["share, lower"] > 1 - widths / 2) | (
-            limits["share, upper"] < 1 - widths / 2
-        )
-        wrong += bool(outside.any())
-    return wrong / samples
+    shape = (samples, len(widths), n_seq)
+    first = rng.uniform(size=shape).reshape(-1, n_seq)
+    second = (rng.uniform(size=shape) * widths[:, None]).reshape(-1, n_seq)
+    pair = (first, second)
+    limits = paired(pair, pair, 1.0, delta, inequality, n_pairs=len(widths))
+    truths = {"smoothed": np.tile((1 - widths) / 2, samples)}
+    truths["share"] = np.tile(1 - widths / 2, samples)
+    wrong = np.zeros(len(first), dtype=bool)
+    for name, truth in truths.items():
+        wrong |= (limits[f"{name}, lower"] > truth) | (limits[f"{name}, upper"] < truth)
+    return float(wrong.reshape(samples, -1).any(axis=1).mean())
 
 
 def last_against_first(
@@ -139,6 +137,7 @@ def paired(
     ceiling: float,
     delta: float,
     inequality: str,
+    n_pairs: int = 0,
 ) -> pd.DataFrame:
     """What is known of J pairs of KL values, the first less the second: a row a pair.
 
@@ -157,6 +156,8 @@ def paired(
         Probability that any of the limits is wrong.
     inequality
         A key of `saecert.statistics.inequalities.INEQUALITIES`.
+    n_pairs
+        J, if it is not the number of rows: rows may be several samples of J pairs.
 
     Returns
     -------
@@ -166,9 +167,10 @@ def paired(
     """
     first, second = plain
     n_seq = first.shape[-1]
-    nats = math.log(4 * len(first) / delta)
+    count = n_pairs or len(first)
+    nats = math.log(4 * count / delta)
     difference = first - second
-    t_low, t_high = t_interval(difference, delta / len(first))
+    t_low, t_high = t_interval(difference, delta / count)
     support = (0.0, ceiling, 0.0, ceiling)
     low, high = difference_limits(*smoothed, support, nats, inequality)
     larger = (difference > 0).sum(axis=-1)

@@ -22,7 +22,9 @@ ALPHA = 0.5
 @pytest.fixture(scope="module", params=["llama", "gpt2"])
 def loaded(request, folders):
     subject = load_subject(folders[request.param])
-    return subject, load_corpus(make_texts(30, seed=3), subject, split="certification", n_ctx=24).take(5)
+    return subject, load_corpus(
+        make_texts(30, seed=3), subject, split="certification", n_ctx=24
+    ).take(5)
 
 
 def parts_of(model):

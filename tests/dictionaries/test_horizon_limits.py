@@ -70,8 +70,8 @@ def test_all_limits_hold_together_as_often_as_promised(inequality):
 
 
 def test_limits_that_forget_how_many_they_are_miss_too_often(monkeypatch):
-    def mutant(plain, smoothed, ceiling, delta, inequality):
-        return paired(plain, smoothed, ceiling, 4 * len(plain[0]) * delta, inequality)
+    def mutant(plain, smoothed, ceiling, delta, inequality, n_pairs):
+        return paired(plain, smoothed, ceiling, 4 * n_pairs * delta, inequality, n_pairs)
 
     monkeypatch.setattr(horizon_limits, "paired", mutant)
     missed = horizon_limits.known_pairs(0.05, "dirichlet", seed=1)
