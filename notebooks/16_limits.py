@@ -295,11 +295,11 @@ show(
 
 # %% tags=["hide-input"]
 still = float((unmoved.max() - unmoved.min()).max())
-prices = split["nats"].iloc[-1] / split["nats"].iloc[0]
+dearer = split["nats"].iloc[-1] / split["nats"].iloc[0]
 rising = split["leaving", "share"].is_monotonic_increasing
 print(f"T1, direct bound and price move by {still:g} bits")
 for way in ways:
-    print(f"{way}: {prices[way]:.1f} times the nats")
+    print(f"{way}: {dearer[way]:.1f} times the nats")
 
 # %% [markdown]
 # ## A perfect proxy, and a vacuous certificate
@@ -416,7 +416,7 @@ claims(
         if blocks
         else few,
         "aliases leave T1 as it is": still == 0,
-        "aliases raise every price of T3": bool((prices > 1).all()),
+        "aliases raise every price of T3": bool((dearer > 1).all()),
         "aliases leave the pool of discovery more often": rising,
         "random encoders are certified": all(
             c.verdict for x, c in certificates.items() if "random" in x

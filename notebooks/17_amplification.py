@@ -57,7 +57,7 @@ from saecert.reporting import figures, horizons, layers
 from saecert.reporting.claims import claims
 from saecert.reporting.study import open_study
 from saecert.reporting.tables import show
-from saecert.statistics.rounding import upper_text
+from saecert.statistics.rounding import lower_text, upper_text
 
 # %% [markdown]
 # ## How far a prediction moves, and three ways to say so
@@ -165,6 +165,7 @@ against = horizon_limits.against_controls(measured, delta, inequality)
 
 # %% tags=["hide-input"]
 note = f"n = {n_all}, delta = {delta:g}, alpha = {alpha:g} (smoothed)"
+note += "; certified limits jointly"
 told = horizons.statements(against)
 named = told.rename(
     index=dict(zip(places, layers.labels_of(places), strict=True))
@@ -188,7 +189,7 @@ show(
 least = against.loc["noise", "share, lower"].min()
 mean_told = (against["smoothed, lower"] > 0).sum()
 print("SAE error has the larger KL than noise, at every layer,")
-print(f"on at least {100 * least:.4g} % of texts (certified)")
+print(f"on at least {lower_text(100 * least, 1)} % of texts (certified)")
 print(
     f"mean smoothed KL told to be larger: {mean_told} of {len(against)}"
 )
@@ -216,7 +217,7 @@ show(
 # ## With depth
 #
 # Last hook point minus first, fixed beforehand as the pair to compare, local and at the output; and at each hook point with blocks
-# behind it, the output minus local.
+# behind it, the output minus local. Each of the two tables has a $\delta$ of its own.
 
 # %%
 trend = horizon_limits.last_against_first(measured, delta, inequality)
