@@ -189,7 +189,9 @@ show(
 least = against.loc["noise", "share, lower"].min()
 mean_told = (against["smoothed, lower"] > 0).sum()
 print("SAE error has the larger KL than noise, at every layer,")
-print(f"on at least {lower_text(100 * least, 1)} % of texts (certified)")
+print(
+    f"on at least {lower_text(100 * least, 1)} % of texts (certified)"
+)
 print(
     f"mean smoothed KL told to be larger: {mean_told} of {len(against)}"
 )
