@@ -274,14 +274,15 @@ show(
         columns=[("dictionary", "latents")]
     ),
     "What they move: the price of a pool read off the sample",
-    note=each + ", exact set and all",
+    note=f"{each}; {inequality} in all",
     upper=ways,
 )
 
 # %% [markdown]
-# The code "explains" as much as before, and T1 does not move by a digit. A certificate that pays for a pool read off the sample depends on
-# how the dictionary is written down. How much depends on the form: the papers', which pays for exactly the active set, soon says
-# nothing; the cheapest superset hides it, since a whole dictionary $r$ times as wide costs $\ln r$ nats more.
+# The reconstruction is what it was, and T1 does not move by a digit. A certificate that pays for a pool read off the sample depends on how
+# the dictionary is written down. How much depends on the form. The papers', which pays for exactly the active set, says nothing once
+# latents are split, and so does the product prior, which pays for each alias by itself. Under the uniform prior the cheapest superset hides it: a whole
+# dictionary $r$ times as wide costs $\ln r$ nats more.
 #
 # The same for a mismatch that counts: how many sequences have any alias outside the pool of those that discovery saw.
 

@@ -186,7 +186,7 @@ show(
 )
 
 # %% tags=["hide-input"]
-least = against.loc["noise", "share, lower"].min()
+least = against["share, lower"].loc["noise"].min()
 mean_told = (against["smoothed, lower"] > 0).sum()
 print("SAE error has the larger KL than noise, at every layer,")
 print(
@@ -271,9 +271,9 @@ claims(
             least > 0.5
         ),
         "local KL is larger at the last layer": alone
-        or bool(trend.loc[0, "share, lower"] > 0.5),
+        or bool(trend["share, lower"].loc[0] > 0.5),
         "output KL is larger at the last layer": alone
-        or bool(trend.loc[OUTPUT, "share, lower"] > 0.5),
+        or bool(trend["share, lower"].loc[OUTPUT] > 0.5),
         "the output moves less than the place itself": behind
         or bool((damped["share, upper"] < 0.5).all()),
     },

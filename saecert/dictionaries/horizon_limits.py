@@ -113,7 +113,8 @@ def known_pairs(
     truths["share"] = np.tile(1 - widths / 2, samples)
     wrong = np.zeros(len(first), dtype=bool)
     for name, truth in truths.items():
-        wrong |= (limits[f"{name}, lower"] > truth) | (limits[f"{name}, upper"] < truth)
+        low, high = (limits[f"{name}, {end}"].to_numpy() for end in ("lower", "upper"))
+        wrong |= (low > truth) | (high < truth)
     return float(wrong.reshape(samples, -1).any(axis=1).mean())
 
 

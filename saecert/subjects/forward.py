@@ -106,8 +106,8 @@ def spliced_run(
 
 
 def lens(
-    model: TransformerBridge, residual: Float[Tensor, "rows d_model"]
-) -> Float[Tensor, "rows d_model"]:
+    model: TransformerBridge, residual: Float[Tensor, "*rows d_model"]
+) -> Float[Tensor, "*rows d_model"]:
     """What the unembedding would read if the residual stream ended here: through the final norm."""
     return model.ln_final(residual)
 
