@@ -64,8 +64,9 @@ def by_horizon(means: pd.DataFrame, perturbation: str = SAE) -> pd.DataFrame:
 
 def ratios(means: pd.DataFrame) -> pd.DataFrame:
     """Mean KL of the SAE's error over that of errors as large, by layer: columns as `RATIOS`."""
-    at = means.set_index(["perturbation", "horizon", "hook_name"])["mean"]
-    table = {(name, str(h)): at[SAE, h] / at[name, h] for name, h in RATIOS}
+    words = means.assign(horizon=means["horizon"].astype(str))
+    at = words.set_index(["perturbation", "horizon", "hook_name"])["mean"].sort_index()
+    table = {(name, str(h)): at[SAE, str(h)] / at[name, str(h)] for name, h in RATIOS}
     frame = pd.DataFrame(table)
     frame = frame.loc[list(dict.fromkeys(means["hook_name"]))]
     return frame.set_axis(labels_of(frame.index.tolist())).rename_axis("layer")

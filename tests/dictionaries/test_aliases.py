@@ -117,7 +117,7 @@ def test_what_cannot_be_aliases(subject, corpora, record):
         aliased(record, np.zeros((61, record.d_sae), bool))
     with pytest.raises(ValueError, match="not active where"):
         aliased(record, ~split(record, 2))
-    bare = aliased(replace(record, discovery=None), split(record, 2), np.zeros(1))
+    bare = aliased(replace(record, discovery=None), split(record, 2), np.zeros(32, int))
     assert bare.discovery is None
     sample = corpora["certification"].take(2)
     with pytest.raises(ValueError, match="at least one alias"):
