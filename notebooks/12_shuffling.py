@@ -286,7 +286,10 @@ claims(
 # (that of donors on average) and activations, even real codes of the same text at the wrong token, are certified to be worse. It does *not* show that what the
 # real codes say is meaningful to people: only that it must reach the right atoms at the right place, and
 # {doc}`the page on limits <16_limits>` has codes that do so and mean nothing. Nor does a bound above the uniform predictor say that a
-# proxy is worse than uniform: it says that this certificate cannot tell.
+# proxy is worse than uniform: it says that this certificate cannot tell. Nor are the shufflings scaled: each makes an error of whatever size it
+# makes. The control of the *same* norm is the proxy `noise`, a random error as long as the SAE's at every token; it is certified on
+# {doc}`the page on random decoders <13_random_decoder>`, and {doc}`the page on horizons <17_amplification>` sets it beside shuffled latents
+# scaled to that norm.
 #
 # ## Exercise
 #

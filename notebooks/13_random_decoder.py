@@ -113,7 +113,8 @@ assert 6 < bounds[20_000] < 6.1 < bounds[20]
 #   rescaled at each token to the norm that the SAE writes there.
 # * **PCA**: projection onto principal components: as many as the SAE has active latents on average (L0), as many as leave no more variance
 #   unexplained than the SAE (FVU), and numbers between. Both numbers and the components come from discovery.
-# * **noise**: the native activation plus a random vector as long as the SAE's error at that token.
+# * **noise**: the native activation plus a random vector as long as the SAE's error at that token, the paper's control of the same norm;
+#   {doc}`the page on horizons <17_amplification>` follows it block by block.
 #
 # Beside them, one *ablation*: the **mean** activation, a constant; and one of the *shufflings* of
 # {doc}`the page on shuffled codes <12_shuffling>`, the **permuted dictionary**: the SAE's own atoms, paired with its latents at random.

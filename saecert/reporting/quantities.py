@@ -83,6 +83,33 @@ def rivals(
     return {hook: measure(subject, corpus, hook, **settings) for hook in hook_names}
 
 
+def horizon(
+    subject: Subject, corpus: Corpus, hook_names: Sequence[str], settings: Mapping[str, Any]
+) -> ByHook:
+    """KL of predictions 0, 1, 2, ... blocks after an error is spliced in, for each sequence."""
+    from saecert.dictionaries.horizon import horizon as measure
+
+    return measure(subject, corpus, hook_names, **_quietly(settings))
+
+
+def aliases(
+    subject: Subject, corpus: Corpus, hook_names: Sequence[str], settings: Mapping[str, Any]
+) -> ByHook:
+    """ "active": which aliases of the latents are active in each sequence, packed bits."""
+    from saecert.dictionaries.aliases import aliases as measure
+
+    return measure(subject, corpus, hook_names, **_quietly(settings))
+
+
+def alias_counts(
+    subject: Subject, corpus: Corpus, hook_names: Sequence[str], settings: Mapping[str, Any]
+) -> ByHook:
+    """ "n_active": in how many sequences each alias is active; "n_seq", how many there are."""
+    from saecert.dictionaries.aliases import alias_counts as measure
+
+    return measure(subject, corpus, hook_names, **_quietly(settings))
+
+
 def mixing(
     subject: Subject, corpus: Corpus, hook_names: Sequence[str], settings: Mapping[str, Any]
 ) -> ByHook:
@@ -113,6 +140,9 @@ MEASURABLE: Mapping[str, Measurable] = {
     "activity": Measurable(activity, "certification", True),
     "rivals": Measurable(rivals, "certification", True),
     "mixing": Measurable(mixing, "discovery", False),
+    "horizon": Measurable(horizon, "certification", True),
+    "aliases": Measurable(aliases, "certification", True),
+    "alias_counts": Measurable(alias_counts, "discovery", False),
     "divergence": Measurable(divergence, "certification", True, chosen_on_discovery=True),
 }
 """Quantities by name. A new one is a function here."""

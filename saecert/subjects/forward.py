@@ -86,6 +86,32 @@ def final_residual(
     return seen[_LAST]
 
 
+@torch.no_grad()
+def spliced_run(
+    model: TransformerBridge,
+    tokens: Int[Tensor, "batch pos"],
+    hook_name: str,
+    acts: Float[Tensor, "batch pos d_in"],
+    hook_names: Sequence[str],
+) -> tuple[dict[str, Float[Tensor, "batch pos _"]], Float[Tensor, "batch pos d_model"]]:
+    """`clean_run` with the activation at `hook_name` being `acts`.
+
+    Of the `hook_names` only those that come after it are seen as they are.
+    """
+    seen, keeping = _keeping([*hook_names, _LAST])
+    with _skipping(model, n_skippable(hook_name)):
+        _run(model, tokens, [(hook_name, lambda _, hook: acts), *keeping])
+    last = seen.pop(_LAST)
+    return seen, last
+
+
+def lens(
+    model: TransformerBridge, residual: Float[Tensor, "*rows d_model"]
+) -> Float[Tensor, "*rows d_model"]:
+    """What the unembedding would read if the residual stream ended here: through the final norm."""
+    return model.ln_final(residual)
+
+
 def logits_of(
     model: TransformerBridge,
     residual: Float[Tensor, "rows d_model"],

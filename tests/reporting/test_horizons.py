@@ -1,0 +1,98 @@
+"""Tables and panels of the pages about horizons and aliases, from made-up measurements."""
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from synthetic_losses import random_losses
+
+from saecert import certify
+from saecert.dictionaries.aliased import merged
+from saecert.dictionaries.horizon_limits import against_controls, mean_divergences
+from saecert.dictionaries.quantities import (
+    CEILING,
+    DIVERGENCES,
+    OUTPUT,
+    PERTURBATIONS,
+    divergence_name,
+)
+from saecert.reporting import figures, horizons
+from saecert.reporting.aliases import by_copies
+
+mpl.use("Agg")
+HOOKS = {"blocks.0.hook_resid_post": [0, 1, 2], "blocks.2.hook_resid_post": [0]}
+
+
+@pytest.fixture(scope="module")
+def measured():
+    rng = np.random.default_rng(0)
+    size = dict(zip(PERTURBATIONS, (2.0, 1.0, 4.0), strict=True))
+    values = {
+        hook: {
+            divergence_name(divergence, p, h): size[p] * rng.uniform(0.9, 1.1, 40)
+            for divergence in DIVERGENCES
+            for p in PERTURBATIONS
+            for h in (*horizon, OUTPUT)
+        }
+        for hook, horizon in HOOKS.items()
+    }
+    return {hook: {**arrays, CEILING: np.full(40, 12.0)} for hook, arrays in values.items()}
+
+
+def test_tables_by_layer(measured):
+    means = mean_divergences(measured, 0.05)
+    table = horizons.by_horizon(means)
+    assert table.index.tolist() == ["0", "2"]
+    assert table.columns.tolist() == ["0", "1", "2", OUTPUT]
+    assert np.isnan(table.loc["2", "1"]) and table.loc["0", "1"] == pytest.approx(2, abs=0.1)
+    ratios = horizons.ratios(means)
+    np.testing.assert_allclose(ratios["noise"], 2, atol=0.1)
+    np.testing.assert_allclose(ratios["shuffled latents"], 0.5, atol=0.05)
+    assert ratios.columns.equals(horizons.printed_ratios().columns)
+    against = against_controls(measured, 0.05, "dirichlet")
+    shares = horizons.statements(against)["share larger, certified"]
+    assert (shares["lower"].loc["noise"] > 0.5).all()
+
+
+@pytest.mark.parametrize("names", [list(HOOKS), list(HOOKS)[:1]])
+def test_panels_are_drawn(measured, names):
+    some = {name: measured[name] for name in names}
+    means = mean_divergences(some, 0.05)
+    frames = [horizons.depth_panel("here", means), horizons.printed_panel("Llama-3-8B")]
+    fig = figures.plot_layers(pd.concat(frames))
+    assert [ax.get_title() for ax in fig.axes] == ["here", "Llama-3-8B, as printed"]
+    figures.plot_layers(horizons.share_panel(against_controls(some, 0.05, "dirichlet")))
+    plt.close("all")
+
+
+def test_printed_figures_are_those_of_the_result_files():
+    table = horizons.printed()
+    llama = table.loc["Llama-3-8B"]
+    assert llama.loc["4", ["0", OUTPUT]].tolist() == [1.280, 12.016]
+    assert llama.loc["30", ["0", "1", OUTPUT]].tolist() == [1.812, 1.102, 1.102]
+    assert llama["0"].iloc[-1] > llama["0"].iloc[0]
+    # 12.089 over 7.057, and 12.016 over 12.907
+    assert horizons.printed_ratios().loc["4"].tolist() == [1.39, 1.71, 1.22, 0.93]
+
+
+def test_certificates_by_number_of_aliases():
+    record = random_losses(40)
+    copies = 4
+    rng = np.random.default_rng(0)
+    chosen = rng.random((40, record.d_sae, copies)) < 0.3
+    chosen[..., 0] |= ~chosen.any(axis=-1)
+    rows = (chosen & record.activity()[..., None]).reshape(40, -1)
+    seen = rng.random((30, record.d_sae * copies)) < 0.1
+    counts = {f"n_active_{r}": merged(seen, copies, r).sum(axis=0) for r in (1, 2, 4)}
+    settings = {"delta": 0.05, "alpha": 0.5, "inequality": "hoeffding"}
+    table = by_copies(
+        record, np.packbits(rows, axis=1), counts | {"n_seq": np.array(30)}, 8, **settings
+    )
+    assert table.index.tolist() == [1, 2, 4]
+    assert table["dictionary", "latents"].tolist() == [16, 32, 64]
+    own = certify(record, pool=8, **settings)
+    assert set(table["unmoved", "T1"]) == {own.bound}
+    assert set(table["unmoved", "direct"]) == {own.direct}
+    assert table["nats", "whole dictionary"].is_monotonic_increasing
+    assert table["leaving", "share"].is_monotonic_increasing
