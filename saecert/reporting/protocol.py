@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from saecert.measurement.stand_in import as_sae
-from saecert.records import SequenceLosses
+from saecert.records import SequenceLosses, smoothed_support
 from saecert.reporting.layers import labels_of
 from saecert.statistics.paired import difference_limits
 
@@ -112,7 +112,7 @@ def quantities(
     record: SequenceLosses, divergence: np.ndarray, k: int, alpha: float
 ) -> dict[str, tuple[np.ndarray, float, float]]:
     """Values of each of `QUANTITIES` by sequence, and the ends of their supports."""
-    lo, hi = record.support(alpha)
+    lo, hi = smoothed_support(alpha, record.n_vocab)
     pooled = record.at(f"pool_{k}", alpha)
     full = record.at("full", alpha)
     highest = (1 - alpha) * math.log2(1 + (1 - alpha) * record.n_vocab / alpha)

@@ -11,7 +11,7 @@ import pandas as pd
 from saecert.certificates.certificate import Certificate
 from saecert.certificates.recovered import loss_recovered
 from saecert.certificates.tails import tails
-from saecert.records import SequenceLosses
+from saecert.records import SequenceLosses, smoothed_support
 from saecert.reporting import published
 from saecert.reporting.layers import labels_of
 from saecert.statistics.unpaired import two_sample_limits
@@ -91,7 +91,7 @@ def contamination(
     i.i.d. from its population. Rows "model", "bigram", and "beyond the bigram": the model's loss
     minus the bigram's. Columns "old", "fresh", "difference", "lower", "upper".
     """
-    lo, hi = old.support(alpha)
+    lo, hi = smoothed_support(alpha, old.n_vocab)
     width = hi - lo
     quantities = {
         "model": (old.at("clean", alpha), fresh.at("clean", alpha), (lo, hi)),
