@@ -293,7 +293,7 @@ cells = [{"order": order} for order in range(orders + 1)]
 build = streams.stream_in_order
 shuffled = goal | {"seed": seed}
 options = {"cells": cells, "losses": losses}
-wealth = study.simulated("streams", shuffled, build, **options)
+wealth = study.simulated("wealth", shuffled, build, **options)
 read = streams.stops(wealth, delta)
 ended = np.isfinite(read)
 print(f"certain in {ended.sum()} of {orders} random orders")
