@@ -1,5 +1,6 @@
 """Frames of the page that compares ways of choosing the pool."""
 
+import numpy as np
 import pandas as pd
 import pytest
 from synthetic_losses import random_losses
