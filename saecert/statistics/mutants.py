@@ -51,7 +51,7 @@ def favoured_afterwards(population: Population) -> Population:
     def draw(rng: np.random.Generator, rows: int, n: int) -> Draw:
         drawn = population.draw(rng, rows, n)
         means = drawn.x.mean(axis=-1)
-        weights = np.stack([favoured_nats(means.shape[1], best) for best in means.argmin(axis=1)])
+        weights = np.stack([favoured_nats(means.shape[1], int(k)) for k in means.argmin(axis=1)])
         return drawn._replace(nats=weights)
 
     return replace(population, draw=draw)
