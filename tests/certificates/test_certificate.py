@@ -2,7 +2,6 @@
 
 import dataclasses
 import doctest
-import json
 import math
 
 import numpy as np
@@ -14,7 +13,7 @@ from saecert.certificates import delta, published, terms
 from saecert.certificates.certificate import Certificate, certify
 from saecert.certificates.checks import checked_sample
 from saecert.certificates.delta import GROUPS, split_delta
-from saecert.certificates.terms import joint_loss, one_sided, sharp_loss
+from saecert.certificates.terms import joint_loss
 from saecert.statistics.inequalities import INEQUALITIES
 
 DELTA = 0.05
@@ -43,16 +42,6 @@ def test_four_terms_worked_by_hand():
     assert certificate.terms == pytest.approx(expected)
     assert certificate.bound == pytest.approx(21 / 4 + width)
     assert certificate.complexity["selection"] == 0
-    assert certificate.sharp_terms == pytest.approx(  # largest of the three: 2.5, 4, 4, 7
-        {
-            "proxy risk": 16.5 / 4,
-            "one-sided gap": 0.5 / 4,
-            "one-sided mismatch": 0.5 / 4,
-            "complexity": width,
-        }
-    )
-    assert certificate.sharp == pytest.approx(17.5 / 4 + width)
-    assert certificate.sharp_complexity["selection"] == 0
     assert certificate.means["model risk"] == 3.5
     assert certificate.direct == pytest.approx(3.5 + width)
     assert certificate.price == pytest.approx(2.5 / 4 + 2 * width)
@@ -82,45 +71,6 @@ def test_joint_loss_dominates_every_loss_and_stays_in_the_support():
     np.testing.assert_allclose(
         excess, 2 * np.maximum(full - clean, 0) + 2 * np.maximum(pooled - full, 0), atol=1e-12
     )
-
-
-def test_sharp_loss_is_the_largest_and_splits_exactly():
-    rng = np.random.default_rng(0)
-    clean, full, pooled = rng.uniform(LO, HI, (3, 1000))
-    sharp = sharp_loss(clean, full, pooled)
-    assert sharp.tolist() == [max(row) for row in zip(clean, full, pooled, strict=True)]
-    mismatch, gap = one_sided(clean, full, pooled)
-    assert min(mismatch.min(), gap.min()) == 0
-    np.testing.assert_allclose(pooled + mismatch + gap, sharp, atol=1e-12)
-    assert np.all(sharp <= joint_loss(clean, full, pooled, HI) + 1e-12)
-    excess = joint_loss(clean, full, pooled, np.inf) - sharp
-    order = np.maximum(full - clean, 0) + np.maximum(pooled - full, 0)
-    assert np.all(excess >= order - 1e-12)  # what goes up is counted at least once too often
-
-
-def test_the_sharp_statement_is_the_largest_loss_at_its_own_share():
-    losses = random_losses()
-    certificate = certify(losses, pool=4)
-    largest = np.max([losses.at(name, 0.5) for name in ("clean", "full", "pool_4")], axis=0)
-    expected = INEQUALITIES["dirichlet"](largest, LO, HI, math.log(20))
-    assert certificate.sharp == pytest.approx(expected, rel=1e-12)
-    assert certificate.sharp < certificate.bound
-    assert certificate.groups["sharp"] == (["sharp"], DELTA)
-    shared = certify(losses, pool=4, budget={"sharp": 0.01, "bound": 0.04})
-    assert shared.groups["budget"] == (["bound", "sharp"], pytest.approx(DELTA))
-    assert shared.sharp == pytest.approx(certify(losses, pool=4, delta=0.01).sharp)
-
-
-def test_the_sharp_bound_of_all_latents_counts_a_loss_once():
-    """T3 and the whole dictionary: g_A = g, so that s_A is the larger of two losses."""
-    losses = random_losses()
-    larger = np.maximum(losses.at("clean", 0.5), losses.at("full", 0.5))
-    for settings in ({"method": "in_sample"}, {"pool": 16}):
-        certificate = certify(losses, **settings)
-        assert certificate.sharp_terms["one-sided mismatch"] == 0
-        nats = math.log(20) + certificate.selection_nats
-        expected = INEQUALITIES["dirichlet"](larger, LO, HI, nats)
-        assert certificate.sharp == pytest.approx(expected, rel=1e-12)
 
 
 def test_clipping_is_a_non_positive_term():
@@ -235,59 +185,7 @@ def test_bound_falls_as_delta_grows_and_never_beats_the_direct_bound():
         assert lax.direct <= lax.sharp <= lax.bound
 
 
-# Files and reading
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {},
-        {"method": "nested", "pool": (4, 8), "budget": {"bound": 0.02}},
-        {"method": "in_sample", "n_seq": 5},
-    ],
-)
-def test_json_round_trip_is_exact(tmp_path, settings):
-    losses = random_losses()
-    losses = dataclasses.replace(
-        losses, provenance=losses.provenance | {"versions": {"numpy": "2"}, "pair": (1, 2)}
-    )
-    certificate = certify(losses, **settings)
-    certificate.save(tmp_path / "certificate.json")
-    assert Certificate.load(tmp_path / "certificate.json") == certificate
-    assert certificate.fingerprint == losses.fingerprint()
-
-
-def test_bad_files_are_refused(tmp_path):
-    path = tmp_path / "certificate.json"
-    certify(random_losses()).save(path)
-    text = path.read_text()
-    content = json.loads(text)
-    cases = {
-        text[: len(text) // 2]: "not a whole JSON file",
-        "[]": "not a certificate of saecert",
-        json.dumps(content | {"schema": 99}): "schema 99, this version of saecert reads 3: update",
-        json.dumps(
-            content | {"schema": 2}
-        ): "has schema 2, .* reads 3: certify the same losses again",
-        json.dumps(
-            content | {"means": content["means"] | {"one-sided gap": 1.0}}
-        ): "the terms sum to .*, the sharp bound is",
-        json.dumps(
-            {key: value for key, value in content.items() if key != "alpha"}
-        ): "missing or unknown fields: alpha",
-        json.dumps(content | {"extra": 1}): "missing or unknown fields: extra",
-        json.dumps(
-            content | {"means": content["means"] | {"proxy risk": 1.0}}
-        ): "edited or damaged, certify again: .*the terms sum to",
-        json.dumps(content | {"means": {}}): "edited or damaged, certify again: KeyError",
-        json.dumps(content | {"n_seq": "60"}): "n_seq is '60', not int: edited or damaged",
-    }
-    for damaged, message in cases.items():
-        path.write_text(damaged)
-        with pytest.raises(ValueError, match=message):
-            Certificate.load(path)
-    with pytest.raises(FileNotFoundError):
-        Certificate.load(tmp_path / "nowhere.json")
+# Reading
 
 
 def in_one_line(certificate: Certificate) -> str:
