@@ -31,7 +31,7 @@ from saecert.certificates.terms import (
     terms_of,
 )
 from saecert.records import SequenceLosses
-from saecert.statistics.inequalities import INEQUALITIES, tightness
+from saecert.statistics.inequalities import INEQUALITIES, MONOTONE, tightness
 
 
 @dataclass(frozen=True)
@@ -461,6 +461,8 @@ def _numbers(sample: Sample, pools: PoolChoice, shares: Shares, upper: Upper) ->
         free = float(upper(values, lo, hi, spent[name])) if price else limit
         sampling = free - float(values.mean())
         complexity[name] = {"sampling": sampling, "selection": limit - free}
+    if any(upper is INEQUALITIES[name] for name in MONOTONE):
+        _keep_direct_below(table)
     ladder = rungs(sample.record, sample.alpha)
     return {
         "lo": lo,
@@ -479,6 +481,14 @@ def _numbers(sample: Sample, pools: PoolChoice, shares: Shares, upper: Upper) ->
             tightness(table["bound"]["upper"], terms.joint, hi, spent["bound"] + price)
         ),
     }
+
+
+def _keep_direct_below(table: dict[str, dict[str, Any]]) -> None:
+    """l(f) <= s_A <= v_A: only the rounding of two sums can say otherwise of their limits."""
+    direct = table["direct"]
+    for above in (table["sharp"], table["bound"]):
+        if direct["nats"] <= above["nats"]:
+            direct["upper"] = min(direct["upper"], above["upper"])
 
 
 def _curve(
