@@ -13,7 +13,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from saecert.storage import atomic_path
 from saecert.untrusted import parse_json
 
-SCHEMA = 2
+SCHEMA = 3
 """Version of the JSON file (certificates/schema.json describes it); unknown ones are refused."""
 
 FIRST = (
@@ -58,9 +58,10 @@ def read_fields(path: str | Path, kind: type) -> dict[str, Any]:
         raise ValueError(f"{path} is JSON but not a certificate of saecert: it has no 'schema'")
     schema = content.pop("schema")
     if type(schema) is not int or schema != SCHEMA:
+        older = type(schema) is int and schema < SCHEMA
+        advice = "certify the same losses again" if older else "update saecert or certify again"
         raise ValueError(
-            f"{path} has schema {schema!r:.40}, this version of saecert reads {SCHEMA}: "
-            "update saecert or certify again"
+            f"{path} has schema {schema!r:.40}, this version of saecert reads {SCHEMA}: {advice}"
         )
     if different := {field.name for field in fields(kind)} ^ set(content):
         names = ", ".join(sorted(different))

@@ -2,7 +2,6 @@
 
 import dataclasses
 import doctest
-import json
 import math
 
 import numpy as np
@@ -90,6 +89,7 @@ def test_clipping_is_a_non_positive_term():
     [
         {},
         {"method": "nested"},
+        {"method": "nested", "prior": "discovery"},
         {"method": "in_sample"},
         {"method": "in_sample", "prior": "uniform"},
     ],
@@ -97,7 +97,13 @@ def test_clipping_is_a_non_positive_term():
 def test_every_method_and_inequality_adds_up(inequality, settings):
     certificate = certify(random_losses(), inequality=inequality, **settings)
     assert sum(certificate.terms.values()) == pytest.approx(certificate.bound, abs=1e-12)
+    assert sum(certificate.sharp_terms.values()) == pytest.approx(certificate.sharp, abs=1e-12)
     assert certificate.complexity["selection"] >= 0
+    assert certificate.sharp_complexity["selection"] >= 0
+    assert certificate.sharp == certificate.statements["sharp"]["upper"] <= HI
+    if inequality != "empirical_bernstein":  # which is not monotone
+        assert certificate.sharp <= certificate.bound
+    assert certificate.sharp > certificate.means["model risk"]
     assert certificate.bound == certificate.statements["bound"]["upper"] <= HI
     assert certificate.bound > certificate.means["model risk"]
     for (
@@ -109,8 +115,8 @@ def test_every_method_and_inequality_adds_up(inequality, settings):
         paid = 0 if name in ("gap", "direct", "direct_ladder") else certificate.selection_nats
         sides = 2 if name == "signed_gap" else 1
         assert row["nats"] == pytest.approx(math.log(sides / row["delta"]) + paid)
-    # beating the uniform predictor is the bound itself, shifted
-    assert certificate.ladder[0]["upper"] == pytest.approx(certificate.bound - 12, abs=1e-4)
+    # beating the uniform predictor is the sharp bound itself, shifted
+    assert certificate.ladder[0]["upper"] == pytest.approx(certificate.sharp - 12, abs=1e-4)
     assert certificate.direct_ladder[0]["upper"] == pytest.approx(certificate.direct - 12, abs=1e-4)
 
 
@@ -174,8 +180,9 @@ def test_bound_falls_as_delta_grows_and_never_beats_the_direct_bound():
             certify(random_losses(), method=method, delta=delta) for delta in (0.001, 0.5)
         )
         assert strict.bound > lax.bound
-        assert strict.direct <= strict.bound
-        assert lax.direct <= lax.bound
+        assert strict.sharp > lax.sharp
+        assert strict.direct <= strict.sharp <= strict.bound
+        assert lax.direct <= lax.sharp <= lax.bound
 
 
 @pytest.mark.parametrize("inequality", MONOTONE)
@@ -187,55 +194,10 @@ def test_the_direct_bound_of_a_perfect_proxy_is_not_above_the_bound(inequality):
         settings = {"inequality": inequality, "pool": losses.d_sae, "eps": ()}
         certificate = certify(perfect, n_seq=2 + seed, **settings)
         assert certificate.bound - 1e-12 < certificate.direct <= certificate.bound
+        assert certificate.direct <= certificate.sharp
 
 
-# Files and reading
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {},
-        {"method": "nested", "pool": (4, 8), "budget": {"bound": 0.02}},
-        {"method": "in_sample", "n_seq": 5},
-    ],
-)
-def test_json_round_trip_is_exact(tmp_path, settings):
-    losses = random_losses()
-    losses = dataclasses.replace(
-        losses, provenance=losses.provenance | {"versions": {"numpy": "2"}, "pair": (1, 2)}
-    )
-    certificate = certify(losses, **settings)
-    certificate.save(tmp_path / "certificate.json")
-    assert Certificate.load(tmp_path / "certificate.json") == certificate
-    assert certificate.fingerprint == losses.fingerprint()
-
-
-def test_bad_files_are_refused(tmp_path):
-    path = tmp_path / "certificate.json"
-    certify(random_losses()).save(path)
-    text = path.read_text()
-    content = json.loads(text)
-    cases = {
-        text[: len(text) // 2]: "not a whole JSON file",
-        "[]": "not a certificate of saecert",
-        json.dumps(content | {"schema": 99}): "has schema 99, this version of saecert reads 2",
-        json.dumps(
-            {key: value for key, value in content.items() if key != "alpha"}
-        ): "missing or unknown fields: alpha",
-        json.dumps(content | {"extra": 1}): "missing or unknown fields: extra",
-        json.dumps(
-            content | {"means": content["means"] | {"proxy risk": 1.0}}
-        ): "edited or damaged, certify again: .*the terms sum to",
-        json.dumps(content | {"means": {}}): "edited or damaged, certify again: KeyError",
-        json.dumps(content | {"n_seq": "60"}): "n_seq is '60', not int: edited or damaged",
-    }
-    for damaged, message in cases.items():
-        path.write_text(damaged)
-        with pytest.raises(ValueError, match=message):
-            Certificate.load(path)
-    with pytest.raises(FileNotFoundError):
-        Certificate.load(tmp_path / "nowhere.json")
+# Reading
 
 
 def in_one_line(certificate: Certificate) -> str:
@@ -272,7 +234,8 @@ def test_summary_says_what_it_means():
     )
     assert "concepts within 0.1 bits: none, not even with the full SAE" in text
     assert "concepts within 0.25 bits: 8" in text
-    assert "All of them at once: 0.75" in text
+    assert "All of them at once: 0.8" in text
+    assert "  = bound                 " in str(certify(random_losses(400)))
     assert (
         "Not checked, for want of a record: near_duplicates, same_document, overlap, "
         "batch_threshold, batch_dependence" in text
@@ -298,8 +261,9 @@ def test_no_limit_is_printed_below_itself(seed):
         ("total variation", rows["total_variation"]["upper"], 0.001),
     ):
         assert limit <= stated_numbers(text, label) < limit + step + 1e-9
-    said = f"lose at most {stated_numbers(text, '= bound'):.2f} bits each on average"
-    assert said in in_one_line(certificate)
+    sharp = float(text.partition("= bound")[2].split()[1])
+    assert certificate.sharp <= sharp < certificate.sharp + 0.01 + 1e-9
+    assert f"lose at most {sharp:.2f} bits each on average" in in_one_line(certificate)
 
 
 def test_a_limit_just_above_a_round_number_is_printed_above_it():
@@ -310,7 +274,7 @@ def test_a_limit_just_above_a_round_number_is_printed_above_it():
 
 
 def test_the_summary_gives_each_statement_its_own_delta():
-    budget = {"bound": 0.03, "ladder": 0.02}
+    budget = {"sharp": 0.03, "ladder": 0.02}
     text = in_one_line(certify(random_losses(400), inequality="hoeffding", budget=budget))
     assert "better than unigram (the ladder's own statement, delta 0.02)" in text
     assert "except with probability 0.03 over samples" in text
@@ -319,12 +283,12 @@ def test_the_summary_gives_each_statement_its_own_delta():
 
 def test_a_bound_below_uniform_is_not_called_vacuous():
     certificate = certify(
-        random_losses(), inequality="hoeffding", budget={"bound": 0.05, "ladder": 1e-60}
+        random_losses(), inequality="hoeffding", budget={"sharp": 0.05, "ladder": 1e-60}
     )
     assert certificate.verdict is None
     assert certificate.non_vacuous
     text = in_one_line(certificate)
-    assert "verdict: better than uniform by the bound itself; the ladder claims nothing" in text
+    assert "verdict: better than uniform by the sharp bound; the ladder claims nothing" in text
     assert "vacuous" not in text
 
 
@@ -350,7 +314,15 @@ def test_two_saes_at_one_hook_point_are_told_apart():
         ({"inequality": "clt"}, "unknown inequality 'clt'; there are .*dirichlet"),
         (
             {"method": "in_sample", "prior": "flat"},
-            "unknown prior 'flat'; there are product, uniform",
+            "unknown prior 'flat' for method 'in_sample'; there are product, uniform",
+        ),
+        (
+            {"method": "nested", "prior": "product"},
+            "unknown prior 'product' for method 'nested'; there are equal, discovery",
+        ),
+        (
+            {"method": "nested", "prior": "discovery", "tolerance": 0.0},
+            "tolerance must be a positive",
         ),
         ({"pool": 5}, "pool of 5 latents was not measured; measured sizes: 4, 8, 16"),
         ({"pool": 17}, "pool of 17 latents was not measured"),
@@ -366,7 +338,7 @@ def test_two_saes_at_one_hook_point_are_told_apart():
             {"budget": {"bound": 0.04, "price": 0.02}},
             "delta budget sums to 0.06, more than delta = 0.05",
         ),
-        ({"budget": {"bounds": 0.04}}, "no such statement: bounds; there are bound, proxy"),
+        ({"budget": {"bounds": 0.04}}, "no such statement: bounds; there are bound, sharp, proxy"),
         ({"budget": {"bound": 0.0}}, "every share of the delta budget must be positive"),
     ],
 )
@@ -381,6 +353,8 @@ def test_methods_that_need_discovery_say_so():
         certify(losses)
     with pytest.raises(ValueError, match="use prior='uniform'"):
         certify(losses, method="in_sample")
+    with pytest.raises(ValueError, match="has none: .* take the prior 'equal'"):
+        certify(losses, method="nested", prior="discovery", eps=())
     assert certify(losses, pool=8).k == 8
     assert certify(losses, method="in_sample", prior="uniform").prior == "uniform"
 
