@@ -248,6 +248,23 @@ def resampled(
     return Population(name, lo, hi, draw, "T1" if len(values) == 1 else "T2")
 
 
+def listed(name: str, values: Float[np.ndarray, " size"], lo: float, hi: float) -> Population:
+    """A finite list of `values`, drawn without replacement: simple random samples of it.
+
+    The truth is the mean of the list.
+
+    >>> listed("three", np.array([0, 0.5, 1]), 0.0, 1.0).draw(np.random.default_rng(0), 1, 3).mean
+    array([[0.5]])
+    """
+    mean = np.full((1, 1), values.mean())
+
+    def draw(rng: np.random.Generator, rows: int, n: int) -> Draw:
+        shuffled = rng.permuted(np.tile(values, (rows, 1)), axis=1)
+        return Draw(shuffled[:, None, :n], mean, np.zeros((1, 1)))
+
+    return Population(name, lo, hi, draw)
+
+
 def repeated(population: Population, group: int) -> Population:
     """Dependence: each document comes `group` times, spread over the sample.
 
