@@ -13,7 +13,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from saecert.storage import atomic_path
 from saecert.untrusted import parse_json
 
-SCHEMA = 2
+SCHEMA = 3
 """Version of the JSON file (certificates/schema.json describes it); unknown ones are refused."""
 
 FIRST = (
@@ -24,6 +24,8 @@ FIRST = (
     "hi",
     "n_seq",
     "seed",
+    "unit",
+    "population_size",
     "sample_sha256",
     "delta",
     "budget",
