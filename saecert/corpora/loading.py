@@ -89,8 +89,9 @@ def load_corpus(
     ValueError
         Unknown split or option, a number out of range, empty text, text that cannot be read (with
         file and line), a document without a group where `group_column` asks for one, every document
-        too short, too few sequences or documents (with the number it takes), no `n_seq` for a source without end, model samples without BOS, a hub that cannot be
-        reached or does not answer, or corpus drift.
+        too short, too few sequences or documents (with the number it takes), no `n_seq` for a
+        source without end, model samples without BOS, a hub that cannot be reached or does not
+        answer, or corpus drift.
     FileNotFoundError
         The file does not exist.
     """
