@@ -19,10 +19,18 @@ from saecert.certificates.checks import checked_sample, group_findings
 from saecert.certificates.concepts import concept_counts
 from saecert.certificates.delta import split_delta
 from saecert.certificates.ladder import climb, rungs
-from saecert.certificates.pool_rules import PoolChoice, choose_pools
+from saecert.certificates.pool_rules import PoolChoice, choose_pools, prior_of
 from saecert.certificates.sample import Sample
 from saecert.certificates.summary import source, summary
-from saecert.certificates.terms import Shares, Terms, Upper, joint_loss, sample_means, statements
+from saecert.certificates.terms import (
+    Shares,
+    Upper,
+    joint_loss,
+    sample_means,
+    sharp_loss,
+    statements,
+    terms_of,
+)
 from saecert.records import SequenceLosses
 from saecert.statistics.finite import finite_upper
 from saecert.statistics.inequalities import INEQUALITIES, tightness
@@ -53,7 +61,7 @@ class Certificate:
     pool: int | list[int] | None
     """Pool size or grid given by the caller, None when a rule chose."""
     prior: str | None
-    """Prior over subsets of latents, None unless the method is "in_sample"."""
+    """Prior over the pools that the method chooses among, None for "fixed", which chooses none."""
     tolerance: float | None
     """Largest discovery mismatch of the pool in bits, None unless the rule used it."""
     budget: dict[str, float] | None
@@ -100,26 +108,32 @@ class Certificate:
     """
     means: dict[str, float]
     """Sample means: "model risk", "proxy risk", "reconstruction gap", "pool mismatch",
-    "clipping".
+    "clipping"; and the two of the sharp bound that are not among them, "one-sided mismatch" and
+    "one-sided gap".
     """
     complexity: dict[str, float]
-    """Bound minus the sum of those terms: "sampling" (the bound at no selection cost) and
+    """Bound minus the sum of its other terms: "sampling" (the bound at no selection cost) and
     "selection" (the rest).
     """
+    sharp_complexity: dict[str, float]
+    """The same for the sharp bound."""
     statements: dict[str, dict[str, Any]]
     """By name: "quantity", sample "mean", limits "lower" and "upper" (None: not stated, or a
     ladder), "delta", "nats", "group". What the record does not hold for the pool (behaviour, shares
     outside it) is left out.
     """
     ladder: list[dict[str, Any]]
-    """References in the order tested: "rung", sample "risk", "mean" of v_A minus it, "upper" limit
+    """References in the order tested: "rung", sample "risk", "mean" of s_A minus it, "upper" limit
     (None: not tested), "claimed". The claims hold together; a limit decides its own test, and holds
     on its own only, at the statement's nats.
     """
     direct_ladder: list[dict[str, Any]]
     """The same for the model's own loss, without any proxy."""
     curve: list[dict[str, int | float]]
-    """Method "nested": terms and bound at every pool size, jointly true; otherwise the one pool."""
+    """Method "nested": terms and both bounds at every pool size, and the "nats" that choosing it
+    costs: all the bounds on E v_A are jointly true, and so are those on E s_A. Otherwise the one
+    pool.
+    """
     concepts: list[dict[str, Any]]
     """Certified concept counts, one row per tolerance "eps": count "k" (None: not even the full SAE
     keeps within it), and every size "tested", from the full dictionary downwards, with its limit.
@@ -143,14 +157,28 @@ class Certificate:
     """Provenance of the losses record."""
 
     def __post_init__(self) -> None:
-        total = sum(self.terms.values())
-        if not math.isclose(total, self.bound, rel_tol=1e-9):
-            raise ValueError(f"the terms sum to {total}, the bound is {self.bound}")
+        sums = ((self.terms, self.bound, "bound"), (self.sharp_terms, self.sharp, "sharp bound"))
+        for terms, limit, name in sums:
+            total = sum(terms.values())
+            if not math.isclose(total, limit, rel_tol=1e-9):
+                raise ValueError(f"the terms sum to {total}, the {name} is {limit}")
 
     @property
     def bound(self) -> float:
-        """Upper limit on the risk of model, SAE proxy and pooled proxy at once."""
+        """Upper limit on the risk of model, SAE proxy and pooled proxy at once, as in the papers.
+
+        A limit on E v_A, whose terms are absolute gaps.
+        """
         return self.statements["bound"]["upper"]
+
+    @property
+    def sharp(self) -> float:
+        """Upper limit on the same three risks by E s_A, the mean of the largest of three losses.
+
+        At most `bound` for a monotone inequality at one share of delta. Each is a statement of its
+        own; verdict and ladder go by this one.
+        """
+        return self.statements["sharp"]["upper"]
 
     @property
     def direct(self) -> float:
@@ -175,15 +203,16 @@ class Certificate:
 
     @property
     def non_vacuous(self) -> bool:
-        """Whether the bound beats the uniform predictor, and nothing more."""
-        return self.bound < self.uniform
+        """Whether the sharp bound beats the uniform predictor, and nothing more."""
+        return self.sharp < self.uniform
 
     @property
     def verdict(self) -> str | None:
-        """Highest rung claimed: the last reference whose risk is certified to exceed E v_A.
+        """Highest rung claimed: the last reference whose risk is certified to exceed E s_A.
 
         None when not even the uniform predictor. It is the statement "ladder", with a delta of its
-        own: `bound` and verdict hold together at the sum of their deltas.
+        own, at which all of its claims hold jointly: `sharp` and verdict hold together at the sum
+        of their deltas, and so do `bound` and verdict.
         """
         return next((row["rung"] for row in reversed(self.ladder) if row["claimed"]), None)
 
@@ -198,6 +227,13 @@ class Certificate:
             names.append("clipping")
         measured = {name: self.means[name] for name in names}
         return measured | {"complexity": sum(self.complexity.values())}
+
+    @property
+    def sharp_terms(self) -> dict[str, float]:
+        """The four terms of the sharp bound, which add up to `sharp`."""
+        names = ("proxy risk", "one-sided gap", "one-sided mismatch")
+        measured = {name: self.means[name] for name in names}
+        return measured | {"complexity": sum(self.sharp_complexity.values())}
 
     @property
     def groups(self) -> dict[str, tuple[list[str], float]]:
@@ -296,7 +332,7 @@ def certify(
     delta: float = 0.05,
     alpha: float = 0.5,
     inequality: str = "dirichlet",
-    prior: str = "product",
+    prior: str | None = None,
     tolerance: float = 0.1,
     budget: Mapping[str, float] | None = None,
     n_seq: int | None = None,
@@ -309,11 +345,11 @@ def certify(
     """A `Certificate` for the model, SAE and sample behind `losses`.
 
     **Guarantee.** If the sequences are i.i.d. given the discovery split, and every argument was
-    fixed before the certification sample was looked at, then ``R(f), R(g), R(g_A) <= bound`` with
-    probability at least ``1 - delta``: the bound is on ``E v_A`` (see `joint_loss`). With "nested"
-    this holds for all pools of the grid at once (weights 1/K), with "in_sample" for all subsets of
-    the dictionary at once (prior over subsets; Occam bound, McAllester 1999), so A may depend on
-    the sample.
+    fixed before the certification sample was looked at, then ``R(f), R(g), R(g_A) <= sharp`` with
+    probability at least ``1 - delta``: it bounds ``E s_A`` (see `sharp_loss`). Likewise for
+    ``bound``, which bounds ``E v_A`` (see `joint_loss`). With "nested" this holds for all pools of
+    the grid at once (weights that sum to 1), with "in_sample" for all subsets of the dictionary at
+    once (prior over subsets; Occam bound, McAllester 1999), so A may depend on the sample.
 
     Parameters
     ----------
@@ -331,10 +367,13 @@ def certify(
     inequality
         A key of `saecert.statistics.inequalities.INEQUALITIES`.
     prior
-        Only for "in_sample": "product" (discovery firing rates, much the cheaper) or "uniform"
-        (needs no discovery).
+        How confidence is divided among the pools. For "nested": "equal" (default: the sharp bound
+        of the best) or "discovery" (.9 on the size that discovery chose by `tolerance`, at .11
+        nats; the others share the rest). For "in_sample": "product" (default: discovery firing
+        rates, much the cheaper) or "uniform" (needs no discovery). None: the default.
     tolerance
-        Only for "fixed" without `pool`: largest mean mismatch on discovery, bits per token.
+        Largest mean mismatch on discovery, bits per token: for "fixed" without `pool`, and the
+        prior "discovery".
     budget
         Shares of delta for statements that shall hold jointly, e.g. ``{"bound": .04, "price":
         .01}``; see `split_delta`.
@@ -376,6 +415,7 @@ def certify(
     """
     upper = _upper(inequality, population_size, len(losses), unit)
     shares = split_delta(delta, budget)
+    prior = prior_of(method, prior)
     # concepts are counted on pools ranked on discovery
     ranked = method != "in_sample" or prior == "product" or len(eps) > 0
     rows, checks, let_through = checked_sample(
@@ -390,8 +430,8 @@ def certify(
         delta=delta,
         alpha=alpha,
         pool=_given_pool(pool, pools),
-        prior=prior if method == "in_sample" else None,
-        tolerance=tolerance if method == "fixed" and pool is None else None,
+        prior=prior,
+        tolerance=tolerance if _chosen_by_tolerance(method, pool, prior) else None,
         budget=dict(budget) if budget else None,
         seed=seed,
         allow=let_through,
@@ -445,6 +485,10 @@ def _identity(losses: SequenceLosses, rows: SequenceLosses) -> dict[str, Any]:
     }
 
 
+def _chosen_by_tolerance(method: str, pool: int | Sequence[int] | None, prior: str | None) -> bool:
+    return prior == "discovery" or (method == "fixed" and pool is None)
+
+
 def _given_pool(pool: int | Sequence[int] | None, pools: PoolChoice) -> int | list[int] | None:
     """The caller's pool as JSON: a size, an ascending grid, or None when a rule chose."""
     if isinstance(pool, Sequence):
@@ -456,40 +500,52 @@ def _numbers(sample: Sample, pools: PoolChoice, shares: Shares, upper: Upper) ->
     """Every field of a certificate that is computed from losses, but for the concept counts."""
     lo = sample.lo
     hi = sample.hi
-    nats = {name: -math.log(share) for name, (share, _) in shares.items()}
-    paid = nats["bound"] + pools.nats
-    joint = joint_loss(sample.clean, sample.full, pools.losses, hi)
-    bounds = np.asarray(upper(joint, lo, hi, paid))
-    best = int(np.argmin(bounds))
-    bound = float(bounds[best])
-    terms = Terms(sample.clean, sample.full, pools.losses[best], joint[best])
-    free = float(upper(terms.joint, lo, hi, nats["bound"])) if pools.nats else bound
+    spent = {name: -math.log(share) for name, (share, _) in shares.items()}
+    curve = _curve(sample, pools, spent, upper)
+    best = min(range(len(curve)), key=lambda place: curve[place]["sharp"])
+    price = float(pools.nats[best])
+    terms = terms_of(sample.clean, sample.full, pools.losses[best], hi)
     behaviour = pool_behaviour(sample.record, pools.sizes[best], pools.measured[best])
-    table = statements(terms, behaviour, (lo, hi), shares, pools.nats, upper)
-    table["bound"]["upper"] = bound
+    table = statements(terms, behaviour, (lo, hi), shares, price, upper)
+    complexity = {}
+    for name, values in (("bound", terms.joint), ("sharp", terms.sharp)):
+        limit = float(curve[best][name])
+        table[name]["upper"] = limit
+        free = float(upper(values, lo, hi, spent[name])) if price else limit
+        sampling = free - float(values.mean())
+        complexity[name] = {"sampling": sampling, "selection": limit - free}
     ladder = rungs(sample.record, sample.alpha)
     return {
         "lo": lo,
         "hi": hi,
         "k": pools.sizes[best],
         "pool_rule": pools.rule,
-        "selection_nats": pools.nats,
+        "selection_nats": price,
         "means": sample_means(terms),
-        "complexity": {"sampling": free - float(terms.joint.mean()), "selection": bound - free},
+        "complexity": complexity["bound"],
+        "sharp_complexity": complexity["sharp"],
         "statements": table,
-        "ladder": climb(terms.joint, ladder, lo, hi, nats["ladder"] + pools.nats, upper),
-        "direct_ladder": climb(sample.clean, ladder, lo, hi, nats["direct_ladder"], upper),
-        "curve": _curve(sample, pools, joint, bounds),
-        "tightness": float(tightness(bounds[best], terms.joint, hi, paid)),
+        "ladder": climb(terms.sharp, ladder, lo, hi, spent["ladder"] + price, upper),
+        "direct_ladder": climb(sample.clean, ladder, lo, hi, spent["direct_ladder"], upper),
+        "curve": curve,
+        "tightness": float(
+            tightness(table["bound"]["upper"], terms.joint, hi, spent["bound"] + price)
+        ),
     }
 
 
 def _curve(
-    sample: Sample, pools: PoolChoice, joint: np.ndarray, bounds: np.ndarray
+    sample: Sample, pools: PoolChoice, spent: Mapping[str, float], upper: Upper
 ) -> list[dict[str, int | float]]:
-    """Pool size, bound and sample means of every candidate pool."""
+    """Pool size, price, both bounds and sample means of every candidate pool."""
+    losses = (sample.clean, sample.full, pools.losses)
+    support = (sample.lo, sample.hi)
+    joint = joint_loss(*losses, sample.hi)
+    bounds = np.asarray(upper(joint, *support, spent["bound"] + pools.nats))
+    sharps = np.asarray(upper(sharp_loss(*losses), *support, spent["sharp"] + pools.nats))
     rows: list[dict[str, int | float]] = []
-    for k, pooled, values, bound in zip(pools.sizes, pools.losses, joint, bounds, strict=True):
-        means = sample_means(Terms(sample.clean, sample.full, pooled, values))
-        rows.append({"k": k, "bound": float(bound)} | means)
+    for place, k in enumerate(pools.sizes):
+        means = sample_means(terms_of(*losses[:2], pools.losses[place], sample.hi))
+        limits = {"bound": float(bounds[place]), "sharp": float(sharps[place])}
+        rows.append({"k": k, "nats": float(pools.nats[place])} | limits | means)
     return rows

@@ -14,7 +14,7 @@ from saecert.certificates.certificate import Certificate
 from saecert.certificates.checks import CHECKS, checked_sample
 from saecert.certificates.sample import Sample
 from saecert.certificates.summary import source
-from saecert.certificates.terms import joint_loss
+from saecert.certificates.terms import joint_loss, sharp_loss
 from saecert.records import SequenceLosses
 from saecert.statistics.finite import finite_upper
 from saecert.statistics.paired import difference_limits
@@ -22,7 +22,7 @@ from saecert.statistics.rounding import lower_text, nearest_text, probability_te
 
 Measured = tuple[Float[np.ndarray, "n_seq"], float, float]
 
-_SHARED = ("gap", "mismatch", "proxy", "bound", *spending.BEHAVIOUR)
+_SHARED = ("gap", "mismatch", "proxy", "bound", "sharp", *spending.BEHAVIOUR)
 
 QUANTITIES = {"pool_gap": "E|l(f) - l(g_A)|, model against pooled proxy"} | {
     name: spending.QUANTITIES[name] for name in _SHARED
@@ -158,6 +158,7 @@ def values_of(losses: SequenceLosses, quantity: str, k: int, alpha: float) -> Me
         "pool_gap": (np.abs(clean - pooled), 0.0, hi - lo),
         "proxy": (pooled, lo, hi),
         "bound": (joint_loss(clean, full, pooled, hi), lo, hi),
+        "sharp": (sharp_loss(clean, full, pooled), lo, hi),
     }
     for name, (shares, _) in pool_behaviour(losses, k, k).items():
         table[name] = (shares, 0.0, 1.0)

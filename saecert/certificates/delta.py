@@ -6,13 +6,14 @@ from collections.abc import Mapping
 
 QUANTITIES = {
     "bound": "E v_A, hence the risk of the model, of its SAE proxy and of the pooled proxy at once",
+    "sharp": "E s_A, mean of the largest of the three losses, hence the same three risks at once",
     "proxy": "R(g_A), risk of the pooled proxy",
     "gap": "E|l(f) - l(g)|, SAE reconstruction gap",
     "mismatch": "E|l(g) - l(g_A)|, concept-pool mismatch",
     "signed_gap": "R(g_A) - R(f), what reading the model through the pool costs, signed",
     "direct": "R(f), risk of the model without any proxy",
     "price": "R(g_A) - R(f) from above, price of explanation",
-    "ladder": "which references have a larger risk than E v_A",
+    "ladder": "which references have a larger risk than E s_A",
     "direct_ladder": "which references have a larger risk than R(f)",
     "total_variation": "expected total variation distance of next-token distributions, "
     "model and pooled proxy",
@@ -39,6 +40,11 @@ def split_delta(
     its own (and any of them together at the sum of theirs). By default each group of `GROUPS` has
     all of `delta`, divided equally inside it. Statements named in `budget` form one group "budget"
     with the shares given there, at most `delta` in all; the others stay in their default group.
+
+    So "sharp" and "bound" each have all of `delta` and neither takes from the other: they limit two
+    expectations, each on its own. What they say of the three *risks* holds jointly at the delta of
+    "sharp" alone, if the inequality is monotone and the share of "sharp" is not the smaller one:
+    for then its limit is not above that of "bound".
 
     Raises
     ------

@@ -9,7 +9,7 @@ import numpy as np
 
 from saecert.certificates.ladder import climb, rungs
 from saecert.certificates.sample import Sample
-from saecert.certificates.terms import joint_loss
+from saecert.certificates.terms import joint_loss, sharp_loss
 from saecert.records import SequenceLosses
 from saecert.statistics.inequalities import INEQUALITIES
 from saecert.statistics.priors import uniform_prior_nats
@@ -20,12 +20,14 @@ class ExactSet(NamedTuple):
 
     bound: float
     """Upper limit on E v_A, bits per token."""
+    sharp: float
+    """Upper limit on E s_A, bits per token: another statement, at the same delta."""
     k: int
     """Latents active on the sample."""
     nats: float
     """What choosing this set among all subsets costs."""
     beaten: int
-    """References beaten, in the order of the ladder."""
+    """References beaten, in the order of the ladder: their risk is certified to exceed E s_A."""
 
 
 def exact_set_bound(
@@ -38,7 +40,8 @@ def exact_set_bound(
 ) -> ExactSet:
     """The bound of T3 that pays for the active set itself, though a larger set may be cheaper.
 
-    **Guarantee.** With probability at least ``1 - delta`` all three risks are at most the bound,
+    **Guarantee.** With probability at least ``1 - delta`` all three risks are at most `bound`, and
+    so for `sharp`,
     under the assumptions of `saecert.certify`: the theorem behind it holds for all subsets at once,
     at ``ln(m + 1) + ln(m choose k)`` nats each (Occam bound, McAllester 1999). `saecert.certify`
     with ``method="in_sample"`` pays for the cheapest set that contains this one, and is never
@@ -69,6 +72,8 @@ def exact_set_bound(
     paid = nats - math.log(delta)
     upper = INEQUALITIES[inequality]
     v = joint_loss(sample.clean, sample.full, sample.full, sample.hi)
+    s = sharp_loss(sample.clean, sample.full, sample.full)
     bound = float(upper(v, sample.lo, sample.hi, paid))
-    ladder = climb(v, rungs(record, alpha), sample.lo, sample.hi, paid, upper)
-    return ExactSet(bound, k, nats, sum(row["claimed"] for row in ladder))
+    sharp = float(upper(s, sample.lo, sample.hi, paid))
+    ladder = climb(s, rungs(record, alpha), sample.lo, sample.hi, paid, upper)
+    return ExactSet(bound, sharp, k, nats, sum(row["claimed"] for row in ladder))

@@ -60,9 +60,10 @@ def read_fields(path: str | Path, kind: type) -> dict[str, Any]:
         raise ValueError(f"{path} is JSON but not a certificate of saecert: it has no 'schema'")
     schema = content.pop("schema")
     if type(schema) is not int or schema != SCHEMA:
+        older = type(schema) is int and schema < SCHEMA
+        advice = "certify the same losses again" if older else "update saecert or certify again"
         raise ValueError(
-            f"{path} has schema {schema!r:.40}, this version of saecert reads {SCHEMA}: "
-            "update saecert or certify again"
+            f"{path} has schema {schema!r:.40}, this version of saecert reads {SCHEMA}: {advice}"
         )
     if different := {field.name for field in fields(kind)} ^ set(content):
         names = ", ".join(sorted(different))

@@ -17,7 +17,7 @@ from saecert.certificates.ladder import rungs
 from saecert.certificates.pool_rules import fixed_pool
 from saecert.certificates.sample import Sample
 from saecert.certificates.stopping import Stopped, certify_stream
-from saecert.certificates.terms import joint_loss
+from saecert.certificates.terms import sharp_loss
 from saecert.records import SequenceLosses
 from saecert.statistics.inequalities import misses
 
@@ -75,7 +75,7 @@ def size_known_beforehand(
     sample = Sample.of(losses, alpha)
     pooled = fixed_pool(sample, None, tolerance).losses[0]
     rung = {rung.name: rung for rung in rungs(losses, alpha)}[target]
-    paired = joint_loss(sample.clean, sample.full, pooled, sample.hi) - rung.losses
+    paired = sharp_loss(sample.clean, sample.full, pooled) - rung.losses
     support = (sample.lo - rung.highest, sample.hi - rung.lowest)
     rows = [order_of(len(losses), order, seed) for order in range(1, orders + 1)]
     shuffled = paired[np.stack(rows)]

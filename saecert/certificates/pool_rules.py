@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,13 +9,22 @@ import numpy as np
 from jaxtyping import Float
 
 from saecert.certificates.sample import Sample
-from saecert.statistics.priors import cheapest_product_superset, cheapest_uniform_superset
+from saecert.statistics.priors import (
+    FAVOURED,
+    cheapest_product_superset,
+    cheapest_uniform_superset,
+    equal_nats,
+    favoured_nats,
+)
 
 METHODS = ("fixed", "nested", "in_sample")
 """T1, T2, T3: the pool fixed beforehand, every nested pool at once, one read off the sample."""
 
 PRIORS = ("product", "uniform")
-"""Priors over subsets of latents for "in_sample"."""
+"""Priors over subsets of latents for "in_sample"; the first is the default."""
+
+WEIGHTS = ("equal", "discovery")
+"""Priors over the pools of a grid for "nested"; the first is the default."""
 
 
 @dataclass(frozen=True)
@@ -30,16 +38,39 @@ class PoolChoice:
     nothing active is left out."""
     losses: Float[np.ndarray, "n_pool n_seq"]
     """Smoothed losses of each pooled proxy, bits per token."""
-    nats: float
-    """ln(1 / prior weight), the same for every candidate: what is added to ln(1/delta)."""
+    nats: Float[np.ndarray, " n_pool"]
+    """ln(1 / prior weight) of each candidate: what is added to ln(1/delta)."""
     rule: str
     """The rule in words."""
 
 
+def prior_of(method: str, prior: str | None) -> str | None:
+    """The prior that a method takes: the one given or its default; None for a fixed pool.
+
+    Raises
+    ------
+    ValueError
+        The method has no such prior.
+    """
+    known = {"nested": WEIGHTS, "in_sample": PRIORS}.get(method)
+    if known is None:
+        return None
+    if prior is not None and prior not in known:
+        raise ValueError(
+            f"unknown prior '{prior}' for method '{method}'; there are {', '.join(known)}"
+        )
+    return prior or known[0]
+
+
 def choose_pools(
-    sample: Sample, method: str, *, pool: int | Sequence[int] | None, prior: str, tolerance: float
+    sample: Sample,
+    method: str,
+    *,
+    pool: int | Sequence[int] | None,
+    prior: str | None,
+    tolerance: float,
 ) -> PoolChoice:
-    """Candidate pools of one of `METHODS` on a certification sample.
+    """Candidate pools of one of `METHODS` on a certification sample; `prior` as of `prior_of`.
 
     Raises
     ------
@@ -50,8 +81,8 @@ def choose_pools(
     if method == "fixed":
         return fixed_pool(sample, pool, tolerance)
     if method == "nested":
-        return nested_pools(sample, pool)
-    if method != "in_sample":
+        return nested_pools(sample, pool, prior == "discovery", tolerance)
+    if method != "in_sample" or prior is None:
         raise ValueError(f"unknown method '{method}'; there are {', '.join(METHODS)}")
     if pool is not None:
         raise ValueError(
@@ -70,7 +101,9 @@ def fixed_pool(sample: Sample, pool: int | Sequence[int] | None, tolerance: floa
     sample was looked at.
     """
     if pool is None:
-        size = _smallest_within(sample, tolerance)
+        known = ", ".join(map(str, sample.sizes))
+        otherwise = f"give pool=k fixed beforehand, k one of {known}"
+        size = _smallest_within(sample, sample.sizes, tolerance, otherwise)
         rule = f"smallest measured pool whose mean mismatch on discovery is below {tolerance} bits"
     elif isinstance(pool, Sequence):
         raise ValueError(
@@ -79,30 +112,38 @@ def fixed_pool(sample: Sample, pool: int | Sequence[int] | None, tolerance: floa
     else:
         size = int(pool)
         rule = "size given by the caller, who states that it was fixed beforehand"
-    return PoolChoice((size,), (size,), sample.pooled((size,)), 0.0, rule)
+    return PoolChoice((size,), (size,), sample.pooled((size,)), np.zeros(1), rule)
 
 
-def _smallest_within(sample: Sample, tolerance: float) -> int:
+def _smallest_within(sample: Sample, sizes: Sequence[int], tolerance: float, otherwise: str) -> int:
+    """The smallest of `sizes` within the tolerance on discovery, or the largest if none is.
+
+    `otherwise` is what to do where the record has no discovery losses.
+    """
     if not tolerance > 0:
         raise ValueError(f"tolerance must be a positive number of bits, got {tolerance}")
     discovery = sample.record.discovery
     if discovery is None or discovery.losses is None:
         raise ValueError(
-            "method 'fixed' chooses the pool on discovery losses and this record has none: collect "
-            "with a discovery corpus, or give pool=k fixed beforehand, k one of "
-            f"{', '.join(map(str, sample.sizes))}"
+            "the pool is chosen on discovery losses and this record has none: collect with a "
+            f"discovery corpus, or {otherwise}"
         )
     seen = Sample.of(discovery.losses, sample.alpha)
     mismatches = np.abs(seen.full - seen.pools).mean(axis=1)
     within = {k for k, bits in zip(seen.sizes, mismatches, strict=True) if bits < tolerance}
-    return next(k for k in sample.sizes if k in within)
+    return next((k for k in sizes if k in within), sizes[-1])
 
 
-def nested_pools(sample: Sample, pool: int | Sequence[int] | None) -> PoolChoice:
-    """Every pool of a grid at once (T2), at ln K nats for K sizes: uniform weights w_k = 1/K.
+def nested_pools(
+    sample: Sample, pool: int | Sequence[int] | None, favour: bool, tolerance: float
+) -> PoolChoice:
+    """Every pool of a grid at once (T2), at ln(1/w_k) nats for size k.
 
     The grid is every measured size, or the sizes in `pool`, fixed beforehand. The full dictionary
-    counts as one.
+    counts as one. Weights are equal, 1/K for K sizes; or, with `favour`, those of
+    `saecert.statistics.priors.favoured_nats` for the size that discovery chose: the smallest of the
+    grid whose mean mismatch there is below `tolerance`, its largest if none is. Either way they
+    sum to 1 and do not depend on the certification sample.
     """
     if isinstance(pool, int):
         raise ValueError(
@@ -112,8 +153,18 @@ def nested_pools(sample: Sample, pool: int | Sequence[int] | None) -> PoolChoice
     sizes = tuple(sorted({int(k) for k in (sample.sizes if pool is None else pool)}))
     if not sizes:
         raise ValueError("method 'nested' needs at least one pool size")
-    rule = f"best of {len(sizes)} nested pools, each with weight 1/{len(sizes)}"
-    return PoolChoice(sizes, sizes, sample.pooled(sizes), math.log(len(sizes)), rule)
+    pooled = sample.pooled(sizes)
+    rule = f"best of {len(sizes)} nested pools"
+    if not favour:
+        rule = f"{rule}, each with weight 1/{len(sizes)}"
+        return PoolChoice(sizes, sizes, pooled, equal_nats(len(sizes)), rule)
+    size = _smallest_within(sample, sizes, tolerance, "take the prior 'equal'")
+    rule = (
+        f"{rule}, weight {FAVOURED} on {size} (the smallest whose mean mismatch on discovery is "
+        f"below {tolerance} bits), the others share the rest"
+    )
+    nats = favoured_nats(len(sizes), sizes.index(size))
+    return PoolChoice(sizes, sizes, pooled, nats, rule)
 
 
 def in_sample_pool(sample: Sample, prior: str) -> PoolChoice:
@@ -133,7 +184,7 @@ def in_sample_pool(sample: Sample, prior: str) -> PoolChoice:
     n_active = int(active.sum())
     if prior == "uniform":
         size, nats = cheapest_uniform_superset(n_active, record.d_sae)
-    elif prior == "product":
+    else:
         if record.discovery is None:
             raise ValueError(
                 "the product prior is built from discovery counts and this record has none: "
@@ -142,10 +193,8 @@ def in_sample_pool(sample: Sample, prior: str) -> PoolChoice:
         counts = (record.discovery.n_active, record.discovery.n_seq)
         superset, nats = cheapest_product_superset(active, *counts, len(sample))
         size = int(superset.sum())
-    else:
-        raise ValueError(f"unknown prior '{prior}'; there are {', '.join(PRIORS)}")
     rule = (
         f"cheapest superset of the {n_active} latents active on the sample, "
         f"{prior} prior over subsets"
     )
-    return PoolChoice((size,), (record.d_sae,), sample.full[None], nats, rule)
+    return PoolChoice((size,), (record.d_sae,), sample.full[None], np.array([nats]), rule)

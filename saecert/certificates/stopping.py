@@ -102,7 +102,7 @@ def certify_stream(
     nonnegative supermartingale if that claim is true, and ever reaches 1/delta with probability at
     most delta (Ville's inequality). It takes sequences that are i.i.d. in their order of arrival,
     and everything else fixed before the first is looked at: target, delta, alpha, and the pool,
-    which is given or chosen on discovery. A rung "r" claims ``R(f), R(g), R(g_A) <= E v_A < R(r)``,
+    which is given or chosen on discovery. A rung "r" claims ``R(f), R(g), R(g_A) <= E s_A < R(r)``,
     paired; ``{quantity: most}`` claims that the expectation is below `most`. One target is tested:
     several share delta.
 
@@ -122,7 +122,7 @@ def certify_stream(
     target
         "uniform", "unigram", "bigram" or another reference of the records, or ``{quantity: most}``
         for a key of `saecert.certificates.comparison.QUANTITIES`, such as ``{"gap": 0.25}`` or
-        ``{"bound": 8.0}`` (bits per token; shares for behaviour).
+        ``{"sharp": 8.0}`` (bits per token; shares for behaviour).
     pool, tolerance
         As for the method "fixed" of `certify`; the rule looks at the discovery of the first part.
     delta, alpha
@@ -240,16 +240,16 @@ def _bet_on(part: SequenceLosses, target: Target, k: int, alpha: float) -> _Bet:
 
 
 def _bet_on_reference(part: SequenceLosses, target: str, k: int, alpha: float) -> _Bet:
-    """v_A minus the reference's loss, claimed to be below 0."""
+    """s_A minus the reference's loss, claimed to be below 0."""
     ladder = {rung.name: rung for rung in rungs(part, alpha)}
-    joint, lo, hi = values_of(part, "bound", k, alpha)
+    sharp, lo, hi = values_of(part, "sharp", k, alpha)
     if target not in ladder:
         raise ValueError(
             f"no reference '{target}': a target is one of {', '.join(ladder)}, "
             "or a tolerance such as {'gap': 0.25}"
         )
     rung = ladder[target]
-    return _Bet(joint - rung.losses, lo - rung.highest, hi - rung.lowest, 0.0)
+    return _Bet(sharp - rung.losses, lo - rung.highest, hi - rung.lowest, 0.0)
 
 
 def _joined(seen: SequenceLosses, part: SequenceLosses) -> SequenceLosses:

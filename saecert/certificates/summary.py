@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 WIDTH = 72
 """Columns at which lines are wrapped: as many as a page of the book shows."""
 
+_TWO_SIDED = {"one-sided gap": "reconstruction gap", "one-sided mismatch": "pool mismatch"}
+
 
 def source(provenance: Mapping[str, Any]) -> str:
     """What losses are of: subject, hook point and, where it is recorded, which SAE."""
@@ -63,30 +65,40 @@ def _sample(c: Certificate) -> str:
 
 
 def _numbers(c: Certificate) -> list[str]:
-    parts = ", ".join(f"{name} {nearest_text(bits)}" for name, bits in c.complexity.items())
-    notes = {"complexity": parts}
-    rows = [(name, nearest_text(value), notes.get(name, "")) for name, value in c.terms.items()]
+    sharp = {_TWO_SIDED.get(name, name): value for name, value in c.sharp_terms.items()}
+    rows = [("", "absolute", "sharp", "gap and mismatch: in size, or where above")]
+    for name, value in c.terms.items():
+        own = nearest_text(sharp[name]) if name in sharp else ""
+        rows.append((name, nearest_text(value), own, _parts(c) if name == "complexity" else ""))
     rows += [
-        ("= bound", upper_text(c.bound), "at most, whichever of the three"),
-        ("uniform predictor", nearest_text(c.uniform), ""),
-        ("direct bound", upper_text(c.direct), "without any proxy"),
-        ("price of explanation", upper_text(c.price), "at most, R(pooled proxy) - R(model)"),
+        ("= bound", upper_text(c.bound), upper_text(c.sharp), "at most, whichever of the three"),
+        ("uniform predictor", nearest_text(c.uniform), "", ""),
+        ("direct bound", upper_text(c.direct), "", "without any proxy"),
+        ("price of explanation", upper_text(c.price), "", "at most, R(pooled proxy) - R(model)"),
     ]
-    return [f"  {name:<22}{number:>8}   {note}".rstrip() for name, number, note in rows]
+    return [
+        f"  {name:<21}{absolute:>8}{own:>7}  {note}".rstrip() for name, absolute, own, note in rows
+    ]
+
+
+def _parts(c: Certificate) -> str:
+    """The two parts of complexity, of the sharp bound."""
+    parts = c.sharp_complexity.items()
+    return ", ".join(f"{name} {nearest_text(bits)}" for name, bits in parts)
 
 
 def _sentences(c: Certificate) -> list[str]:
     verdict = "vacuous: not shown to be better than uniform"
     if c.non_vacuous:
-        verdict = "better than uniform by the bound itself; the ladder claims nothing"
+        verdict = "better than uniform by the sharp bound; the ladder claims nothing"
     if c.verdict:
         share = probability_text(c.statements["ladder"]["delta"])
         verdict = f"better than {c.verdict} (the ladder's own statement, delta {share})"
-    bound = upper_text(c.bound)
+    bound = upper_text(c.sharp)
     return [
         f"  verdict: {verdict}",
         f"  Model, SAE proxy and pooled proxy lose at most {bound} bits each on average, "
-        f"except with probability {probability_text(c.statements['bound']['delta'])} over samples",
+        f"except with probability {probability_text(c.statements['sharp']['delta'])} over samples",
     ]
 
 

@@ -31,6 +31,8 @@ class Terms(NamedTuple):
     """l(g_A), the pooled proxy."""
     joint: Losses
     """v_A, see `joint_loss`."""
+    sharp: Losses
+    """s_A, see `sharp_loss`."""
 
 
 class _Quantity(NamedTuple):
@@ -61,8 +63,53 @@ def joint_loss(
     return np.minimum(pooled + np.abs(clean - full) + np.abs(full - pooled), hi)
 
 
+def sharp_loss(
+    clean: Float[np.ndarray, "*#pools n_seq"],
+    full: Float[np.ndarray, "*#pools n_seq"],
+    pooled: Float[np.ndarray, "*#pools n_seq"],
+) -> Float[np.ndarray, "*#pools n_seq"]:
+    """``s_A = max(l(f), l(g), l(g_A))`` per sequence: in ``[lo, hi]``, and at most v_A.
+
+    The smallest function of the three losses that none of them exceeds. It is the sum of `l(g_A)`
+    and the two parts of `one_sided`.
+
+    >>> sharp_loss(np.array([2.0]), np.array([3.0]), np.array([2.5]))
+    array([3.])
+    """
+    return np.maximum(np.maximum(clean, full), pooled)
+
+
+def one_sided(
+    clean: Float[np.ndarray, "*#pools n_seq"],
+    full: Float[np.ndarray, "*#pools n_seq"],
+    pooled: Float[np.ndarray, "*#pools n_seq"],
+) -> tuple[Float[np.ndarray, "*#pools n_seq"], Float[np.ndarray, "*#pools n_seq"]]:
+    """``(l(g) - l(g_A))+`` and ``(l(f) - max(l(g), l(g_A)))+`` per sequence, in ``[0, hi - lo]``.
+
+    By how much the SAE proxy loses more than the pooled proxy, and the model more than both. Added
+    to ``l(g_A)`` they are `sharp_loss`: ``y + (x - y)+ = max(x, y)``, twice.
+
+    >>> one_sided(np.array([2.0]), np.array([3.0]), np.array([2.5]))
+    (array([0.5]), array([0.]))
+    """
+    proxies = np.maximum(full, pooled)
+    return proxies - pooled, np.maximum(clean - proxies, 0.0)
+
+
+def terms_of(
+    clean: Float[np.ndarray, " n_seq"],
+    full: Float[np.ndarray, " n_seq"],
+    pooled: Float[np.ndarray, " n_seq"],
+    hi: float,
+) -> Terms:
+    """The three losses of one pool with the two that dominate them."""
+    joint = joint_loss(clean, full, pooled, hi)
+    return Terms(clean, full, pooled, joint, sharp_loss(clean, full, pooled))
+
+
 def sample_means(terms: Terms) -> dict[str, float]:
-    """Means of the model's risk, the three measured terms and what was clipped (at most 0)."""
+    """Means of the model's risk, the terms of both bounds, and what was clipped (at most 0)."""
+    mismatch, gap = one_sided(terms.clean, terms.full, terms.pooled)
     measured = {
         "proxy risk": terms.pooled,
         "reconstruction gap": np.abs(terms.clean - terms.full),
@@ -71,6 +118,7 @@ def sample_means(terms: Terms) -> dict[str, float]:
     clipped = terms.joint - sum(measured.values())
     clipped = np.where(np.abs(clipped) > _ROUNDING, clipped, 0.0)
     rows = {"model risk": terms.clean} | measured | {"clipping": clipped}
+    rows |= {"one-sided mismatch": mismatch, "one-sided gap": gap}
     return {name: float(values.mean()) for name, values in rows.items()}
 
 
@@ -125,6 +173,7 @@ def _quantities(
     mismatch = np.abs(terms.full - terms.pooled)
     rows = {
         "bound": _Quantity(terms.joint, lo, hi, selection),
+        "sharp": _Quantity(terms.sharp, lo, hi, selection),
         "proxy": _Quantity(terms.pooled, lo, hi, selection),
         "gap": _Quantity(gap, 0.0, width, 0.0),
         "mismatch": _Quantity(mismatch, 0.0, width, selection),

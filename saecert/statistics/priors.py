@@ -8,6 +8,29 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.special import betaln, gammaln
 
+FAVOURED = 0.9
+"""Weight of the favoured one in `favoured_nats`."""
+
+
+def equal_nats(count: int) -> Float[np.ndarray, " count"]:
+    """``ln K`` for each of `count` = K candidates: all have the same weight."""
+    return np.full(count, math.log(count))
+
+
+def favoured_nats(count: int, favourite: int) -> Float[np.ndarray, " count"]:
+    """``ln(1 / w)`` of `count` candidates: w is `FAVOURED` for one, the others share the rest.
+
+    So the one at index `favourite` costs .105 nats. A single candidate has all of the weight.
+
+    >>> np.exp(-favoured_nats(5, 3)).round(3)
+    array([0.025, 0.025, 0.025, 0.9  , 0.025])
+    """
+    if count == 1:
+        return np.zeros(1)
+    weights = np.full(count, (1 - FAVOURED) / (count - 1))
+    weights[favourite] = FAVOURED
+    return -np.log(weights)
+
 
 def uniform_prior_nats(k: int, d_sae: int) -> float:
     """``ln C(d_sae, k) + ln(d_sae + 1)``, the cost of one subset of `k` latents.

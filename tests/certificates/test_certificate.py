@@ -14,7 +14,7 @@ from saecert.certificates import delta, published, terms
 from saecert.certificates.certificate import Certificate, certify
 from saecert.certificates.checks import checked_sample
 from saecert.certificates.delta import GROUPS, split_delta
-from saecert.certificates.terms import joint_loss
+from saecert.certificates.terms import joint_loss, one_sided, sharp_loss
 from saecert.statistics.inequalities import INEQUALITIES
 
 DELTA = 0.05
@@ -43,6 +43,16 @@ def test_four_terms_worked_by_hand():
     assert certificate.terms == pytest.approx(expected)
     assert certificate.bound == pytest.approx(21 / 4 + width)
     assert certificate.complexity["selection"] == 0
+    assert certificate.sharp_terms == pytest.approx(  # largest of the three: 2.5, 4, 4, 7
+        {
+            "proxy risk": 16.5 / 4,
+            "one-sided gap": 0.5 / 4,
+            "one-sided mismatch": 0.5 / 4,
+            "complexity": width,
+        }
+    )
+    assert certificate.sharp == pytest.approx(17.5 / 4 + width)
+    assert certificate.sharp_complexity["selection"] == 0
     assert certificate.means["model risk"] == 3.5
     assert certificate.direct == pytest.approx(3.5 + width)
     assert certificate.price == pytest.approx(2.5 / 4 + 2 * width)
@@ -74,6 +84,45 @@ def test_joint_loss_dominates_every_loss_and_stays_in_the_support():
     )
 
 
+def test_sharp_loss_is_the_largest_and_splits_exactly():
+    rng = np.random.default_rng(0)
+    clean, full, pooled = rng.uniform(LO, HI, (3, 1000))
+    sharp = sharp_loss(clean, full, pooled)
+    assert sharp.tolist() == [max(row) for row in zip(clean, full, pooled, strict=True)]
+    mismatch, gap = one_sided(clean, full, pooled)
+    assert min(mismatch.min(), gap.min()) == 0
+    np.testing.assert_allclose(pooled + mismatch + gap, sharp, atol=1e-12)
+    assert np.all(sharp <= joint_loss(clean, full, pooled, HI) + 1e-12)
+    excess = joint_loss(clean, full, pooled, np.inf) - sharp
+    order = np.maximum(full - clean, 0) + np.maximum(pooled - full, 0)
+    assert np.all(excess >= order - 1e-12)  # what goes up is counted at least once too often
+
+
+def test_the_sharp_statement_is_the_largest_loss_at_its_own_share():
+    losses = random_losses()
+    certificate = certify(losses, pool=4)
+    largest = np.max([losses.at(name, 0.5) for name in ("clean", "full", "pool_4")], axis=0)
+    expected = INEQUALITIES["dirichlet"](largest, LO, HI, math.log(20))
+    assert certificate.sharp == pytest.approx(expected, rel=1e-12)
+    assert certificate.sharp < certificate.bound
+    assert certificate.groups["sharp"] == (["sharp"], DELTA)
+    shared = certify(losses, pool=4, budget={"sharp": 0.01, "bound": 0.04})
+    assert shared.groups["budget"] == (["bound", "sharp"], pytest.approx(DELTA))
+    assert shared.sharp == pytest.approx(certify(losses, pool=4, delta=0.01).sharp)
+
+
+def test_the_sharp_bound_of_all_latents_counts_a_loss_once():
+    """T3 and the whole dictionary: g_A = g, so that s_A is the larger of two losses."""
+    losses = random_losses()
+    larger = np.maximum(losses.at("clean", 0.5), losses.at("full", 0.5))
+    for settings in ({"method": "in_sample"}, {"pool": 16}):
+        certificate = certify(losses, **settings)
+        assert certificate.sharp_terms["one-sided mismatch"] == 0
+        nats = math.log(20) + certificate.selection_nats
+        expected = INEQUALITIES["dirichlet"](larger, LO, HI, nats)
+        assert certificate.sharp == pytest.approx(expected, rel=1e-12)
+
+
 def test_clipping_is_a_non_positive_term():
     clean = [2.0, 3.0]
     full = [2.0, 10.0]
@@ -90,6 +139,7 @@ def test_clipping_is_a_non_positive_term():
     [
         {},
         {"method": "nested"},
+        {"method": "nested", "prior": "discovery"},
         {"method": "in_sample"},
         {"method": "in_sample", "prior": "uniform"},
     ],
@@ -97,7 +147,13 @@ def test_clipping_is_a_non_positive_term():
 def test_every_method_and_inequality_adds_up(inequality, settings):
     certificate = certify(random_losses(), inequality=inequality, **settings)
     assert sum(certificate.terms.values()) == pytest.approx(certificate.bound, abs=1e-12)
+    assert sum(certificate.sharp_terms.values()) == pytest.approx(certificate.sharp, abs=1e-12)
     assert certificate.complexity["selection"] >= 0
+    assert certificate.sharp_complexity["selection"] >= 0
+    assert certificate.sharp == certificate.statements["sharp"]["upper"] <= HI
+    if inequality != "empirical_bernstein":  # which is not monotone
+        assert certificate.sharp <= certificate.bound
+    assert certificate.sharp > certificate.means["model risk"]
     assert certificate.bound == certificate.statements["bound"]["upper"] <= HI
     assert certificate.bound > certificate.means["model risk"]
     for (
@@ -109,8 +165,8 @@ def test_every_method_and_inequality_adds_up(inequality, settings):
         paid = 0 if name in ("gap", "direct", "direct_ladder") else certificate.selection_nats
         sides = 2 if name == "signed_gap" else 1
         assert row["nats"] == pytest.approx(math.log(sides / row["delta"]) + paid)
-    # beating the uniform predictor is the bound itself, shifted
-    assert certificate.ladder[0]["upper"] == pytest.approx(certificate.bound - 12, abs=1e-4)
+    # beating the uniform predictor is the sharp bound itself, shifted
+    assert certificate.ladder[0]["upper"] == pytest.approx(certificate.sharp - 12, abs=1e-4)
     assert certificate.direct_ladder[0]["upper"] == pytest.approx(certificate.direct - 12, abs=1e-4)
 
 
@@ -174,8 +230,9 @@ def test_bound_falls_as_delta_grows_and_never_beats_the_direct_bound():
             certify(random_losses(), method=method, delta=delta) for delta in (0.001, 0.5)
         )
         assert strict.bound > lax.bound
-        assert strict.direct <= strict.bound
-        assert lax.direct <= lax.bound
+        assert strict.sharp > lax.sharp
+        assert strict.direct <= strict.sharp <= strict.bound
+        assert lax.direct <= lax.sharp <= lax.bound
 
 
 # Files and reading
@@ -208,7 +265,13 @@ def test_bad_files_are_refused(tmp_path):
     cases = {
         text[: len(text) // 2]: "not a whole JSON file",
         "[]": "not a certificate of saecert",
-        json.dumps(content | {"schema": 99}): "has schema 99, this version of saecert reads 2",
+        json.dumps(content | {"schema": 99}): "schema 99, this version of saecert reads 3: update",
+        json.dumps(
+            content | {"schema": 2}
+        ): "has schema 2, .* reads 3: certify the same losses again",
+        json.dumps(
+            content | {"means": content["means"] | {"one-sided gap": 1.0}}
+        ): "the terms sum to .*, the sharp bound is",
         json.dumps(
             {key: value for key, value in content.items() if key != "alpha"}
         ): "missing or unknown fields: alpha",
@@ -261,7 +324,8 @@ def test_summary_says_what_it_means():
     )
     assert "concepts within 0.1 bits: none, not even with the full SAE" in text
     assert "concepts within 0.25 bits: 8" in text
-    assert "All of them at once: 0.75" in text
+    assert "All of them at once: 0.8" in text
+    assert "  = bound                 " in str(certify(random_losses(400)))
     assert (
         "Not checked, for want of a record: near_duplicates, same_document, overlap, "
         "batch_threshold, batch_dependence" in text
@@ -287,8 +351,9 @@ def test_no_limit_is_printed_below_itself(seed):
         ("total variation", rows["total_variation"]["upper"], 0.001),
     ):
         assert limit <= stated_numbers(text, label) < limit + step + 1e-9
-    said = f"lose at most {stated_numbers(text, '= bound'):.2f} bits each on average"
-    assert said in in_one_line(certificate)
+    sharp = float(text.partition("= bound")[2].split()[1])
+    assert certificate.sharp <= sharp < certificate.sharp + 0.01 + 1e-9
+    assert f"lose at most {sharp:.2f} bits each on average" in in_one_line(certificate)
 
 
 def test_a_limit_just_above_a_round_number_is_printed_above_it():
@@ -299,7 +364,7 @@ def test_a_limit_just_above_a_round_number_is_printed_above_it():
 
 
 def test_the_summary_gives_each_statement_its_own_delta():
-    budget = {"bound": 0.03, "ladder": 0.02}
+    budget = {"sharp": 0.03, "ladder": 0.02}
     text = in_one_line(certify(random_losses(400), inequality="hoeffding", budget=budget))
     assert "better than unigram (the ladder's own statement, delta 0.02)" in text
     assert "except with probability 0.03 over samples" in text
@@ -308,12 +373,12 @@ def test_the_summary_gives_each_statement_its_own_delta():
 
 def test_a_bound_below_uniform_is_not_called_vacuous():
     certificate = certify(
-        random_losses(), inequality="hoeffding", budget={"bound": 0.05, "ladder": 1e-60}
+        random_losses(), inequality="hoeffding", budget={"sharp": 0.05, "ladder": 1e-60}
     )
     assert certificate.verdict is None
     assert certificate.non_vacuous
     text = in_one_line(certificate)
-    assert "verdict: better than uniform by the bound itself; the ladder claims nothing" in text
+    assert "verdict: better than uniform by the sharp bound; the ladder claims nothing" in text
     assert "vacuous" not in text
 
 
@@ -339,7 +404,15 @@ def test_two_saes_at_one_hook_point_are_told_apart():
         ({"inequality": "clt"}, "unknown inequality 'clt'; there are .*dirichlet"),
         (
             {"method": "in_sample", "prior": "flat"},
-            "unknown prior 'flat'; there are product, uniform",
+            "unknown prior 'flat' for method 'in_sample'; there are product, uniform",
+        ),
+        (
+            {"method": "nested", "prior": "product"},
+            "unknown prior 'product' for method 'nested'; there are equal, discovery",
+        ),
+        (
+            {"method": "nested", "prior": "discovery", "tolerance": 0.0},
+            "tolerance must be a positive",
         ),
         ({"pool": 5}, "pool of 5 latents was not measured; measured sizes: 4, 8, 16"),
         ({"pool": 17}, "pool of 17 latents was not measured"),
@@ -355,7 +428,7 @@ def test_two_saes_at_one_hook_point_are_told_apart():
             {"budget": {"bound": 0.04, "price": 0.02}},
             "delta budget sums to 0.06, more than delta = 0.05",
         ),
-        ({"budget": {"bounds": 0.04}}, "no such statement: bounds; there are bound, proxy"),
+        ({"budget": {"bounds": 0.04}}, "no such statement: bounds; there are bound, sharp, proxy"),
         ({"budget": {"bound": 0.0}}, "every share of the delta budget must be positive"),
     ],
 )
@@ -370,6 +443,8 @@ def test_methods_that_need_discovery_say_so():
         certify(losses)
     with pytest.raises(ValueError, match="use prior='uniform'"):
         certify(losses, method="in_sample")
+    with pytest.raises(ValueError, match="has none: .* take the prior 'equal'"):
+        certify(losses, method="nested", prior="discovery", eps=())
     assert certify(losses, pool=8).k == 8
     assert certify(losses, method="in_sample", prior="uniform").prior == "uniform"
 

@@ -120,6 +120,7 @@ def test_each_certificate_brings_its_own_pool():
         "pool_gap",
         "proxy",
         "bound",
+        "sharp",
         "mismatch",
         "total_variation",
         "disagreement",

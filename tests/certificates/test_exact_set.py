@@ -27,6 +27,7 @@ def test_it_pays_for_exactly_the_latents_that_were_active():
     v = record().at("full", 0.5)[:100] + 0.1
     width = (HI - LO) * math.sqrt((nats + math.log(1 / 0.05)) / 200)
     assert found.bound == pytest.approx(v.mean() + width)
+    assert found.sharp == pytest.approx(record().at("full", 0.5)[:100].mean() + width)
     assert exact_set_bound(record()).k == 5
 
 
@@ -37,6 +38,7 @@ def test_the_cheapest_superset_is_never_worse():
         superset = certify(losses, n_seq=n, **settings)
         exact = exact_set_bound(losses, n)
         assert superset.bound <= exact.bound + 1e-12
+        assert superset.sharp <= exact.sharp + 1e-12
         assert sum(row["claimed"] for row in superset.ladder) >= exact.beaten
 
 

@@ -10,7 +10,7 @@ from synthetic_losses import HI, LO, random_losses
 
 from saecert.certificates.certificate import certify
 from saecert.certificates.ladder import Rung, climb
-from saecert.certificates.terms import joint_loss
+from saecert.certificates.terms import sharp_loss
 from saecert.statistics.inequalities import clopper_pearson_upper, dirichlet_upper
 
 DELTA = 0.05
@@ -21,8 +21,8 @@ def misses_too_often(missed: np.ndarray) -> bool:
     return missed.sum() > binom.ppf(1 - 1e-4, len(missed), DELTA)
 
 
-def _joint(losses, k):
-    return joint_loss(*(losses.at(name, 0.5) for name in ("clean", "full", f"pool_{k}")), HI)
+def _sharp(losses, k):
+    return sharp_loss(*(losses.at(name, 0.5) for name in ("clean", "full", f"pool_{k}")))
 
 
 # The verdict ladder
@@ -35,11 +35,12 @@ def test_ladder_stops_at_the_first_failure():
     assert [row["claimed"] for row in certificate.ladder] == [True, True, False]
     assert certificate.verdict == "unigram"
     assert certificate.non_vacuous
-    joint = _joint(random_losses(400), certificate.k)
+    sharp = _sharp(random_losses(400), certificate.k)
     reference = random_losses(400).at("unigram", 0.5)
     width = ((HI - 3.0) - (LO - 12.5)) * math.sqrt(math.log(20) / 800)
-    assert table["unigram"]["upper"] == pytest.approx((joint - reference).mean() + width)
+    assert table["unigram"]["upper"] == pytest.approx((sharp - reference).mean() + width)
     assert table["unigram"]["risk"] == pytest.approx(reference.mean())
+    assert table["uniform"]["mean"] == pytest.approx(sharp.mean() - 12)
     few = certify(random_losses(3), inequality="hoeffding")
     assert [row["upper"] is None for row in few.ladder] == [False, True, True]
     assert few.verdict is None

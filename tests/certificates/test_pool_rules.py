@@ -13,12 +13,14 @@ from synthetic_losses import HI, LO, make_losses, random_losses
 from saecert.certificates.certificate import certify
 from saecert.certificates.pool_rules import choose_pools
 from saecert.certificates.sample import Sample
-from saecert.certificates.terms import joint_loss
+from saecert.certificates.terms import joint_loss, sharp_loss
 from saecert.records import Discovery
 from saecert.statistics.inequalities import dirichlet_upper
 from saecert.statistics.priors import (
     cheapest_product_superset,
     cheapest_uniform_superset,
+    equal_nats,
+    favoured_nats,
     product_prior_nats,
     uniform_prior_nats,
 )
@@ -62,14 +64,58 @@ def test_nested_pools_cost_the_logarithm_of_their_number():
     third = math.log(3 / DELTA)
     assert [row["k"] for row in nested.curve] == [4, 8, 16]
     assert nested.selection_nats == pytest.approx(math.log(3))
-    assert nested.bound == min(row["bound"] for row in nested.curve)
+    assert nested.sharp == min(row["sharp"] for row in nested.curve)
+    assert nested.bound == next(row["bound"] for row in nested.curve if row["k"] == nested.k)
     for row in nested.curve:
+        sharp = sharp_loss(*(losses.at(x, 0.5) for x in ("clean", "full", f"pool_{row['k']}")))
+        assert row["sharp"] == pytest.approx(dirichlet_upper(sharp, LO, HI, third))
+        assert row["nats"] == pytest.approx(math.log(3))
         joint = _joint(losses, row["k"])
         assert row["bound"] == pytest.approx(dirichlet_upper(joint, LO, HI, third))
         assert row["bound"] > dirichlet_upper(joint, LO, HI, math.log(1 / DELTA))
     one = certify(losses, method="nested", pool=[8])
     assert one.bound == pytest.approx(certify(losses, pool=8).bound)
     assert certify(losses, method="nested", pool=(4, 8)).pool == [4, 8]
+
+
+def test_weights_of_a_grid_sum_to_one():
+    for count in range(1, 8):
+        assert np.exp(-equal_nats(count)).sum() == pytest.approx(1)
+        for favourite in range(count):
+            weights = np.exp(-favoured_nats(count, favourite))
+            assert weights.sum() == pytest.approx(1)
+            assert weights[favourite] == pytest.approx(1 if count == 1 else 0.9)
+            assert weights.argmax() == favourite
+
+
+def test_nested_pools_with_weights_from_discovery():
+    losses = random_losses()
+    chosen = certify(losses).k
+    nested = certify(losses, method="nested", prior="discovery")
+    assert (chosen, nested.prior, nested.tolerance) == (8, "discovery", 0.1)
+    assert "weight 0.9 on 8 (the smallest whose mean mismatch on discovery" in nested.pool_rule
+    for row in nested.curve:
+        weight = 0.9 if row["k"] == chosen else 0.05
+        assert row["nats"] == pytest.approx(-math.log(weight))
+        joint = _joint(losses, row["k"])
+        limit = dirichlet_upper(joint, LO, HI, math.log(1 / DELTA / weight))
+        assert row["bound"] == pytest.approx(limit)
+    favoured = next(row for row in nested.curve if row["k"] == chosen)
+    equal = next(row for row in certify(losses, method="nested").curve if row["k"] == chosen)
+    assert certify(losses).bound < favoured["bound"] < equal["bound"]
+    best = next(row for row in nested.curve if row["k"] == nested.k)
+    assert (nested.sharp, nested.selection_nats) == (best["sharp"], best["nats"])
+    # the weights are fixed before the sample: other losses there, same weights
+    other = dataclasses.replace(losses, loss=losses.loss | {"pool_4": losses.loss["full"]})
+    again = certify(other, method="nested", prior="discovery")
+    assert [row["nats"] for row in again.curve] == [row["nats"] for row in nested.curve]
+    # a grid without any size within the tolerance: its largest
+    assert (
+        "weight 0.9 on 8 "
+        in certify(
+            losses, method="nested", pool=[4, 8], prior="discovery", tolerance=1e-6
+        ).pool_rule
+    )
 
 
 def test_uniform_prior_worked_by_hand_and_sums_to_one():
@@ -155,5 +201,5 @@ def test_the_cheapest_superset_is_that_of_an_enumeration(m):
 
 def test_pools_of_a_choice_share_one_shape():
     sample = Sample.of(random_losses(), 0.5)
-    choice = choose_pools(sample, "nested", pool=None, prior="product", tolerance=0.1)
+    choice = choose_pools(sample, "nested", pool=None, prior="equal", tolerance=0.1)
     assert choice.losses.shape == (3, 60)

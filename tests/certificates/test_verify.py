@@ -16,7 +16,7 @@ from saecert.certificates.certificate import Certificate, certify
 from saecert.certificates.checks import CHECKS
 from saecert.certificates.delta import QUANTITIES
 from saecert.certificates.files import SCHEMA, compare
-from saecert.certificates.pool_rules import METHODS, PRIORS
+from saecert.certificates.pool_rules import METHODS, PRIORS, WEIGHTS
 from saecert.records import Discovery, SequenceLosses
 from saecert.statistics.inequalities import INEQUALITIES
 
@@ -25,7 +25,7 @@ PUBLISHED = json.loads(
 )
 METHOD = {
     "fixed": {"tolerance": 0.1, "budget": {"bound": 0.03, "price": 0.02}, "n_seq": 50},
-    "nested": {"method": "nested", "pool": [8, 4], "seed": 3},
+    "nested": {"method": "nested", "pool": [8, 4], "seed": 3, "prior": "discovery"},
     "in_sample": {"method": "in_sample", "allow": ("duplicates",)},
 }
 
@@ -159,7 +159,7 @@ def test_a_small_delta_is_not_rounding():
         ),
         ("n_seq", 49, "^sample_sha256: the certificate says '"),
         ("n_seq", 61, "n_seq must lie between 2 and the 60 sequences"),
-        ("delta", 0.06, r"^groups.terms\[1\]: the certificate says 0.05, the losses give 0.06"),
+        ("delta", 0.06, r"^groups.sharp\[1\]: the certificate says 0.05, the losses give 0.06"),
         (
             "budget",
             {"bound": 0.03, "price": 0.01},
@@ -323,7 +323,7 @@ def test_the_published_schema_knows_what_the_code_knows():
     assert fields["schema"]["const"] == SCHEMA
     assert fields["method"]["enum"] == list(METHODS)
     assert fields["inequality"]["enum"] == list(INEQUALITIES)
-    assert fields["prior"]["enum"] == [*PRIORS, None]
+    assert fields["prior"]["enum"] == [*PRIORS, *WEIGHTS, None]
     assert fields["allow"]["items"]["enum"] == list(fields["checks"]["properties"]) == list(CHECKS)
     assert PUBLISHED["$defs"]["statement_name"]["enum"] == list(QUANTITIES)
     for at in places(PUBLISHED):  # every field says what it is
@@ -383,8 +383,9 @@ def test_a_bound_never_passes_the_upper_end(inequality):
     for c in (certificate, tiny):
         assert c.bound <= HI
         assert c.bound == pytest.approx(HI, abs=0.01)
+        assert c.sharp == pytest.approx(HI, abs=0.01)
         for name, row in c.statements.items():
-            highest = {"bound": HI, "proxy": HI, "direct": HI}.get(
+            highest = {"bound": HI, "sharp": HI, "proxy": HI, "direct": HI}.get(
                 name, HI - c.lo if name in ("gap", "mismatch", "price", "signed_gap") else 1.0
             )
             assert row["upper"] is None or row["upper"] <= highest
