@@ -337,7 +337,7 @@ show(table, caption, note=note) if grouped_text else None
 parts = [round(share * len(losses)) for share in (0.2, 0.5, 0.9)]
 whole = study.simulated(
     "coverage_list",
-    {**settings, "draws": draws_wrong // 8},
+    {**settings, "draws": draws_wrong // 20},
     simulations_groups.misses_on_the_list,
     cells=[{"n": n} for n in parts],
     losses=losses,
