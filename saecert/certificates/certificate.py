@@ -44,7 +44,10 @@ class Certificate:
 
     **Guarantee.** For sequences drawn i.i.d. from `population`, independently of the model, the
     SAE, the discovery split and every setting here, each group of `statements` is true with
-    probability at least 1 minus the deltas of that group. Losses are smoothed with weight `alpha`:
+    probability at least 1 minus the deltas of that group. With `population_size` they are a simple
+    random sample, without replacement, of a finite list, and statements are about the mean over
+    that list; with the `unit` "group" it is groups that are i.i.d., and statements are about a
+    random sequence of a new group. Losses are smoothed with weight `alpha`:
     compare only within one alpha. All losses are bits per token.
     """
 

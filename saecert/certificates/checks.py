@@ -146,8 +146,9 @@ def group_findings(sample: SequenceLosses, joint: np.ndarray) -> Findings:
         "intraclass_correlation": intraclass_correlation(joint, sample.groups),
         "design_effect": design_effect(joint, sample.groups),
     }
-    known = {name: value for name, value in estimates.items() if np.isfinite(value)}
-    return {"n_groups": len(np.unique(sample.groups))} | known if known else {}
+    if not all(map(np.isfinite, estimates.values())):
+        return {}
+    return {"n_groups": len(np.unique(sample.groups))} | estimates
 
 
 def _fires(name: str, finding: int | float | None) -> bool:
