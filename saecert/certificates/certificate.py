@@ -15,7 +15,7 @@ import numpy as np
 
 from saecert.certificates import files
 from saecert.certificates.behaviour import pool_behaviour
-from saecert.certificates.checks import checked_sample, group_findings
+from saecert.certificates.checks import Findings, checked_sample, group_findings
 from saecert.certificates.concepts import concept_counts
 from saecert.certificates.delta import split_delta
 from saecert.certificates.ladder import climb, rungs
@@ -421,12 +421,9 @@ def certify(
     prior = prior_of(method, prior)
     # concepts are counted on pools ranked on discovery
     ranked = method != "in_sample" or prior == "product" or len(eps) > 0
-    rows, checks, let_through = checked_sample(
-        losses, n_seq, seed, allow, discovery=ranked, unit=unit
-    )
+    rows, checks, passed = checked_sample(losses, n_seq, seed, allow, discovery=ranked, unit=unit)
     sample = Sample.of(rows, alpha)
     pools = choose_pools(sample, method, pool=pool, prior=prior, tolerance=tolerance)
-    numbers = _numbers(sample, pools, shares, upper)
     return Certificate(
         method=method,
         inequality=inequality,
@@ -435,17 +432,25 @@ def certify(
         pool=_given_pool(pool, pools),
         prior=prior,
         tolerance=tolerance if _chosen_by_tolerance(method, pool, prior) else None,
-        budget=dict(budget) if budget else None,
         seed=seed,
-        allow=let_through,
-        eps=[float(e) for e in eps],
+        allow=passed,
         unit=unit,
-        population_size=None if population_size is None else index(population_size),
         concepts=concept_counts(sample, -math.log(delta), eps, upper),
-        checks=checks | _alike(sample, pools, numbers["k"]),
-        **numbers,
+        **_plain(budget, eps, population_size),
+        **_numbers(sample, pools, shares, upper, checks),
         **_identity(losses, rows),
     )
+
+
+def _plain(
+    budget: Mapping[str, float] | None, eps: Sequence[float], population_size: int | None
+) -> dict[str, Any]:
+    """Arguments as JSON has them."""
+    return {
+        "budget": dict(budget) if budget else None,
+        "eps": [float(tolerance) for tolerance in eps],
+        "population_size": None if population_size is None else index(population_size),
+    }
 
 
 def _upper(inequality: str, population_size: int | None, n_seq: int, unit: str) -> Upper:
@@ -466,13 +471,6 @@ def _upper(inequality: str, population_size: int | None, n_seq: int, unit: str) 
             "record, which were drawn from that list: give the length of the whole list"
         )
     return upper
-
-
-def _alike(sample: Sample, pools: PoolChoice, k: int) -> dict[str, int | float | None]:
-    """Design effect and the like of the joint loss with the pool of `k`."""
-    pooled = pools.losses[list(pools.sizes).index(k)]
-    joint = joint_loss(sample.clean, sample.full, pooled, sample.hi)
-    return group_findings(sample.record, joint)
 
 
 def _identity(losses: SequenceLosses, rows: SequenceLosses) -> dict[str, Any]:
@@ -499,7 +497,9 @@ def _given_pool(pool: int | Sequence[int] | None, pools: PoolChoice) -> int | li
     return None if pool is None else int(pool)
 
 
-def _numbers(sample: Sample, pools: PoolChoice, shares: Shares, upper: Upper) -> dict[str, Any]:
+def _numbers(
+    sample: Sample, pools: PoolChoice, shares: Shares, upper: Upper, found: Findings
+) -> dict[str, Any]:
     """Every field of a certificate that is computed from losses, but for the concept counts."""
     lo = sample.lo
     hi = sample.hi
@@ -531,6 +531,7 @@ def _numbers(sample: Sample, pools: PoolChoice, shares: Shares, upper: Upper) ->
         "ladder": climb(terms.sharp, ladder, lo, hi, spent["ladder"] + price, upper),
         "direct_ladder": climb(sample.clean, ladder, lo, hi, spent["direct_ladder"], upper),
         "curve": curve,
+        "checks": found | group_findings(sample.record, terms.joint),
         "tightness": float(
             tightness(table["bound"]["upper"], terms.joint, hi, spent["bound"] + price)
         ),
