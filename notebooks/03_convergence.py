@@ -268,7 +268,7 @@ show(
 # an average. The rest is Ville's inequality {cite}`waudbysmith2024`.
 # ````
 #
-# For $y = v_A - \ell_{\text{bigram}}$, with $\mathrm{lo}'$ and $\mathrm{hi}'$ its smallest and largest value, take
+# For $y = s_A - \ell_{\text{bigram}}$ ({prf:ref}`sharp-certificate`), with $\mathrm{lo}'$ and $\mathrm{hi}'$ its smallest and largest value, take
 # $z = (\mathrm{hi}' - y)/(\mathrm{hi}' - \mathrm{lo}')$ and $\mu_0 = \mathrm{hi}'/(\mathrm{hi}' - \mathrm{lo}')$. The wealth grows if
 # model and proxies beat the bigram predictor, and reaching $1/\delta$ certifies it at whatever $n$ that happens. The stakes are
 # constant fractions of $1/\mu_0$, eight of them, averaged; they were chosen on synthetic populations and on the discovery split.
@@ -293,7 +293,7 @@ cells = [{"order": order} for order in range(orders + 1)]
 build = streams.stream_in_order
 shuffled = goal | {"seed": seed}
 options = {"cells": cells, "losses": losses}
-wealth = study.simulated("streams", shuffled, build, **options)
+wealth = study.simulated("wealth", shuffled, build, **options)
 read = streams.stops(wealth, delta)
 ended = np.isfinite(read)
 print(f"certain in {ended.sum()} of {orders} random orders")

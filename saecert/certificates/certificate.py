@@ -370,10 +370,11 @@ def certify(
     inequality
         A key of `saecert.statistics.inequalities.INEQUALITIES`.
     prior
-        How confidence is divided among the pools. For "nested": "equal" (default: the sharp bound
-        of the best) or "discovery" (.9 on the size that discovery chose by `tolerance`, at .11
-        nats; the others share the rest). For "in_sample": "product" (default: discovery firing
-        rates, much the cheaper) or "uniform" (needs no discovery). None: the default.
+        How confidence is divided among the pools. For "nested": "equal" (default, 1/K each: for the
+        best of the grid, whichever it is) or "discovery" (.9 on the size that discovery chose by
+        `tolerance`, which then costs .11 nats; the others share the rest). For "in_sample":
+        "product" (default: discovery firing rates, much the cheaper) or "uniform" (needs no
+        discovery). None: the default.
     tolerance
         Largest mean mismatch on discovery, bits per token: for "fixed" without `pool`, and the
         prior "discovery".

@@ -69,7 +69,7 @@ def installed_corpus(
         bos=bos,
         n_too_short=int(saved["n_too_short"]),
         text_hash=str(saved["hash"]),
-        groups=_packages(saved["keys"].tolist()) if source == "docstrings" else (),
+        groups=() if source == "python-source" else _packages(saved["keys"].tolist()),
     )
     return _check_drift(corpus, subject, allow_drift) if source == "docstrings" else corpus
 

@@ -85,7 +85,7 @@ def shown_rows(frame: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     """
     table = by_layer(frame)
     columns = [name for name in ("n_seq", "delta") if table[name].nunique() > 1]
-    columns = [*columns, "k", "bound", "share of uniform", "below uniform", "verdict"]
+    columns = [*columns, "k", "bound", "sharp", "share of uniform", "below uniform", "verdict"]
     subjects = table["subject"].unique()
     if len(subjects) == 1:
         return table[columns], f" of {subjects[0]}"

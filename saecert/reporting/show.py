@@ -29,7 +29,17 @@ from saecert.statistics.rounding import (
 
 WIDTH = 72
 """Columns of a page; wider tables are printed in pieces, one below the other."""
-UPPER = ("upper", "bound", "price", "to", "high", "at most", "share of uniform")
+UPPER = (
+    "upper",
+    "bound",
+    "sharp",
+    "sharp bound",
+    "price",
+    "to",
+    "high",
+    "at most",
+    "share of uniform",
+)
 """Words that say that a column has upper limits."""
 LOWER = ("lower", "from", "low", "at least", "below uniform")
 """Words that say that a column has lower limits."""

@@ -23,6 +23,7 @@ __all__ = [
     "show",
     "statements_table",
     "terms_table",
+    "two_bounds_table",
 ]
 
 Certificates = Certificate | Iterable[Certificate] | Mapping[str, Certificate]
@@ -33,14 +34,15 @@ def certificates_table(certificates: Certificates) -> pd.DataFrame:
     """One row per certificate: terms, bound, direct bound, price, uniform line and verdict.
 
     Columns: those that identify a certificate (`identify`), the terms, "model risk", the limits
-    "bound", "direct bound" and "price of explanation", "uniform", "verdict", "tightness" and
-    "selection nats".
+    "bound", "sharp", "direct bound" and "price of explanation", "uniform", "verdict", "tightness"
+    and "selection nats".
     """
     rows = []
     for label, certificate in _labelled(certificates):
         limits = {
             "model risk": certificate.means["model risk"],
             "bound": certificate.bound,
+            "sharp": certificate.sharp,
             "direct bound": certificate.direct,
             "price of explanation": certificate.price,
             "uniform": certificate.uniform,
@@ -72,6 +74,24 @@ def terms_table(certificates: Certificates) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def two_bounds_table(certificate: Certificate) -> pd.DataFrame:
+    """The terms of both bounds beside each other, one row a term, columns "absolute" and "sharp".
+
+    Gap and mismatch are absolute differences in the first column; in the second only what the loss
+    of the model, or of the SAE proxy, is above what stands above it. Each column adds up to its
+    last row, a limit on its own.
+    """
+    sharp = [*certificate.sharp_terms.values(), certificate.sharp]
+    terms = {"clipping": 0.0, **certificate.terms}
+    names = ("proxy risk", "reconstruction gap", "pool mismatch", "complexity")
+    absolute = [*(terms[name] for name in names), certificate.bound]
+    table = pd.DataFrame({"absolute": absolute, "sharp": sharp}, index=[*names, "= bound"])
+    if terms["clipping"]:
+        table.loc["clipping"] = [terms["clipping"], 0.0]
+        table = table.loc[[*names[:3], "clipping", "complexity", "= bound"]]
+    return table.rename_axis("term")
+
+
 def ladder_table(certificates: Certificates) -> pd.DataFrame:
     """One row per certificate, rung and route: through the pooled proxy, or the model's own loss.
 
@@ -100,7 +120,7 @@ def statements_table(certificates: Certificates) -> pd.DataFrame:
 
 
 def curve_table(certificates: Certificates) -> pd.DataFrame:
-    """One row per certificate and pool size: terms and bound, jointly true over the sizes."""
+    """One row per certificate and pool size: terms and both bounds, each jointly true."""
     labelled = _labelled(certificates)
     return pd.DataFrame([{**identify(c, label), **row} for label, c in labelled for row in c.curve])
 
@@ -131,6 +151,7 @@ def models_table(certificates: Certificates) -> pd.DataFrame:
         limits = {
             "delta": certificate.delta,
             "bound": certificate.bound,
+            "sharp": certificate.sharp,
             "uniform": certificate.uniform,
             "share of uniform": certificate.bound / certificate.uniform,
             "below uniform": certificate.uniform - certificate.bound,
@@ -145,7 +166,8 @@ def identify(certificate: Certificate, label: str = "") -> dict[str, Any]:
 
     The column "sae" is there where the record says which SAE it was.
     """
-    prior = f" ({certificate.prior})" if certificate.prior else ""
+    named = certificate.prior and certificate.prior != "equal"
+    prior = f" ({certificate.prior})" if named else ""
     method = f"{certificate.method}{prior}"
     provenance = certificate.provenance
     sae = {"sae": provenance["sae"]} if provenance.get("sae") else {}

@@ -17,7 +17,8 @@ from saecert.statistics.inequalities import (
     dirichlet_upper,
     hoeffding_upper,
 )
-from saecert.statistics.populations import Population
+from saecert.statistics.populations import Draw, Population
+from saecert.statistics.priors import FAVOURED, favoured_nats
 
 
 def mutants() -> dict[str, Inequality]:
@@ -63,6 +64,28 @@ def unpaid(population: Population) -> Population:
         population,
         draw=lambda rng, rows, n: population.draw(rng, rows, n)._replace(nats=np.zeros((1, 1))),
     )
+
+
+def overspent(population: Population) -> Population:
+    """Wrong weights of nested pools: `FAVOURED` for each of them, which sum to more than 1."""
+    return replace(
+        population,
+        draw=lambda rng, rows, n: population.draw(rng, rows, n)._replace(
+            nats=np.full((1, 1), -np.log(FAVOURED))
+        ),
+    )
+
+
+def favoured_afterwards(population: Population) -> Population:
+    """Wrong weights of nested pools: most of it for the smallest mean on the sample."""
+
+    def draw(rng: np.random.Generator, rows: int, n: int) -> Draw:
+        drawn = population.draw(rng, rows, n)
+        means = drawn.x.mean(axis=-1)
+        weights = np.stack([favoured_nats(means.shape[1], best) for best in means.argmin(axis=1)])
+        return drawn._replace(nats=weights)
+
+    return replace(population, draw=draw)
 
 
 def _normal(x: Float[np.ndarray, "*lead n"], lo: Scalar, hi: Scalar, nats: Any) -> Any:

@@ -20,8 +20,10 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 
 from saecert.statistics.priors import (
+    FAVOURED,
     cheapest_product_superset,
     cheapest_uniform_superset,
+    favoured_nats,
     product_prior_nats,
     uniform_prior_nats,
 )
@@ -200,6 +202,46 @@ def _paid(k: int, d_sae: int, count: int, n: int, prior: str, extended: bool) ->
 def nested_with_teeth(n: int, delta: float = 0.05, pools: int = 5) -> tuple[Population, ...]:
     """`with_teeth` for T2: five pools by default, as many as `collect` measures."""
     return tuple(nested(population, pools) for population in with_teeth(n, delta / pools))
+
+
+def favoured_with_teeth(n: int, delta: float = 0.05, pools: int = 5) -> tuple[Population, ...]:
+    """T2 with most of the weight on the last pool but one, as where discovery chose it.
+
+    Every pool has teeth at the delta that the favoured one may spend: it nearly spends it, and
+    whoever gives as much to another errs as often once more.
+    """
+    nats = favoured_nats(pools, pools - 2)[None]
+
+    def weighed(population: Population) -> Population:
+        def draw(rng: np.random.Generator, rows: int, n: int) -> Draw:
+            return population.draw(rng, rows, n)._replace(nats=nats)
+
+        return replace(population, draw=draw)
+
+    return tuple(weighed(nested(base, pools)) for base in with_teeth(n, FAVOURED * delta))
+
+
+def triples(
+    population: Population, combine: Callable[[Values, Values, Values], Values]
+) -> Population:
+    """The population as the largest of three losses, put together again by `combine`.
+
+    Each value becomes the loss of model, SAE proxy or pooled proxy, each as likely; the two others
+    are somewhere below. ``combine(clean, full, pooled)`` makes one loss of the three; for their
+    maximum the stated mean is exact. Under T3 both proxies are the same on the sample.
+    """
+
+    def draw(rng: np.random.Generator, rows: int, n: int) -> Draw:
+        drawn = population.draw(rng, rows, n)
+        largest = drawn.x
+        which = rng.integers(3, size=largest.shape)
+        below = largest - (largest - population.lo) * rng.random((3, *largest.shape))
+        clean, full, pooled = (np.where(which == i, largest, below[i]) for i in range(3))
+        if population.rule == "T3":
+            full = pooled = np.maximum(full, pooled)
+        return drawn._replace(x=combine(clean, full, pooled))
+
+    return replace(population, draw=draw)
 
 
 def in_sample_with_teeth(

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from synthetic_losses import random_losses
+from synthetic_losses import make_losses, random_losses
 
 from saecert.certificates.certificate import certify
 from saecert.reporting.tables import (
@@ -16,6 +16,7 @@ from saecert.reporting.tables import (
     rounded,
     statements_table,
     terms_table,
+    two_bounds_table,
 )
 
 MEASURED = ["proxy risk", "reconstruction gap", "pool mismatch"]
@@ -94,6 +95,20 @@ def test_tables_that_were_missing():
     statements = statements_table(certificate).set_index("statement")
     assert statements["upper"]["bound"] == certificate.bound
     assert curve_table(certificate)["k"].tolist() == [row["k"] for row in certificate.curve]
+
+
+def test_two_bounds_beside_each_other_add_up():
+    certificate = certify(random_losses(400))
+    table = two_bounds_table(certificate)
+    assert table.loc["= bound"].tolist() == [certificate.bound, certificate.sharp]
+    sums = table.drop(index="= bound").sum()
+    assert sums.tolist() == pytest.approx([certificate.bound, certificate.sharp])
+    assert (table["sharp"] <= table["absolute"] + 1e-9).all()
+    lost = make_losses([2.0, 3.0], [2.0, 10.0], {4: [2.0, 12.0]})
+    clipped = two_bounds_table(certify(lost, pool=4))
+    assert clipped.loc["clipping", "sharp"] == 0 > clipped.loc["clipping", "absolute"]
+    sums = clipped.drop(index="= bound").sum()
+    assert sums.tolist() == pytest.approx(clipped.loc["= bound"].tolist())
 
 
 def test_what_stands_under_a_table():
