@@ -321,9 +321,9 @@ show(table, "The default bound when documents are repeated (%)")
 shared = {"alpha": alpha, "tolerance": tolerance}
 grouped_text = corpus == "docstrings"
 note = f"v_A, alpha = {alpha:g}, delta = {delta:g}, k = {chosen.k}"
-alike = pd.DataFrame()
+resemblance = pd.DataFrame()
 if grouped_text:
-    alike = study.simulated(
+    resemblance = study.simulated(
         "groups",
         shared,
         simulations_groups.group_facts,
@@ -331,7 +331,7 @@ if grouped_text:
         losses=losses,
     ).set_index("by")
 caption = "Groups of the certification split"
-show(alike, caption, note=note) if grouped_text else None
+show(resemblance, caption, note=note) if grouped_text else None
 
 # %% [markdown]
 # What does it cost to ignore this? Below, as many packages (or modules, the files of a package) as there are get drawn anew, with
