@@ -388,7 +388,7 @@ show(table, caption, note=note)
 
 # %% [markdown]
 # The width is the mean excess of the limit over the sample mean, in bits. Betting that follows what is left of the list is the narrower one in
-# every pair of rows, and the more so the more of the list was drawn.
+# every pair of rows: 0.91 times as wide at a fifth of the list, 0.36 times at nine tenths. Neither misses more than $\delta$, but the second wastes what it has.
 
 # %% mystnb={"figure": {"caption": "Misses in percent of samples, with 99 % limits; the nominal rate delta = 0.05 is dashed. Left: the worst cell of every inequality under every pool rule, on populations with known mean. Right: the worst sample size on measured losses (alpha = 0.5), whose mean over the whole split is the truth; its last row, how often the bound on v_A lies below R(f), is slack.", "name": "fig-coverage-measured"}, "image": {"alt": "Two dot plots of miss rates. In both the limits of every inequality reach down to or below the dashed nominal line, for every pool rule and every measured quantity."}} tags=["hide-input"]
 fig = figures.plot_coverage(
