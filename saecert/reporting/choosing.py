@@ -10,6 +10,7 @@ import pandas as pd
 
 from saecert.certificates.certificate import certify
 from saecert.certificates.exact_set import exact_set_bound
+from saecert.certificates.pool_rules import WEIGHTS
 from saecert.certificates.published import published_bound
 from saecert.certificates.sample import Sample
 from saecert.records import SequenceLosses
@@ -30,7 +31,7 @@ def certified_bounds(
     ways: Mapping[str, Mapping[str, Any]],
     **settings: Any,
 ) -> pd.DataFrame:
-    """One row per alpha, size and way: alpha, n_seq, label, bound, k, nats, valid.
+    """One row per alpha, size and way: alpha, n_seq, label, bound, sharp, k, nats, valid.
 
     `ways` has the arguments of `saecert.certify` by label; `settings` are common to all.
     """
@@ -40,7 +41,8 @@ def certified_bounds(
             for label, own in ways.items():
                 chosen = {**settings, **own, "alpha": alpha, "n_seq": n, "eps": ()}
                 certificate = certify(losses, **chosen)
-                result = {"bound": certificate.bound, "k": certificate.k}
+                result = {"bound": certificate.bound, "sharp": certificate.sharp}
+                result["k"] = certificate.k
                 result |= {"nats": certificate.selection_nats, "valid": True}
                 rows.append({"alpha": alpha, "n_seq": n, "label": label, **result})
     return pd.DataFrame(rows)
@@ -59,13 +61,14 @@ def exact_bounds(
             for label, inequality in ways.items():
                 settings = {"delta": delta, "alpha": alpha, "inequality": inequality}
                 exact = exact_set_bound(losses, n, **settings)
-                result = {"bound": exact.bound, "k": exact.k, "nats": exact.nats, "valid": True}
+                result = {"bound": exact.bound, "sharp": exact.sharp, "k": exact.k}
+                result |= {"nats": exact.nats, "valid": True}
                 rows.append({"alpha": alpha, "n_seq": n, "label": label, **result})
     return pd.DataFrame(rows)
 
 
 def printed_bounds(losses: SequenceLosses, sizes: Sequence[int], delta: float) -> pd.DataFrame:
-    """The same columns but nats for the formula that the paper's predecessor prints. **Not valid.**
+    """The same columns but sharp and nats for the formula that a predecessor prints. **Not valid.**
 
     It takes the mean number of active latents for the size of the pool, and counts tokens.
     """
@@ -86,10 +89,23 @@ def printed_bounds(losses: SequenceLosses, sizes: Sequence[int], delta: float) -
     return pd.DataFrame(rows)
 
 
+def weighted_curves(losses: SequenceLosses, **settings: Any) -> pd.DataFrame:
+    """Price in nats and sharp bound of every nested pool, by both weights: one row a size "k".
+
+    `settings` are arguments of `saecert.certify`. All the bounds of one prior are jointly true.
+    """
+    columns = {}
+    for prior in WEIGHTS:
+        certificate = certify(losses, method="nested", prior=prior, eps=(), **settings)
+        curve = pd.DataFrame(certificate.curve).set_index("k")
+        columns |= {(f"weights: {prior}", name): curve[name] for name in ("nats", "sharp")}
+    return pd.DataFrame(columns)
+
+
 def by_size(
     frame: pd.DataFrame, alpha: float, sizes: Sequence[int], values: Sequence[str]
 ) -> pd.DataFrame:
-    """One row a way and, for each of some sizes, its `values` (bound, k, nats), at one alpha."""
+    """One row a way and, for each of some sizes, its `values` (bound, k, ...), at one alpha."""
     part = frame[(frame["alpha"] == alpha) & frame["n_seq"].isin(sizes)]
     labels = list(dict.fromkeys(part["label"]))
     columns = {}

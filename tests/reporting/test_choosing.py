@@ -1,5 +1,6 @@
 """Frames of the page that compares ways of choosing the pool."""
 
+import numpy as np
 import pandas as pd
 import pytest
 from synthetic_losses import random_losses
@@ -30,8 +31,18 @@ def test_rows_are_those_certificates():
     nested = certify(losses, method="nested", delta=0.1, n_seq=60)
     last = frame.iloc[-1]
     assert last["bound"] == nested.bound
+    assert last["sharp"] == nested.sharp
     assert last["k"] == nested.k
     assert last["nats"] == nested.selection_nats
+
+
+def test_curves_by_weights_are_those_of_the_certificates():
+    losses = random_losses()
+    curves = choosing.weighted_curves(losses, inequality="hoeffding")
+    assert curves.index.tolist() == [4, 8, 16]
+    favoured = certify(losses, method="nested", prior="discovery", inequality="hoeffding")
+    assert curves["weights: discovery", "sharp"].tolist() == [r["sharp"] for r in favoured.curve]
+    assert curves["weights: equal", "nats"].tolist() == pytest.approx([np.log(3)] * 3)
 
 
 def test_exact_sets_and_the_printed_formula_have_the_same_columns():
