@@ -145,7 +145,7 @@ class Monitor:
         """
         content = read_json(path)
         version = content.pop("monitor", None) if isinstance(content, dict) else None
-        if type(version) is int and version == 1:
+        if type(version) is int and version == 1 and "delta" not in content:
             version, content = FORMAT, {"delta": None} | content
         known = {entry.name for entry in fields(cls)}
         if type(version) is not int or version != FORMAT or set(content) != known:
