@@ -123,6 +123,7 @@ known += 6 * (rng.random((draws, n_known + 1)) < 0.1)
 seen, new = known[:, :-1], known[:, -1]
 thresholds = [conformal_threshold(row, level) for row in seen]
 spread = seen.std(axis=1) * stats.norm.isf(level)
+# %%
 raised = {
     "conformal": (new > thresholds).mean(),
     "Gaussian": (new > seen.mean(axis=1) + spread).mean(),
@@ -137,6 +138,7 @@ def rates(cuts):
     return 0.9 * stats.norm.sf(cuts) + 0.1 * stats.norm.sf(cuts - 6)
 
 
+# %% tags=["hide-input"]
 trained = [trained_threshold(row, level, delta) for row in seen]
 cuts = {"on average": thresholds, "for this one": trained}
 for name, values in cuts.items():
@@ -283,6 +285,7 @@ if n_cal >= sure:
     }
 else:
     print(f"not tested: needs {sure} sequences, there are {n_cal}")
+# %% tags=["hide-input"]
 for name, threshold in surer.items():
     raised = (usual[name] > threshold).mean()
     print(f"{name}: alarm above {threshold:.4g}", end="; ")
@@ -392,6 +395,7 @@ pvalues = {
 kept = [name for name in names if pvalues[name] > delta / len(names)]
 rank = math.ceil((n_cal + 1) * (1 - level) - 1e-9)
 ends = stats.beta.ppf([0.025, 0.975], n_cal + 1 - rank, rank)
+# %% tags=["hide-input"]
 chances = [
     stats.binom.sf((usual[name] > limit).sum() - 1, n_usual, level)
     for name, limit in surer.items()

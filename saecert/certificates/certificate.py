@@ -435,21 +435,21 @@ def certify(
         tolerance=tolerance if _chosen_by_tolerance(method, pool, prior) else None,
         seed=seed,
         allow=passed,
-        unit=unit,
         concepts=concept_counts(sample, -math.log(delta), eps, upper),
-        **_plain(budget, eps, population_size),
+        **_plain(budget, eps, unit, population_size),
         **_numbers(sample, pools, shares, upper, checks),
         **_identity(losses, rows),
     )
 
 
 def _plain(
-    budget: Mapping[str, float] | None, eps: Sequence[float], population_size: int | None
+    budget: Mapping[str, float] | None, eps: Sequence[float], unit: str, population_size: int | None
 ) -> dict[str, Any]:
     """Arguments as JSON has them."""
     return {
         "budget": dict(budget) if budget else None,
         "eps": [float(tolerance) for tolerance in eps],
+        "unit": unit,
         "population_size": None if population_size is None else index(population_size),
     }
 

@@ -41,6 +41,14 @@ tokens, and one that differs in the middle changes 5 of the s = n - 4 runs of a 
 similarity (s - 5) / (s + 5) that is left reaches 1/2 from s = 15 on, which is n = 19. Below that
 `saecert.corpora.duplicates` notes the same, by `INERT_BELOW`."""
 
+REPORTED = {
+    "n_groups": "groups among the sequences",
+    "intraclass_correlation": "estimated share of the variance of v_A between groups",
+    "design_effect": "estimated variance of the mean of v_A over new groups, in units of that over "
+    "new sequences",
+}
+"""What is found besides where groups are known: nothing of it is refused."""
+
 UNITS = {
     "sequence": "a sequence: statements are about new sequences of the population",
     "group": "one random sequence of each group: statements are about new groups",
