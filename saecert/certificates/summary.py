@@ -66,7 +66,7 @@ def _sample(c: Certificate) -> str:
 
 def _numbers(c: Certificate) -> list[str]:
     sharp = {_TWO_SIDED.get(name, name): value for name, value in c.sharp_terms.items()}
-    rows = [("", "absolute", "sharp", "gap and mismatch: in size, or where above")]
+    rows = [("", "absolute", "sharp", "gaps: in size, or one-sided")]
     for name, value in c.terms.items():
         own = nearest_text(sharp[name]) if name in sharp else ""
         rows.append((name, nearest_text(value), own, _parts(c) if name == "complexity" else ""))
@@ -74,7 +74,7 @@ def _numbers(c: Certificate) -> list[str]:
         ("= bound", upper_text(c.bound), upper_text(c.sharp), "at most, whichever of the three"),
         ("uniform predictor", nearest_text(c.uniform), "", ""),
         ("direct bound", upper_text(c.direct), "", "without any proxy"),
-        ("price of explanation", upper_text(c.price), "", "at most, R(pooled proxy) - R(model)"),
+        ("price of explanation", upper_text(c.price), "", "at most, R(pooled) - R(model)"),
     ]
     return [
         f"  {name:<21}{absolute:>8}{own:>7}  {note}".rstrip() for name, absolute, own, note in rows

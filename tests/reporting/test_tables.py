@@ -103,7 +103,8 @@ def test_two_bounds_beside_each_other_add_up():
     assert table.loc["= bound"].tolist() == [certificate.bound, certificate.sharp]
     sums = table.drop(index="= bound").sum()
     assert sums.tolist() == pytest.approx([certificate.bound, certificate.sharp])
-    assert (table["sharp"] <= table["absolute"] + 1e-9).all()
+    lower = table.drop(index="complexity")  # that of the sharp bound may be the larger one
+    assert (lower["sharp"] <= lower["absolute"] + 1e-9).all()
     lost = make_losses([2.0, 3.0], [2.0, 10.0], {4: [2.0, 12.0]})
     clipped = two_bounds_table(certify(lost, pool=4))
     assert clipped.loc["clipping", "sharp"] == 0 > clipped.loc["clipping", "absolute"]
