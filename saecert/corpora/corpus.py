@@ -59,13 +59,6 @@ class Corpus:
     groups are known.
     """
 
-    def __post_init__(self) -> None:
-        if self.groups and len(self.groups) != len(self.tokens):
-            raise ValueError(
-                f"{len(self.groups)} group labels for {len(self.tokens)} sequences: "
-                "give one for each, in their order"
-            )
-
     def __len__(self) -> int:
         return len(self.tokens)
 
@@ -88,9 +81,17 @@ class Corpus:
 
     @property
     def group_ids(self) -> UInt64[np.ndarray, "n_seq"] | None:
-        """64-bit hash of the group of each sequence; None where no groups are known."""
+        """64-bit hash of the group of each sequence; None where no groups are known.
+
+        Raises ValueError where there are labels, but not one for each sequence.
+        """
         if not self.groups:
             return None
+        if len(self.groups) != len(self):
+            raise ValueError(
+                f"{len(self.groups)} group labels for {len(self)} sequences: "
+                "give one for each, in their order"
+            )
         known = {label: label_hash(label) for label in set(self.groups)}
         return np.array([known[label] for label in self.groups], dtype=np.uint64)
 
