@@ -10,7 +10,11 @@ import numpy as np
 from saecert.untrusted import Archive, parse_json
 
 FORMAT = 2
-"""Version of the file."""
+"""Version of a file without groups: as it was before there were any, so that the fingerprints of
+old records stay what they are."""
+
+WITH_GROUPS = 3
+"""Version of a file with groups."""
 
 Declared = dict[str, tuple[tuple[int, ...], np.dtype]]
 
@@ -22,7 +26,7 @@ TABLES = (
     "outside_firings",
     "outside_energy",
 )
-ROWS = ("active", "l0", "ids", "documents", "similar", "overlap")
+ROWS = ("active", "l0", "ids", "documents", "similar", "groups", "overlap")
 _DISCOVERY = ("discovery/order", "discovery/n_active")
 INNER = "discovery/losses/"
 _HEADER_BYTES = 2**24
@@ -35,7 +39,9 @@ _HEADER = {
     "discovery": dict | None,
     "discovery_losses": dict | None,
 }
-_KINDS = {"active": "u", "l0": "iu", "ids": "u", "documents": "u", "similar": "u", "overlap": "b"}
+_KINDS = {"active": "u", "l0": "iu", "overlap": "b"} | dict.fromkeys(
+    ("ids", "documents", "similar", "groups"), "u"
+)
 
 
 def read_record(path: str | Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -56,8 +62,11 @@ def read_record(path: str | Path) -> tuple[dict[str, Any], dict[str, np.ndarray]
         raise ValueError(f"{path} is not a whole losses file ({error}): measure again") from error
     try:
         header = _read_header(archive)
-        if header.pop("format", None) != FORMAT:
-            raise ValueError(f"written by another version of saecert, this one reads {FORMAT}")
+        if header.pop("format", None) != _format_of(archive.declared):
+            raise ValueError(
+                "written by another version of saecert, "
+                f"this one reads {FORMAT}, and {WITH_GROUPS} where there are groups"
+            )
         _check_header(header)
         _check_declared(header, archive.declared)
         return header, archive.read()
@@ -119,9 +128,14 @@ def _check_header(header: dict[str, Any]) -> None:
         raise ValueError("header field 'discovery' is a rule and a number of sequences")
     if header["discovery_losses"] is not None:
         inner = header["discovery_losses"]
-        if seen is None or inner.pop("format", None) != FORMAT or inner.get("discovery"):
+        version = inner.pop("format", None)
+        if seen is None or version not in (FORMAT, WITH_GROUPS) or inner.get("discovery"):
             raise ValueError("header field 'discovery_losses' belongs to no discovery")
         _check_header(inner)
+
+
+def _format_of(declared: Declared) -> int:
+    return WITH_GROUPS if "groups" in declared else FORMAT
 
 
 def _listed(value: Any) -> list[Any]:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8, UInt64
 
-from saecert.record_files import FORMAT, INNER, ROWS, TABLES, damaged, read_record
+from saecert.record_files import FORMAT, INNER, ROWS, TABLES, WITH_GROUPS, damaged, read_record
 from saecert.storage import atomic_path
 from saecert.untrusted import printable
 
@@ -110,6 +110,8 @@ class SequenceLosses:
     """Equal for near-duplicates: the id of the first sequence that each one resembles, its own if
     none; None when not looked for.
     """
+    groups: UInt64[np.ndarray, "n_seq"] | None = None
+    """Hash of the group behind each sequence (package, author, ...); None when not known."""
     overlap: Bool[np.ndarray, "n_seq"] | None = None
     """Whether the sequence or its document is in the discovery split, too; None when not looked
     for.
@@ -133,6 +135,11 @@ class SequenceLosses:
             raise ValueError(
                 f"{n_seq} sequence(s) measured: a certificate needs at least 2, "
                 "give a larger corpus"
+            )
+        if self.groups is not None and self.groups.shape != (n_seq,):
+            raise ValueError(
+                f"groups of shape {self.groups.shape} for {n_seq} sequences: "
+                "give one for each, in their order"
             )
         self._check_latents()
         for alpha in self.alphas:
@@ -280,7 +287,7 @@ def _is_count(text: str, most: int) -> bool:
 def _header(record: SequenceLosses) -> dict[str, Any]:
     discovery = record.discovery
     return {
-        "format": FORMAT,
+        "format": FORMAT if record.groups is None else WITH_GROUPS,
         "alphas": list(record.alphas),
         "n_vocab": record.n_vocab,
         "d_sae": record.d_sae,

@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from operator import index
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 
 from saecert.certificates import files
 from saecert.certificates.behaviour import pool_behaviour
-from saecert.certificates.checks import checked_sample
+from saecert.certificates.checks import Findings, checked_sample, group_findings
 from saecert.certificates.concepts import concept_counts
 from saecert.certificates.delta import split_delta
 from saecert.certificates.ladder import climb, rungs
@@ -31,6 +32,7 @@ from saecert.certificates.terms import (
     terms_of,
 )
 from saecert.records import SequenceLosses
+from saecert.statistics.finite import finite_upper
 from saecert.statistics.inequalities import INEQUALITIES, MONOTONE, tightness
 
 
@@ -42,7 +44,10 @@ class Certificate:
 
     **Guarantee.** For sequences drawn i.i.d. from `population`, independently of the model, the
     SAE, the discovery split and every setting here, each group of `statements` is true with
-    probability at least 1 minus the deltas of that group. Losses are smoothed with weight `alpha`:
+    probability at least 1 minus the deltas of that group. With `population_size` they are a simple
+    random sample, without replacement, of a finite list, and statements are about the mean over
+    that list; with the `unit` "group" it is groups that are i.i.d., and statements are about a
+    random sequence of a new group. Losses are smoothed with weight `alpha`:
     compare only within one alpha. All losses are bits per token.
     """
 
@@ -70,8 +75,18 @@ class Certificate:
     """Assumption checks that found something and were let through all the same, by name."""
     eps: list[float]
     """Tolerances of the concept counts, bits per token."""
+    unit: str
+    """What is taken for independent, a key of `saecert.certificates.checks.UNITS`: "sequence", or
+    "group" (one random sequence of each group, statements about new groups).
+    """
+    population_size: int | None
+    """Length of the finite list that all statements are about, of which the sequences are a simple
+    random sample without replacement; None for i.i.d. sequences.
+    """
     n_seq: int
-    """Number of certification sequences used: the first ones of the record."""
+    """Number of certification sequences used: the first ones of the record; with the unit "group"
+    the number of groups, one sequence each.
+    """
     sample_sha256: str
     """SHA-256 of the ids of those sequences in the order in which they were read: what `n_seq` and
     `seed` lead to.
@@ -242,7 +257,8 @@ class Certificate:
     @property
     def settings(self) -> dict[str, Any]:
         """The arguments with which `certify` makes this certificate from its losses."""
-        names = "method pool delta alpha inequality budget n_seq seed allow eps".split()
+        names = "method pool delta alpha inequality budget n_seq seed allow eps unit".split()
+        names.append("population_size")
         settings = {name: getattr(self, name) for name in names}
         for name in ("prior", "tolerance"):  # None where the method has none
             if getattr(self, name) is not None:
@@ -326,6 +342,8 @@ def certify(
     seed: int = 0,
     allow: Sequence[str] = (),
     eps: Sequence[float] = (0.1, 0.25, 0.5, 1.0),
+    unit: str = "sequence",
+    population_size: int | None = None,
 ) -> Certificate:
     """A `Certificate` for the model, SAE and sample behind `losses`.
 
@@ -377,6 +395,18 @@ def certify(
         Tolerances in bits per token at which concepts are counted
         (`saecert.certificates.concepts.concept_counts`), each a statement of its own at `delta`;
         ``()`` for none.
+    unit
+        "sequence", or "group": one random sequence of each group (`SequenceLosses.groups`, drawn
+        by `seed`), and i.i.d. *groups* instead of sequences are assumed. Then `n_seq` counts groups
+        and statements are about a random sequence of a new group, such as would give one to the
+        sample.
+    population_size
+        Length N of the finite list of which the record is a simple random sample without
+        replacement (what the hash order of `saecert.load_corpus` guarantees; the number of its
+        sequences). Then every statement is about the mean over *that list*, whatever its
+        documents have in common, and nothing is assumed of how it came about. Needs an inequality
+        of `saecert.statistics.finite.FINITE`: "betting" is about sqrt(1 - n/N) as wide as
+        otherwise, and certain at n = N. "dirichlet" is false there and refused.
 
     Raises
     ------
@@ -384,14 +414,15 @@ def certify(
         A setting out of range or unknown, a pool or alpha that was not measured, fewer than two
         sequences or than `n_seq`, no discovery where the method needs it, shares above delta or for
         a statement that the record does not allow, an assumption check that found something and is
-        not in `allow`.
+        not in `allow`; groups that the record does not have, a `population_size` below the length
+        of the record, with the unit "group", or with an inequality that is false there.
     """
-    upper = _upper(inequality)
+    upper = _upper(inequality, population_size, len(losses), unit)
     shares = split_delta(delta, budget)
     prior = prior_of(method, prior)
     # concepts are counted on pools ranked on discovery
     ranked = method != "in_sample" or prior == "product" or len(eps) > 0
-    rows, checks, let_through = checked_sample(losses, n_seq, seed, allow, discovery=ranked)
+    rows, checks, passed = checked_sample(losses, n_seq, seed, allow, discovery=ranked, unit=unit)
     sample = Sample.of(rows, alpha)
     pools = choose_pools(sample, method, pool=pool, prior=prior, tolerance=tolerance)
     return Certificate(
@@ -402,21 +433,45 @@ def certify(
         pool=_given_pool(pool, pools),
         prior=prior,
         tolerance=tolerance if _chosen_by_tolerance(method, pool, prior) else None,
-        budget=dict(budget) if budget else None,
         seed=seed,
-        allow=let_through,
-        eps=[float(e) for e in eps],
-        checks=checks,
+        allow=passed,
         concepts=concept_counts(sample, -math.log(delta), eps, upper),
-        **_numbers(sample, pools, shares, upper),
+        **_plain(budget, eps, unit, population_size),
+        **_numbers(sample, pools, shares, upper, checks),
         **_identity(losses, rows),
     )
 
 
-def _upper(inequality: str) -> Upper:
+def _plain(
+    budget: Mapping[str, float] | None, eps: Sequence[float], unit: str, population_size: int | None
+) -> dict[str, Any]:
+    """Arguments as JSON has them."""
+    return {
+        "budget": dict(budget) if budget else None,
+        "eps": [float(tolerance) for tolerance in eps],
+        "unit": unit,
+        "population_size": None if population_size is None else index(population_size),
+    }
+
+
+def _upper(inequality: str, population_size: int | None, n_seq: int, unit: str) -> Upper:
+    """The inequality, for the mean of a list of `population_size` if there is one."""
     if inequality not in INEQUALITIES:
         raise ValueError(f"unknown inequality '{inequality}'; there are {', '.join(INEQUALITIES)}")
-    return INEQUALITIES[inequality]
+    if population_size is None:
+        return INEQUALITIES[inequality]
+    if unit == "group":
+        raise ValueError(
+            "population_size counts the sequences of a list, unit='group' is about new groups: "
+            "give one of the two"
+        )
+    upper = finite_upper(inequality, population_size)
+    if population_size < n_seq:
+        raise ValueError(
+            f"population_size = {population_size} is less than the {n_seq} sequences of the "
+            "record, which were drawn from that list: give the length of the whole list"
+        )
+    return upper
 
 
 def _identity(losses: SequenceLosses, rows: SequenceLosses) -> dict[str, Any]:
@@ -443,7 +498,9 @@ def _given_pool(pool: int | Sequence[int] | None, pools: PoolChoice) -> int | li
     return None if pool is None else int(pool)
 
 
-def _numbers(sample: Sample, pools: PoolChoice, shares: Shares, upper: Upper) -> dict[str, Any]:
+def _numbers(
+    sample: Sample, pools: PoolChoice, shares: Shares, upper: Upper, found: Findings
+) -> dict[str, Any]:
     """Every field of a certificate that is computed from losses, but for the concept counts."""
     lo = sample.lo
     hi = sample.hi
@@ -477,6 +534,7 @@ def _numbers(sample: Sample, pools: PoolChoice, shares: Shares, upper: Upper) ->
         "ladder": climb(terms.sharp, ladder, lo, hi, spent["ladder"] + price, upper),
         "direct_ladder": climb(sample.clean, ladder, lo, hi, spent["direct_ladder"], upper),
         "curve": curve,
+        "checks": found | group_findings(sample.record, terms.joint),
         "tightness": float(
             tightness(table["bound"]["upper"], terms.joint, hi, spent["bound"] + price)
         ),

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from saecert.records import SequenceLosses
+from saecert.statistics.groups import design_effect, intraclass_correlation
 
 Findings = dict[str, int | float | None]
 
@@ -40,6 +41,20 @@ tokens, and one that differs in the middle changes 5 of the s = n - 4 runs of a 
 similarity (s - 5) / (s + 5) that is left reaches 1/2 from s = 15 on, which is n = 19. Below that
 `saecert.corpora.duplicates` notes the same, by `INERT_BELOW`."""
 
+REPORTED = {
+    "n_groups": "groups among the sequences",
+    "intraclass_correlation": "estimated share of the variance of v_A between groups",
+    "design_effect": "estimated variance of the mean of v_A over new groups, in units of that over "
+    "new sequences",
+}
+"""What is found besides where groups are known: nothing of it is refused."""
+
+UNITS = {
+    "sequence": "a sequence: statements are about new sequences of the population",
+    "group": "one random sequence of each group: statements are about new groups",
+}
+"""What is taken for independent."""
+
 _CHUNK = 512
 
 
@@ -56,23 +71,31 @@ def checked_sample(
     allow: Sequence[str],
     *,
     discovery: bool = True,
+    unit: str = "sequence",
 ) -> tuple[SequenceLosses, Findings, list[str]]:
     """The first `n_seq` sequences in an order fixed by `seed`, what `CHECKS` found, what passed.
 
     The relative order of two sequences is the same at every `n_seq`. `discovery` says whether a
-    pool, a ranking or a prior counts as fixed on the discovery split.
+    pool, a ranking or a prior counts as fixed on the discovery split. `unit` is a key of `UNITS`:
+    with "group", `n_seq` counts groups, and one sequence of each is used (`one_per_group`).
 
     Raises
     ------
     ValueError
+        An unknown unit, or groups that the record does not have.
         `n_seq` below 2 or beyond what was measured, a name in `allow` that is no check, or a
         finding that `allow` does not name.
     """
+    record = losses
+    if unit not in UNITS:
+        raise ValueError(f"unknown unit '{unit}'; there are {', '.join(UNITS)}")
+    if unit == "group":
+        losses = one_per_group(losses, seed)
     n = len(losses) if n_seq is None else n_seq
     allowed = [allow] if isinstance(allow, str) else list(allow)
     if not 2 <= n <= len(losses):
         raise ValueError(
-            f"n_seq must lie between 2 and the {len(losses)} sequences measured, got {n}"
+            f"n_seq must lie between 2 and the {len(losses)} {unit}s measured, got {n}"
         )
     if unknown := set(allowed) - set(CHECKS):
         raise ValueError(
@@ -81,7 +104,7 @@ def checked_sample(
         )
     sample = losses.take(np.argsort(np.random.default_rng(seed).random(n)))
     findings = _findings(sample)
-    findings["pool_from_sample"] = _pool_from_sample(losses, sample) if discovery else 0
+    findings["pool_from_sample"] = _pool_from_sample(record, sample) if discovery else 0
     fired = [name for name in CHECKS if _fires(name, findings[name])]
     if refused := [name for name in fired if name not in allowed]:
         lines = [
@@ -91,6 +114,49 @@ def checked_sample(
         lines.append(f"to certify all the same, pass allow=({names},): it is recorded in the file")
         raise ValueError("\n".join(lines))
     return sample, {name: findings[name] for name in CHECKS}, fired
+
+
+def one_per_group(losses: SequenceLosses, seed: int) -> SequenceLosses:
+    """One sequence of each group, drawn at random by `seed`, the groups in random order.
+
+    If groups are i.i.d., each with its sequences, then so are these sequences, whatever the
+    dependence within a group. A group that gave no sequence to the record cannot be drawn: the
+    population is that of groups that would give it at least one.
+
+    Raises
+    ------
+    ValueError
+        The record has no groups, or fewer than two.
+    """
+    if losses.groups is None:
+        raise ValueError(
+            "unit='group' needs to know the group of every sequence: load the corpus with "
+            "group_column=..., or set the record's `groups`"
+        )
+    rng = np.random.default_rng([seed, 1])
+    order = rng.permutation(len(losses))
+    first = np.unique(losses.groups[order], return_index=True)[1]
+    if len(first) < 2:
+        raise ValueError(f"unit='group' needs at least 2 groups, the record has {len(first)}")
+    return losses.take(order[rng.permutation(first)])
+
+
+def group_findings(sample: SequenceLosses, joint: np.ndarray) -> Findings:
+    """How much alike the sequences of a group are, for the joint loss of each sequence.
+
+    "intraclass_correlation" and "design_effect" (`saecert.statistics.groups`), estimates that are
+    reported and never refused; empty where groups are not known or nothing can be said. They
+    change nothing for statements about the list of documents. For new groups, `unit` is "group".
+    """
+    if sample.groups is None:
+        return {}
+    estimates = {
+        "intraclass_correlation": intraclass_correlation(joint, sample.groups),
+        "design_effect": design_effect(joint, sample.groups),
+    }
+    if not all(map(np.isfinite, estimates.values())):
+        return {}
+    return {"n_groups": len(np.unique(sample.groups))} | estimates
 
 
 def _fires(name: str, finding: int | float | None) -> bool:

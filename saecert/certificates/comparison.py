@@ -16,6 +16,7 @@ from saecert.certificates.sample import Sample
 from saecert.certificates.summary import source
 from saecert.certificates.terms import joint_loss, sharp_loss
 from saecert.records import SequenceLosses
+from saecert.statistics.finite import finite_upper
 from saecert.statistics.paired import difference_limits
 from saecert.statistics.rounding import lower_text, nearest_text, probability_text, upper_text
 from saecert.untrusted import printable
@@ -122,7 +123,10 @@ def compare(
     selection = 0.0 if quantity == "gap" else cert_a.selection_nats + cert_b.selection_nats
     nats = math.log(2 / delta) + selection
     supports = (*support_a, *support_b)
-    low, high = difference_limits(a, b, supports, nats, cert_a.inequality)
+    inequality = cert_a.inequality
+    if cert_a.population_size is not None:
+        inequality = finite_upper(inequality, cert_a.population_size)
+    low, high = difference_limits(a, b, supports, nats, inequality)
     return Comparison(
         quantity=quantity,
         labels=_labels(cert_a, cert_b),
@@ -173,7 +177,7 @@ def _behind(cert: Certificate, losses: SequenceLosses, quantity: str) -> Measure
             "certify another method, or compare 'gap'"
         )
     # what the checks find is on the certificate already
-    sample, *_ = checked_sample(losses, cert.n_seq, cert.seed, tuple(CHECKS))
+    sample, *_ = checked_sample(losses, cert.n_seq, cert.seed, tuple(CHECKS), unit=cert.unit)
     k = losses.d_sae if quantity == "gap" else cert.k
     return values_of(sample, quantity, k, cert.alpha)
 
@@ -187,14 +191,16 @@ def _check_paired(
                 f"certificate {name} was not computed from these losses: "
                 "pass losses=(losses_a, losses_b), in this order"
             )
-    for name in ("alpha", "inequality", "n_seq", "seed"):
+    for name in ("alpha", "inequality", "n_seq", "seed", "unit", "population_size"):
         a = getattr(cert_a, name)
         b = getattr(cert_b, name)
         if a != b:
             raise ValueError(
                 f"certificate a has {name} = {a}, certificate b has {b}: certify both at the same"
             )
-    if not np.array_equal(losses[0].ids[: cert_a.n_seq], losses[1].ids[: cert_b.n_seq]):
+    n = cert_a.n_seq if cert_a.unit == "sequence" else None
+    same = np.array_equal(losses[0].ids[:n], losses[1].ids[:n])
+    if not same or cert_a.sample_sha256 != cert_b.sample_sha256:
         raise ValueError(
             "the certificates are about different sequences, or about the same in another order: "
             "collect both on one corpus"

@@ -24,6 +24,8 @@ FIRST = (
     "hi",
     "n_seq",
     "seed",
+    "unit",
+    "population_size",
     "sample_sha256",
     "delta",
     "budget",

@@ -52,11 +52,18 @@ def _heading(c: Certificate) -> list[str]:
     about = source(c.provenance)
     return [
         f"Certificate{' of ' * bool(about)}{about}, in bits per token",
-        f"  {c.n_seq} sequences; alpha {c.alpha:g}, delta {probability_text(c.delta)}, "
+        f"  {_sample(c)}; alpha {c.alpha:g}, delta {probability_text(c.delta)}, "
         f"{c.inequality}; "
         f"pool of {c.k} of {c.d_sae} latents ({c.pool_rule})",
         f"  population: {c.population}",
     ]
+
+
+def _sample(c: Certificate) -> str:
+    """How many sequences, and of what."""
+    if c.population_size is not None:
+        return f"{c.n_seq} of the {c.population_size} sequences of the list"
+    return f"{c.n_seq} groups, one sequence each" if c.unit == "group" else f"{c.n_seq} sequences"
 
 
 def _numbers(c: Certificate) -> list[str]:
@@ -129,6 +136,13 @@ def _checks(c: Certificate) -> list[str]:
         f"  Let through: {name} = {c.checks[name]:g} ({CHECKS[name].partition(':')[0]})"
         for name in c.allow
     ]
+    if "design_effect" in c.checks:
+        effect = nearest_text(c.checks["design_effect"], 1)
+        lines.append(
+            f"  {c.checks['n_groups']} groups: design effect {effect} for the joint loss, "
+            f"intraclass correlation {nearest_text(c.checks['intraclass_correlation'])} (estimates)"
+            + ("; new groups are another population" if c.unit != "group" else "")
+        )
     unknown = [name for name, value in c.checks.items() if value is None]
     if short_windows(c.provenance) and "near_duplicates" in unknown:
         unknown.remove("near_duplicates")

@@ -56,6 +56,10 @@ class Corpus:
     """Whether BOS keeps its native activation when others are replaced."""
     n_required: int = 0
     """Tokens that a document had to have, BOS included, if more than are left of it; else 0."""
+    groups: tuple[str, ...] = ()
+    """Label of the group behind each sequence, such as the package of a docstring; empty where no
+    groups are known.
+    """
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -76,6 +80,22 @@ class Corpus:
         rows = np.ascontiguousarray(self.tokens, dtype=np.int64)
         hashes = [hashlib.sha256(row.tobytes()).digest() for row in rows]
         return np.array([int.from_bytes(digest[:8], "big") for digest in hashes], dtype=np.uint64)
+
+    @property
+    def group_ids(self) -> UInt64[np.ndarray, "n_seq"] | None:
+        """64-bit hash of the group of each sequence; None where no groups are known.
+
+        Raises ValueError where there are labels, but not one for each sequence.
+        """
+        if not self.groups:
+            return None
+        if len(self.groups) != len(self):
+            raise ValueError(
+                f"{len(self.groups)} group labels for {len(self)} sequences: "
+                "give one for each, in their order"
+            )
+        known = {label: label_hash(label) for label in set(self.groups)}
+        return np.array([known[label] for label in self.groups], dtype=np.uint64)
 
     @property
     def population(self) -> str:
@@ -126,7 +146,12 @@ class Corpus:
                 f"sequences {start} to {stop - 1} asked of the {self.split} split of "
                 f"'{self.name}', which has {len(self)}"
             )
-        return replace(self, tokens=self.tokens[start:stop], keys=self.keys[start:stop])
+        return replace(
+            self,
+            tokens=self.tokens[start:stop],
+            keys=self.keys[start:stop],
+            groups=self.groups[start:stop],
+        )
 
     def batches(
         self, size: int, device: torch.device, title: str, progress: bool
@@ -154,6 +179,7 @@ class Corpus:
             self,
             tokens=self.tokens[rows],
             keys=tuple(self.keys[row] for row in rows),
+            groups=tuple(self.groups[row] for row in rows) if self.groups else (),
             notes=self.notes if note is None else (*self.notes, note),
             n_similar=self.n_similar + len(self) - len(rows),
         )
@@ -167,6 +193,15 @@ class Corpus:
             f": it takes about {n_needed:,} documents like its {self.n_documents:,}, of which some "
             "go to the other split, are too short or repeat others; or ask for fewer sequences"
         )
+
+
+def label_hash(label: str) -> int:
+    """64-bit hash of the label of a group or the key of a document.
+
+    >>> label_hash("numpy") == label_hash("scipy")
+    False
+    """
+    return int.from_bytes(hashlib.sha256(label.encode()).digest()[:8], "big")
 
 
 def second_hash(key: str) -> bytes:

@@ -69,6 +69,7 @@ def installed_corpus(
         bos=bos,
         n_too_short=int(saved["n_too_short"]),
         text_hash=str(saved["hash"]),
+        groups=() if source == "python-source" else _packages(saved["keys"].tolist()),
     )
     return _check_drift(corpus, subject, allow_drift) if source == "docstrings" else corpus
 
@@ -113,6 +114,11 @@ def _check_drift(corpus: Corpus, subject: Subject, allow: bool) -> Corpus:
             "allow_corpus_drift=True, which is recorded"
         )
     return replace(corpus, notes=(*corpus.notes, message))
+
+
+def _packages(keys: list[str]) -> tuple[str, ...]:
+    """The package that each docstring is from."""
+    return tuple(key.partition(":")[0] for key in keys)
 
 
 def _cache_key(subject: Subject, split: str, n_ctx: int, bos: bool) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from operator import index
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +28,7 @@ def load_corpus(
     n_seq: int | None = None,
     n_ctx: int | None = None,
     column: str = "text",
+    group_column: str = "",
     bos: bool | None = None,
     near_duplicates: str = "drop",
     seed: int = 0,
@@ -63,6 +65,10 @@ def load_corpus(
         Tokens per sequence including BOS. Default: the model's context, at most 128.
     column
         Where JSON objects, tables and hub datasets hold the text.
+    group_column
+        Where they hold the group of each document (its author, site, file, ...), a text or a whole
+        number: `Corpus.groups`. Of equal documents the first one's group counts. The shipped
+        docstrings are grouped by package.
     bos
         Whether sequences start with BOS. Default: as the subject does.
     near_duplicates
@@ -82,9 +88,10 @@ def load_corpus(
     ------
     ValueError
         Unknown split or option, a number out of range, empty text, text that cannot be read (with
-        file and line), every document too short, too few sequences or documents (with the number it
-        takes), no `n_seq` for a source without end, model samples without BOS, a hub that cannot be
-        reached or does not answer, or corpus drift.
+        file and line), a document without a group where `group_column` asks for one, every document
+        too short, too few sequences or documents (with the number it takes), no `n_seq` for a
+        source without end, model samples without BOS, a hub that cannot be reached or does not
+        answer, or corpus drift.
     FileNotFoundError
         The file does not exist.
     """
@@ -92,13 +99,15 @@ def load_corpus(
     bos = subject.bos if bos is None else bos
     _check_settings(subject, n_seq, n_ctx, bos, near_duplicates)
     named = source if isinstance(source, str) else ""
+    if group_column and (named in SAMPLED or named in INSTALLED):
+        raise ValueError(f"'{named}' has no columns: group_column is for files and hub data sets")
     check_split(split, SPLITS if named == "docstrings" else TEXT_SPLITS)
     if named in SAMPLED:
         return sampled_corpus(named, subject, split, n_seq, n_ctx, bos, seed)
     if named in INSTALLED:
         corpus = installed_corpus(named, subject, split, n_ctx, bos, allow_corpus_drift)
     else:
-        corpus = _corpus_of_texts(source, column, subject, split, n_ctx, bos)
+        corpus = _corpus_of_texts(source, (column, group_column), subject, split, n_ctx, bos)
     if split == "certification" and near_duplicates == "drop":
         corpus = corpus.without_similar()
     return corpus if n_seq is None else corpus.take(n_seq, at_most=at_most)
@@ -133,16 +142,16 @@ def _is_whole(number: object) -> bool:
 
 def _corpus_of_texts(
     source: str | Path | Sequence[str],
-    column: str,
+    columns: tuple[str, str],
     subject: Subject,
     split: str,
     n_ctx: int,
     bos: bool,
 ) -> Corpus:
-    """The corpus of a user's own documents."""
-    name, texts = read_texts(source, column)
+    """The corpus of a user's own documents; `columns` of their text and of their group."""
+    name, texts, labels = read_texts(source, *columns)
     documents, chosen = by_hash(texts, split, name)
-    return tokenize(
+    corpus = tokenize(
         chosen,
         subject.tokenizer,
         n_ctx=n_ctx,
@@ -152,3 +161,8 @@ def _corpus_of_texts(
         text_hash=hash_documents(documents),
         n_documents=len(documents),
     )
+    if not labels:
+        return corpus
+    # the first of equal documents counts
+    group_of = dict(zip(reversed(texts), reversed(labels), strict=True))
+    return replace(corpus, groups=tuple(group_of[documents[key]] for key in corpus.keys))

@@ -20,31 +20,40 @@ HUB_OPTIONS = {"config": None, "split": "train", "revision": None, "documents": 
 ``"hf:org/name?config=en&documents=5000"``."""
 
 
-def read_texts(source: str | Path | Sequence[str], column: str) -> tuple[str, list[str]]:
-    """Name of a source, and its documents in order, without empty ones.
+def read_texts(
+    source: str | Path | Sequence[str], column: str, group_column: str = ""
+) -> tuple[str, list[str], list[str]]:
+    """Name of a source, its documents in order, without empty ones, and the group of each.
+
+    There are no groups without `group_column`.
 
     Raises
     ------
     ValueError
-        No text, or something that is none; the message says where.
+        No text, or something that is none, or a document without a group where one is asked for;
+        the message says where.
     FileNotFoundError
         No such file.
     """
     if not isinstance(source, (str, Path)):
         name = "texts given"
-        texts = [_checked(text, f"{name}, document {n}") for n, text in enumerate(source, 1)]
+        rows = [(f"{name}, document {n}", text) for n, text in enumerate(source, 1)]
+        texts = [_checked(text, where) for where, text in rows]
     elif str(source).startswith(HUB):
-        name, rows = hub_rows(str(source))
-        texts = [_text(row, f"{name}, line {n}", column) for n, row in enumerate(rows, 1)]
+        name, found = hub_rows(str(source))
+        rows = [(f"{name}, line {n}", row) for n, row in enumerate(found, 1)]
+        texts = [_text(row, where, column) for where, row in rows]
     else:
         path = Path(source)
         name = path.name
         unit = "element" if kind_of(path) == "json" else "line"
-        texts = [_text(row, f"{path}, {unit} {n}", column) for n, row in read_rows(path)]
-    texts = [text for text in texts if text.strip()]
-    if not texts:
+        rows = [(f"{path}, {unit} {n}", row) for n, row in read_rows(path)]
+        texts = [_text(row, where, column) for where, row in rows]
+    filled = [n for n, text in enumerate(texts) if text.strip()]
+    if not filled:
         raise ValueError(f"'{name}' holds no text")
-    return name, texts
+    groups = [_group(*rows[n], group_column) for n in filled] if group_column else []
+    return name, [texts[n] for n in filled], groups
 
 
 @cache
@@ -99,6 +108,17 @@ def _text(row: Any, where: str, column: str) -> str:
         what = ", ".join(map(str, row)) if isinstance(row, dict) else type(row).__name__
         raise ValueError(f"{where}: no text under '{column}' (it has {what})")
     return "" if row[column] is None else _checked(row[column], f"{where}, '{column}'")
+
+
+def _group(where: str, row: Any, column: str) -> str:
+    """The label under `column`, as text; ValueError where there is none."""
+    label = row.get(column) if isinstance(row, dict) else None
+    if not isinstance(label, str | int) or isinstance(label, bool) or label == "":
+        what = ", ".join(map(str, row)) if isinstance(row, dict) else type(row).__name__
+        raise ValueError(
+            f"{where}: no group under '{column}' (it has {what}): give every document a label"
+        )
+    return _checked(str(label), where)
 
 
 def _checked(text: Any, where: str) -> str:

@@ -306,7 +306,7 @@ def _measured(
     similar = _similar(corpus)
     for name, record in losses.items():
         facts = record.provenance | {"sae_check": checks[name]}
-        losses[name] = replace(record, similar=similar, provenance=facts)
+        losses[name] = replace(record, similar=similar, groups=corpus.group_ids, provenance=facts)
     discovery = choices.discovery
     if discovery is None:
         return losses

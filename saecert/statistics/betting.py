@@ -29,6 +29,9 @@ martingales is one, too, and grows within ln(1 / weight) as fast as the best.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 from jaxtyping import Bool, Float
 from scipy.special import ndtri_exp
@@ -51,11 +54,11 @@ _HALF_LOG_2PI = 0.5 * np.log(2 * np.pi)
 
 Rows = Float[np.ndarray, " rows"]
 Values = Float[np.ndarray, "rows n"]
+Points = Float[np.ndarray, "rows points"]
+Column = Float[np.ndarray, "rows 1"]
 
 
-def rejects(
-    z: Values, m: Float[np.ndarray, "rows points"], nats: Rows
-) -> Bool[np.ndarray, "rows points"]:
+def rejects(z: Values, m: Points, nats: Rows) -> Bool[np.ndarray, "rows points"]:
     """Whether bets against "the mean is m" ever reach a wealth of exp(nats), several m a row.
 
     Parameters
@@ -70,18 +73,28 @@ def rejects(
     array([[ True, False]])
     """
     left = np.arange(z.shape[1], 0, -1)  # values still to come, this one included
-    rate = 1 / np.sqrt(left * _past_variance(z))
+    rate = 1 / np.sqrt(left * past_variance(z))
     log_p = np.repeat(-nats[:, None], m.shape[1], axis=1)
     cap = CAP / m
     for value, scale in zip(z.T[:, :, None], rate.T[:, :, None], strict=True):
-        q = ndtri_exp(log_p)
-        bet = np.minimum(scale * np.exp(-0.5 * q * q - _HALF_LOG_2PI - log_p), cap)
-        log_p = np.minimum(log_p + np.log1p(bet * (value - m)), 0.0)
+        log_p = after_bet(log_p, value, m, scale, cap)
     return log_p == 0
 
 
-def smallest_kept(z: Values, nats: Rows) -> Rows:
-    """Largest multiple of 1 / GRID that is rejected, row by row; 0 if none is.
+def after_bet(
+    log_p: Points, value: Column, mean: Points, scale: Column, cap: float | Points
+) -> Points:
+    """Log of wealth / target after one value: the bet is ``scale phi(q) / p``, at most `cap`.
+
+    Here ``q = Phi^{-1}(p)``. At ``log_p = 0`` the target has been reached, and nothing is staked.
+    """
+    q = ndtri_exp(log_p)
+    bet = np.minimum(scale * np.exp(-0.5 * q * q - _HALF_LOG_2PI - log_p), cap)
+    return np.minimum(log_p + np.log1p(bet * (value - mean)), 0.0)
+
+
+def smallest_kept(z: Values, nats: Rows, test: Callable[..., Any] = rejects) -> Rows:
+    """Largest multiple of 1 / GRID that `test` rejects, row by row; 0 if none is.
 
     No mean that is kept lies below it.
 
@@ -89,6 +102,7 @@ def smallest_kept(z: Values, nats: Rows) -> Rows:
     ----------
     z : (rows, n) in [0, 1], in the order in which they are bet on
     nats : (rows,), positive
+    test : as `rejects`; the means that it rejects are an interval that starts at 0
 
     Examples
     --------
@@ -104,7 +118,7 @@ def smallest_kept(z: Values, nats: Rows) -> Rows:
     for _ in range(bits // per_pass):
         step >>= per_pass
         points = found + step * np.arange(1, 2**per_pass)
-        found += step * rejects(z, points / GRID, nats).sum(axis=1, keepdims=True)
+        found += step * test(z, points / GRID, nats).sum(axis=1, keepdims=True)
     return found[:, 0] / GRID
 
 
@@ -140,7 +154,7 @@ def mixture(
     return log_wealth, last
 
 
-def _past_variance(z: Values) -> Values:
+def past_variance(z: Values) -> Values:
     """Variance before each value: of the values seen, and a made-up one (mean 1/2, var. 1/4)."""
     seen = np.arange(1, z.shape[1] + 1)
     mean = (0.5 + z.cumsum(axis=1)) / (1 + seen)

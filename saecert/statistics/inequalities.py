@@ -56,7 +56,7 @@ def hoeffding_upper(x: Sample, lo: Scalar, hi: Scalar, nats: Nats) -> Bound:
     >>> hoeffding_upper(np.array([0.0, 1.0] * 50), 0, 1, nats=2).round(6)
     np.float64(0.6)
     """
-    x, nats = _checked(x, lo, hi, nats)
+    x, nats = checked(x, lo, hi, nats)
     return np.minimum(x.mean(axis=-1) + (hi - lo) * np.sqrt(nats / (2 * x.shape[-1])), hi)
 
 
@@ -77,7 +77,7 @@ def empirical_bernstein_upper(x: Sample, lo: Scalar, hi: Scalar, nats: Nats) -> 
     >>> empirical_bernstein_upper(x, 0, 1, nats=3 - np.log(2)).round(6)
     np.float64(0.3)
     """
-    x, nats = _checked(x, lo, hi, nats)
+    x, nats = checked(x, lo, hi, nats)
     n = x.shape[-1]
     nats = nats + np.log(2)
     width = np.sqrt(2 * x.var(axis=-1, ddof=1) * nats / n) + 7 * (hi - lo) * nats / (3 * (n - 1))
@@ -100,7 +100,7 @@ def chernoff_kl_upper(x: Sample, lo: Scalar, hi: Scalar, nats: Nats) -> Bound:
     >>> chernoff_kl_upper(np.zeros(100), 0, 1, nats=100 * np.log(2)).round(6)  # 1 - exp(-nats / n)
     np.float64(0.5)
     """
-    x, nats = _checked(x, lo, hi, nats)
+    x, nats = checked(x, lo, hi, nats)
     return chernoff_kl(x.mean(axis=-1), x.shape[-1], lo, hi, nats)
 
 
@@ -160,8 +160,7 @@ def dirichlet_upper(x: Sample, lo: Scalar, hi: Scalar, nats: Nats) -> Bound:
     every delta. With one value at `lo` among N and the rest at `hi`, it is below the mean whenever
     that one is drawn, in a share n / N of samples, if ``1 - (1 - 1/N)^n < delta``; so every delta
     between the two is exceeded. The worst found among lists of `lo` and `hi` misses 5.13 % of
-    samples at delta = 0.05 and 71 % at 0.5. `hoeffding_upper` and `chernoff_kl_upper` are proved
-    for such samples, too.
+    samples at delta = 0.05 and 71 % at 0.5. `saecert.statistics.finite` has what is valid there.
 
     Parameters, returns and errors as for `hoeffding_upper`. Computed in closed form, with nothing
     rounded or binned at any n, see `saecert.statistics.dirichlet`.
@@ -171,7 +170,7 @@ def dirichlet_upper(x: Sample, lo: Scalar, hi: Scalar, nats: Nats) -> Bound:
     >>> dirichlet_upper(np.zeros(100), 0, 1, nats=100 * np.log(2)).round(6)  # 1 - exp(-nats / n)
     np.float64(0.5)
     """
-    x, nats = _checked(x, lo, hi, nats)
+    x, nats = checked(x, lo, hi, nats)
     z = (hi - x).reshape(-1, x.shape[-1])
     return (hi - dirichlet.quantile(z, nats.ravel())).reshape(nats.shape)[()]
 
@@ -192,7 +191,7 @@ def betting_upper(x: Sample, lo: Scalar, hi: Scalar, nats: Nats) -> Bound:
     >>> betting_upper(np.array([0.0, 1.0] * 50), 0, 1, nats=2).round(3)
     np.float64(0.562)
     """
-    x, nats = _checked(x, lo, hi, nats)
+    x, nats = checked(x, lo, hi, nats)
     z = ((hi - x) / (hi - lo)).reshape(-1, x.shape[-1])
     return (hi - (hi - lo) * betting.smallest_kept(z, nats.ravel())).reshape(nats.shape)[()]
 
@@ -239,7 +238,7 @@ def misses(
     array([ True, False])
     """
     bound = _resolve(inequality)
-    x, nats = _checked(x, lo, hi, nats)
+    x, nats = checked(x, lo, hi, nats)
     if not lo <= mean <= hi:
         raise ValueError(
             f"mean = {mean} lies outside [lo, hi] = [{lo}, {hi}]; "
@@ -295,7 +294,7 @@ def yardstick(x: Sample, hi: Scalar, nats: Nats) -> Bound:
     lowest = min(
         x[np.isfinite(x)].min(initial=hi), np.nextafter(hi, -np.inf)
     )  # any support reaching down to the data will do
-    x, nats = _checked(x, lowest, hi, nats)
+    x, nats = checked(x, lowest, hi, nats)
     normal = -ndtri_exp(-nats) * x.std(axis=-1, ddof=1) / np.sqrt(x.shape[-1])
     rare = -np.expm1(-nats / x.shape[-1]) * (hi - x.mean(axis=-1))
     return np.hypot(normal, rare)
@@ -347,10 +346,12 @@ def _resolve(inequality: str | Inequality) -> Inequality:
     return INEQUALITIES[inequality]
 
 
-def _checked(
+def checked(
     x: Sample, lo: Scalar, hi: Scalar, nats: Nats
 ) -> tuple[Sample, Float[np.ndarray, "*lead"]]:
-    """`x` in float64, clipped of rounding dust, and `nats` for each row; or what is wrong."""
+    """`x` in float64, clipped of rounding dust, and `nats` for each row.
+
+    Raises ValueError that says what is wrong with the support, the values or the nats."""
     if not (np.isfinite(lo) and np.isfinite(hi) and lo < hi):
         raise ValueError(f"the support needs finite lo < hi, got lo = {lo}, hi = {hi}")
     x = np.asarray(x, np.float64)

@@ -9,7 +9,14 @@ import numpy as np
 from jaxtyping import Float
 from scipy.special import ndtri
 
-from saecert.statistics.inequalities import Inequality, Scalar, dirichlet_upper, hoeffding_upper
+from saecert.statistics import finite
+from saecert.statistics.inequalities import (
+    Inequality,
+    Scalar,
+    betting_upper,
+    dirichlet_upper,
+    hoeffding_upper,
+)
 from saecert.statistics.populations import Draw, Population
 from saecert.statistics.priors import FAVOURED, favoured_nats
 
@@ -24,6 +31,30 @@ def mutants() -> dict[str, Inequality]:
         "variance term deleted": _no_variance,
         "half width": _half_width,
         "delta five times too large": _large_delta,
+    }
+
+
+def finite_mutants(population_size: int) -> dict[str, Inequality]:
+    """Wrong bounds on the mean of a list of `population_size` values, by what is wrong with them.
+
+    Each is rejected on lists of zeros and ones.
+    """
+
+    def shortened(x: Float[np.ndarray, "*lead n"], lo: Scalar, hi: Scalar, nats: Any) -> Any:
+        """Betting as if a tenth of what was not drawn were not on the list."""
+        size = population_size - (population_size - x.shape[-1]) // 10
+        return finite.betting_upper(x, lo, hi, nats, population_size=size)
+
+    def narrowed(x: Float[np.ndarray, "*lead n"], lo: Scalar, hi: Scalar, nats: Any) -> Any:
+        """Betting with replacement, its width multiplied by sqrt(1 - n / N)."""
+        factor = np.sqrt(1 - x.shape[-1] / population_size)
+        mean = x.mean(axis=-1)
+        return mean + factor * (betting_upper(x, lo, hi, nats) - mean)
+
+    return {
+        "a list too short": shortened,
+        "finite-population factor": narrowed,
+        "dirichlet, without replacement": dirichlet_upper,
     }
 
 

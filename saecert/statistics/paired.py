@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from saecert.statistics.inequalities import INEQUALITIES, Bound, Nats, Sample, Scalar, lower
+from saecert.statistics.inequalities import (
+    INEQUALITIES,
+    Bound,
+    Inequality,
+    Nats,
+    Sample,
+    Scalar,
+    lower,
+)
 
 
 def difference_limits(
@@ -10,7 +18,7 @@ def difference_limits(
     b: Sample,
     supports: tuple[Scalar, Scalar, Scalar, Scalar],
     nats: Nats,
-    inequality: str,
+    inequality: str | Inequality,
 ) -> tuple[Bound, Bound]:
     """Lower and upper limit on ``E a - E b`` for paired values.
 
@@ -28,4 +36,5 @@ def difference_limits(
     """
     lo_a, hi_a, lo_b, hi_b = supports
     support = (lo_a - hi_b, hi_a - lo_b)
-    return lower(inequality, a - b, *support, nats), INEQUALITIES[inequality](a - b, *support, nats)
+    upper = INEQUALITIES[inequality] if isinstance(inequality, str) else inequality
+    return lower(upper, a - b, *support, nats), upper(a - b, *support, nats)

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int, Shaped
 
 from saecert.statistics.priors import (
     FAVOURED,
@@ -288,6 +288,78 @@ def resampled(
         return Draw(x, means, np.full_like(means, np.log(len(values))))
 
     return Population(name, lo, hi, draw, "T1" if len(values) == 1 else "T2")
+
+
+def listed(name: str, values: Float[np.ndarray, " size"], lo: float, hi: float) -> Population:
+    """A finite list of `values`, drawn without replacement: simple random samples of it.
+
+    The truth is the mean of the list.
+
+    >>> listed("three", np.array([0, 0.5, 1]), 0.0, 1.0).draw(np.random.default_rng(0), 1, 3).mean
+    array([[0.5]])
+    """
+    mean = np.full((1, 1), values.mean())
+
+    def draw(rng: np.random.Generator, rows: int, n: int) -> Draw:
+        shuffled = rng.permuted(np.tile(values, (rows, 1)), axis=1)
+        return Draw(shuffled[:, None, :n], mean, np.zeros((1, 1)))
+
+    return Population(name, lo, hi, draw)
+
+
+def clustered(
+    name: str,
+    values: Float[np.ndarray, " size"],
+    groups: Shaped[np.ndarray, " size"],
+    lo: float,
+    hi: float,
+) -> Population:
+    """Whole groups drawn anew, and sequences out of them: dependence within groups.
+
+    As many groups as there are, with replacement, and of all their values a sample with
+    replacement. The truth is the mean of all values, which the mean of such samples is about.
+    """
+    members = _members(groups)
+    mean = np.full((1, 1), values.mean())
+
+    def draw(rng: np.random.Generator, rows: int, n: int) -> Draw:
+        x = np.empty((rows, 1, n))
+        for row in range(rows):
+            chosen = rng.integers(len(members), size=len(members))
+            there = np.concatenate([members[group] for group in chosen])
+            x[row, 0] = values[there[rng.integers(len(there), size=n)]]
+        return Draw(x, mean, np.zeros((1, 1)))
+
+    return Population(name, lo, hi, draw)
+
+
+def one_of_each(
+    name: str,
+    values: Float[np.ndarray, " size"],
+    groups: Shaped[np.ndarray, " size"],
+    lo: float,
+    hi: float,
+) -> Population:
+    """Groups drawn anew, and one random value of each: the truth is the mean over groups."""
+    members = _members(groups)
+    mean = np.full((1, 1), np.mean([values[rows].mean() for rows in members]))
+    sizes = np.array([len(rows) for rows in members])
+    starts = np.concatenate([[0], sizes.cumsum()[:-1]])
+    ordered = values[np.concatenate(members)]
+
+    def draw(rng: np.random.Generator, rows: int, n: int) -> Draw:
+        chosen = rng.integers(len(members), size=(rows, 1, n))
+        places = (rng.random(chosen.shape) * sizes[chosen]).astype(int)
+        return Draw(ordered[starts[chosen] + places], mean, np.zeros((1, 1)))
+
+    return Population(name, lo, hi, draw)
+
+
+def _members(groups: Shaped[np.ndarray, " size"]) -> list[Int[np.ndarray, " members"]]:
+    """Rows of every group."""
+    inverse = np.unique(groups, return_inverse=True)[1]
+    order = np.argsort(inverse, kind="stable")
+    return np.split(order, np.bincount(inverse).cumsum()[:-1])
 
 
 def repeated(population: Population, group: int) -> Population:

@@ -1,6 +1,7 @@
 """The monitor keeps its rate of false alarms, and refuses what it cannot promise."""
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -13,7 +14,13 @@ from scipy import stats
 from synthetic_losses import make_losses
 
 from saecert import collect, load_corpus
-from saecert.dictionaries.monitor import ConstantCountError, Monitor, calibrate, conformal_threshold
+from saecert.dictionaries.monitor import (
+    ConstantCountError,
+    Monitor,
+    calibrate,
+    conformal_threshold,
+    trained_threshold,
+)
 
 HASHES = {"model_sha256": "m", "sae_sha256": "s"}
 
@@ -140,13 +147,13 @@ def test_saving_and_loading(tmp_path):
     assert Monitor.load(tmp_path / "monitor.json") == monitor
     content = json.loads((tmp_path / "monitor.json").read_text())
     for bad in (
-        content | {"monitor": 2},
+        content | {"monitor": 3},
         content | {"extra": 1},
         [content],
         {k: v for k, v in content.items() if k != "upper"},
     ):
         (tmp_path / "bad.json").write_text(json.dumps(bad))
-        with pytest.raises(ValueError, match="bad.json is not a monitor of version 1"):
+        with pytest.raises(ValueError, match="bad.json is not a monitor of version 2"):
             Monitor.load(tmp_path / "bad.json")
     (tmp_path / "bad.json").write_text("{")
     with pytest.raises(ValueError, match="is not a whole JSON file"):
@@ -154,12 +161,13 @@ def test_saving_and_loading(tmp_path):
 
 
 GOOD = {
-    "monitor": 1,
+    "monitor": 2,
     "upper": 30.0,
     "lower": None,
     "statistic": "mean",
     "level": 0.05,
     "n_seq": 200,
+    "delta": None,
     "source": {"subject": "toy", "n_ctx": 128, "bos": True},
 }
 
@@ -177,7 +185,7 @@ def refusal(path, text):
 @pytest.mark.parametrize("name", GOOD)
 @pytest.mark.parametrize("value", ["text", None, True, -1, [], {}, [[1]], 2.5, {"subject": []}])
 def test_a_field_of_another_type_is_refused(name, value, tmp_path):
-    allowed = {"lower": (None, -1, 2.5), "upper": (2.5, -1), "source": ({},)}
+    allowed = {"lower": (None, -1, 2.5), "delta": (None,), "upper": (2.5, -1), "source": ({},)}
     if value in allowed.get(name, ()) and value is not True:
         return
     message = refusal(tmp_path / "monitor.json", json.dumps(GOOD | {name: value}))
@@ -188,6 +196,8 @@ def test_a_field_of_another_type_is_refused(name, value, tmp_path):
     ("change", "said"),
     [
         ({"level": 7}, "level must lie strictly between 0 and 1, got 7"),
+        ({"delta": 1.5}, "delta must lie strictly between 0 and 1, got 1.5"),
+        ({"delta": 1e-6}, "200 calibration sequences cannot guarantee .* at delta = 1e-06"),
         ({"level": 0.001}, "200 calibration sequences cannot guarantee a level of 0.001"),
         ({"level": 0.009, "lower": 3.0}, "cannot guarantee a level of 0.0045 on one side"),
         ({"lower": 31.0}, "the lower threshold 31 is above the upper, 30"),
@@ -200,7 +210,7 @@ def test_a_field_of_another_type_is_refused(name, value, tmp_path):
     ],
 )
 def test_values_that_no_calibration_gives_are_refused(change, said, tmp_path):
-    assert said in refusal(tmp_path / "monitor.json", json.dumps(GOOD | change))
+    assert re.search(said, refusal(tmp_path / "monitor.json", json.dumps(GOOD | change)))
 
 
 def test_files_made_to_do_harm_are_refused_in_a_line(tmp_path):
@@ -256,3 +266,81 @@ def test_what_cannot_be_calibrated():
         calibrate(-l0, 0.2)
     with pytest.raises(ValueError, match="must be finite numbers"):
         conformal_threshold(np.array([1.0, np.nan] * 20), 0.05)
+
+
+@pytest.mark.parametrize(
+    ("n", "level", "delta", "k"),
+    [(59, 0.05, 0.05, 1), (92, 0.05, 0.05, 1), (93, 0.05, 0.05, 2), (200, 0.05, 0.05, 5)],
+)
+def test_trained_threshold_is_wilks_order_statistic(n, level, delta, k):
+    """Wilks' tables: 59 values for one, 93 for two at 95 % content and 95 % confidence."""
+    scores = np.random.default_rng(0).permutation(np.arange(1.0, n + 1))
+    assert trained_threshold(scores, level, delta) == n + 1 - k
+    assert stats.binom.cdf(k - 1, n, level) <= delta < stats.binom.cdf(k, n, level)
+
+
+@pytest.mark.parametrize("two_sided", [False, True])
+def test_this_calibration_keeps_its_rate_but_with_probability_delta(two_sided):
+    """Uniform scores: the rate of every single calibration is known exactly."""
+    rng = np.random.default_rng(1)
+    draws = 6_000
+    n = 150
+    level = 0.1
+    delta = 0.1
+    wrong = 0
+    for scores in rng.random((draws, n)):
+        sides = 1 + two_sided
+        upper = trained_threshold(scores, level / sides, delta / sides)
+        lower = -trained_threshold(-scores, level / 2, delta / 2) if two_sided else 0.0
+        wrong += 1 - upper + lower > level
+    assert stats.binom.sf(wrong - 1, draws, delta) > 1e-3
+    ranks = np.arange(n + 1)
+    exact = stats.binom.cdf(ranks - 1, n, level)
+    assert two_sided or stats.binom.cdf(wrong, draws, exact[exact <= delta].max()) > 1e-3
+
+
+def test_ties_do_no_harm_and_a_rank_too_low_is_noticed():
+    """Counts with few values, and the mutant that takes the next smaller score."""
+    rng = np.random.default_rng(2)
+    draws = 6_000
+    n = 93
+    smooth = rng.random((draws, n))
+    coarse = np.ceil(10 * smooth)
+    right = sum(1 - trained_threshold(row, 0.05, 0.05) > 0.05 for row in smooth)
+    mutant = sum(1 - np.sort(row)[n - 3] > 0.05 for row in smooth)
+    tied = sum(1 - trained_threshold(row, 0.05, 0.05) / 10 > 0.05 for row in coarse)
+    assert stats.binom.sf(right - 1, draws, 0.05) > 1e-3
+    assert stats.binom.sf(tied - 1, draws, 0.05) > 1e-3
+    assert stats.binom.sf(mutant - 1, draws, 0.05) < 1e-6
+    conformal = sum(1 - conformal_threshold(row, 0.05) > 0.05 for row in smooth)
+    often = stats.beta.sf(0.05, 4, 90)  # 4 = 94 * 0.05, rounded down
+    assert often > 0.25, "the average promise says little about one calibration"
+    assert 1e-3 < stats.binom.cdf(conformal, draws, often) < 1 - 1e-3
+
+
+def test_a_monitor_with_delta_is_saved_printed_and_reads_what_was_kept_before(tmp_path):
+    counts = np.random.default_rng(0).integers(1, 90, size=(200, 7))
+    monitor = calibrate(counts, 0.1, two_sided=True, delta=0.05)
+    assert monitor.upper == trained_threshold(monitor.score(counts), 0.05, 0.025)
+    assert monitor.upper >= calibrate(counts, 0.1, two_sided=True).upper
+    path = tmp_path / "monitor.json"
+    monitor.save(path)
+    assert Monitor.load(path) == monitor and monitor.delta == 0.05
+    assert "at most 0.1 for this calibration, except with probability 0.05" in str(monitor)
+    assert "average over calibrations" in str(calibrate(counts, 0.1))
+    before = {name: value for name, value in GOOD.items() if name != "delta"} | {"monitor": 1}
+    path.write_text(json.dumps(before))
+    assert Monitor.load(path).delta is None
+    assert "version 2" in refusal(path, json.dumps(GOOD | {"monitor": 1}))
+
+
+def test_too_few_sequences_for_this_calibration():
+    l0 = np.arange(1, 59)[:, None]
+    with pytest.raises(ValueError, match="58 .* of 0.05 on one side at delta = 0.05, it takes 59"):
+        calibrate(l0, 0.05, delta=0.05)
+    assert calibrate(np.arange(1, 60)[:, None], 0.05, delta=0.05).upper == 59
+    with pytest.raises(ValueError, match="at delta = 0.025, it takes 146"):
+        calibrate(l0, 0.05, two_sided=True, delta=0.05)
+    for delta in (0.0, 1.0, -1):
+        with pytest.raises(ValueError, match="delta must lie strictly between 0 and 1"):
+            calibrate(l0, 0.05, delta=delta)
