@@ -108,7 +108,7 @@ print(study)
 share = delta / len(places)
 settings = {"alpha": alpha, "inequality": inequality}
 certificates = {
-    name: certify(record, pool=k, delta=share, **settings, eps=())
+    name: certify(record, pool=k, delta=share, eps=(), **settings)
     for name, record in losses.items()
 }
 

@@ -186,7 +186,7 @@ def shown_changes(frame: pd.DataFrame, quantity: str) -> pd.DataFrame:
 
 
 def panels(frame: pd.DataFrame) -> pd.DataFrame:
-    """What `saecert.reporting.figures.plot_layers` draws: a panel a quantity, gap and divergence."""
+    """What `saecert.reporting.figures.plot_layers` draws: a panel each for gap and divergence."""
     rows = frame[frame["quantity"].isin([GAP, DIVERGENCE])]
     titles = {GAP: "change of the gap", DIVERGENCE: "change of KL"}
     drawn = rows.assign(panel=rows["quantity"].map(titles), unit="bits per token")

@@ -56,8 +56,8 @@ def statements() -> Mapping[str, Statement]:
     ablation, the proxy and the model, one after the other.
 
     Two marginal limits, numerator over denominator at delta each, are no mutant: that ratio misses
-    only where one of the limits does, hence at most with 2 delta. The mutant takes what the ablation
-    costs at its sample mean, as if it were known.
+    only where one of the limits does, hence at most with 2 delta. The mutant takes what the
+    ablation costs at its sample mean, as if it were known.
     """
     quantiles = {f"quantile at {level:g}": _quantile(level) for level in LEVELS}
     return {
