@@ -52,7 +52,14 @@ def _heading(c: Certificate) -> list[str]:
         f"{c.inequality}; "
         f"pool of {c.k} of {c.d_sae} latents ({c.pool_rule})",
         f"  population: {c.population}",
+        *_precision(c.provenance),
     ]
+
+
+def _precision(provenance: Mapping[str, Any]) -> list[str]:
+    """Which model it is about, where that is not the float32 one."""
+    processing = str(provenance.get("processing", ""))
+    return [f"  model: {processing}"] if "bfloat16" in processing else []
 
 
 def _numbers(c: Certificate) -> list[str]:

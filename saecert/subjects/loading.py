@@ -21,6 +21,7 @@ from saecert.subjects.folders import (
     read_tokenizer,
 )
 from saecert.subjects.hub import HUB, fetch
+from saecert.subjects.precision import chosen
 from saecert.subjects.registry import PAPER, Published
 from saecert.subjects.saes import LoadedSAEs, Source, check_hooks, load_saes, n_weights, places
 from saecert.subjects.subject import CENTERED, UNPROCESSED, Subject
@@ -32,7 +33,7 @@ def load_subject(
     sae: Source | Mapping[str, Source] | None = None,
     hooks: Sequence[str] | None = None,
     device: str | torch.device = "cpu",
-    dtype: torch.dtype | None = None,
+    dtype: str | torch.dtype | None = None,
     bos: bool | None = None,
     center_writing_weights: bool | None = None,
     revision: str | None = None,
@@ -58,8 +59,11 @@ def load_subject(
         Load the SAEs at these hook points only. Default: all of them, which for Llama takes tens of
         gigabytes.
     device, dtype
-        Where and in which precision to run; weights stored otherwise are converted. Default: CPU;
-        float32, for Llama bfloat16.
+        Where and in which precision to run, such as "float32" or "bfloat16"; weights stored
+        otherwise are converted. Default: CPU; float32, for Llama bfloat16. Softmax and losses are
+        in float32 in any case. With "bfloat16" on a CPU the SAEs stay in float32, and a CPU that
+        does not multiply bfloat16 computes with the rounded weights in float32: never slower, but
+        another model. `Subject.processing` says which one was measured.
     bos
         Whether sequences start with BOS. Default: when the tokenizer has a BOS token.
     center_writing_weights
@@ -80,7 +84,7 @@ def load_subject(
         SAE, SAE of another width, of another hook point or of a kind that has no latents of one
         activation, tokenizer larger than the model's vocabulary, weights that are damaged, not
         finite, missing, superfluous or of another shape (the message names the tensor), a model
-        that needs code of its own, a CUDA device that is not here, logits made in an unknown way.
+        that needs code of its own, a CUDA device that is not here, an unknown `dtype`, logits made in an unknown way.
     FileNotFoundError
         A folder lacks a file that loading needs, or nothing is where `sae` points; the message
         names it.
@@ -100,8 +104,8 @@ def load_subject(
     origin = _origin(model, revision)
     if name is None:
         name = str(model) if origin.paper else Path(origin.repo or origin.folder).name
-    if dtype is None:
-        dtype = origin.paper.dtype if origin.paper else torch.float32
+    published_type = origin.paper.dtype if origin.paper else torch.float32
+    precision = chosen(dtype, device, published_type)
     folder = origin.folder
     config = read_config(folder)
     tokenizer = read_tokenizer(folder)
@@ -113,14 +117,17 @@ def load_subject(
     # of an SAE that is still on the hub
     unseen = 2 * config.hidden_size * published.d_sae if published else 0
     sae_sizes = [n_weights(place, unseen) for _, place in located]
-    check_memory(name, config, sae_sizes[: None if hooks is None else len(hooks)], device, dtype)
+    sae_sizes = sae_sizes[: None if hooks is None else len(hooks)]
+    check_memory(name, config, sae_sizes, device, precision.model, precision.saes)
     if origin.repo:
         fetch(origin.repo, "*.safetensors", revision=revision)
     check_weights(folder, config)
-    bridge = _boot(folder, device, dtype)
+    bridge = _boot(folder, device, precision.model)
     check_finite(name, bridge.original_model.named_parameters())
-    loaded = load_saes(located, hooks, str(device), dtype, folder, allow_hook_mismatch)
+    loaded = load_saes(located, hooks, str(device), precision.saes, folder, allow_hook_mismatch)
     processing = _center(bridge, loaded.saes.values(), center_writing_weights)
+    precision.apply(bridge.original_model)
+    processing = precision.processing(processing)
     bridge.original_model.eval().requires_grad_(False)
     check_logits(name, bridge)
     return _assembled(name, bridge, tokenizer, bos, processing, loaded, origin, published)
