@@ -84,7 +84,8 @@ def load_subject(
         SAE, SAE of another width, of another hook point or of a kind that has no latents of one
         activation, tokenizer larger than the model's vocabulary, weights that are damaged, not
         finite, missing, superfluous or of another shape (the message names the tensor), a model
-        that needs code of its own, a CUDA device that is not here, an unknown `dtype`, logits made in an unknown way.
+        that needs code of its own, a CUDA device that is not here, an unknown `dtype`, logits made
+        in an unknown way.
     FileNotFoundError
         A folder lacks a file that loading needs, or nothing is where `sae` points; the message
         names it.
