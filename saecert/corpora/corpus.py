@@ -52,6 +52,8 @@ class Corpus:
     """Sequences dropped because an earlier one resembles them."""
     n_documents: int = 0
     """Different documents in all splits together; 0 where that is not known or has no end."""
+    exempt_bos: bool = True
+    """Whether BOS keeps its native activation when others are replaced."""
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -60,6 +62,11 @@ class Corpus:
     def n_ctx(self) -> int:
         """Tokens per sequence, BOS included."""
         return self.tokens.shape[1]
+
+    @property
+    def first(self) -> int:
+        """First position that may be replaced, and that counts in what is said of latents."""
+        return int(self.bos and self.exempt_bos)
 
     @property
     def ids(self) -> UInt64[np.ndarray, "n_seq"]:

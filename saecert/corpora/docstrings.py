@@ -83,11 +83,18 @@ def docstring_documents(progress: bool = True) -> dict[str, str]:
     def build() -> dict[str, str]:
         documents: dict[str, str] = {}
         for package in tqdm(PACKAGES, desc="reading docstrings", disable=not progress):
-            for module, _, tree in _modules(package):
-                _walk(tree, f"{package}:{module}", documents)
+            documents |= documents_under(_folder_of(package))
         return _drop_duplicates(documents, progress)
 
     return _kept("docstrings", build)
+
+
+def documents_under(package: Path) -> dict[str, str]:
+    """Docstrings of all modules below the folder of one package, ``{"package:name": text}``."""
+    documents: dict[str, str] = {}
+    for module, _, tree in _modules_under(package):
+        _walk(tree, f"{package.name}:{module}", documents)
+    return documents
 
 
 def python_functions() -> dict[str, str]:
@@ -100,7 +107,7 @@ def python_functions() -> dict[str, str]:
     def build() -> dict[str, str]:
         sources = {}
         for package in PACKAGES:
-            for module, source, tree in _modules(package):
+            for module, source, tree in _modules_under(_folder_of(package)):
                 functions = [node for node in ast.walk(tree) if isinstance(node, _FUNCTIONS)]
                 if functions:
                     longest = max(functions, key=_n_lines)
@@ -133,9 +140,12 @@ def _read_documents(path: Path) -> dict[str, str]:
     return documents
 
 
-def _modules(package: str) -> Iterator[tuple[str, str, ast.Module]]:
-    """Name, source and syntax tree of every module of an installed package, its tests left out."""
-    root = Path(util.find_spec(package).origin).parent
+def _folder_of(package: str) -> Path:
+    return Path(util.find_spec(package).origin).parent
+
+
+def _modules_under(root: Path) -> Iterator[tuple[str, str, ast.Module]]:
+    """Name, source and syntax tree of every module of a package, its tests left out."""
     for path in sorted(root.rglob("*.py"), key=lambda p: p.relative_to(root).as_posix()):
         relative = path.relative_to(root.parent).with_suffix("")
         if path.name in _GENERATED or {"tests", "testing"} & set(relative.parts):

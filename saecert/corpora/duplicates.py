@@ -77,6 +77,17 @@ def near_duplicate_texts(texts: list[str], progress: bool = False) -> Bool[np.nd
     return ~is_leader
 
 
+def words_of(text: str) -> list[str]:
+    """Words of a text, runs of punctuation among them.
+
+    Examples
+    --------
+    >>> words_of("x, or y")
+    ['x', ',', 'or', 'y']
+    """
+    return _WORD.findall(text)
+
+
 def filter_note(n_ctx: int) -> str | None:
     """What a reader must know of the filter for windows of `n_ctx` tokens; None from 19 on.
 
@@ -208,7 +219,7 @@ def _word_shingles(texts: list[str]) -> sparse.csr_array:
     columns: list[int] = []
     lengths: list[int] = []
     for text in texts:
-        words = _WORD.findall(text)[:WORDS]
+        words = words_of(text)[:WORDS]
         starts = range(max(1, len(words) - SHINGLE + 1))
         grams = {tuple(words[start : start + SHINGLE]) for start in starts}
         columns.extend(numbers.setdefault(gram, len(numbers)) for gram in grams)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Int
 
+from saecert.corpora import fresh
 from saecert.corpora.corpus import Corpus
 from saecert.corpora.docstrings import (
     RECIPE,
@@ -24,7 +25,12 @@ from saecert.storage import cached_arrays
 if TYPE_CHECKING:
     from saecert.subjects.subject import Subject
 
-INSTALLED = {"docstrings": "tokens", "python-source": "functions"}
+INSTALLED = {
+    "docstrings": "tokens",
+    "python-source": "functions",
+    fresh.FRESH: "fresh",
+    fresh.OLD: "old",
+}
 """Sources that every machine with saecert has, and what their cache files are called."""
 
 
@@ -51,7 +57,10 @@ def installed_corpus(
             "hash": np.array(corpus.text_hash),
         }
 
-    saved = cached_arrays(INSTALLED[source], _cache_key(subject, split, n_ctx, bos), build)
+    key = _cache_key(subject, split, n_ctx, bos)
+    if source in (fresh.FRESH, fresh.OLD):
+        key = f"{key} {fresh.old_facts()['sha256']}"
+    saved = cached_arrays(INSTALLED[source], key, build)
     corpus = Corpus(
         name=source,
         split=split,
@@ -83,6 +92,8 @@ def _documents(source: str, split: str) -> tuple[dict[str, str], dict[str, str]]
     """All documents of a source, and those of one split in their order."""
     if source == "python-source":
         return by_hash(list(python_functions().values()), split, source)
+    if source in (fresh.FRESH, fresh.OLD):
+        return fresh.documents_by_age(source, split)
     documents = docstring_documents()
     keys = in_hash_order(key for key in documents if split_of(key) == split)
     return documents, {key: documents[key] for key in keys}

@@ -112,6 +112,7 @@ _BUILDERS: dict[str, Callable[[Spec, Surroundings], Proxy]] = {
     "random_decoder": _random_decoder,
     "mixed": _mixed,
     "random_encoder": _random_encoder,
+    "top": lambda spec, where: proxies.top(spec["k"]),
     "pooled": _pooled,
 }
 assert set(_BUILDERS) == set(KINDS)

@@ -139,7 +139,7 @@ def random_encoder(
     @torch.no_grad()
     def build() -> Mapping[str, np.ndarray]:
         tokens = torch.from_numpy(some.tokens.astype(np.int64)).to(subject.device)
-        acts = native_acts(subject.model, tokens, hook_name)[:, int(some.bos) :].flatten(0, 1)
+        acts = native_acts(subject.model, tokens, hook_name)[:, some.first :].flatten(0, 1)
         acts = acts.to(sae.W_dec.dtype)
         atoms = best_atoms(encode(acts), acts - mean.to(acts))
         return {"atoms": atoms.float().cpu().numpy()}

@@ -21,9 +21,10 @@ def digest(*parts: object) -> str:
 
 
 def sequences_digest(corpus: Corpus) -> str:
-    """Hash of the tokens of a corpus, in their order, and of whether they start with BOS."""
+    """Hash of the tokens of a corpus, in their order, and of whether they start with a BOS that
+    keeps its activation."""
     tokens = np.ascontiguousarray(corpus.tokens, dtype=np.int64)
-    return digest(hashlib.sha256(tokens.tobytes()).hexdigest(), tokens.shape, corpus.bos)
+    return digest(hashlib.sha256(tokens.tobytes()).hexdigest(), tokens.shape, bool(corpus.first))
 
 
 def dtype_name(subject: Subject) -> str:

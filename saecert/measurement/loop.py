@@ -260,7 +260,7 @@ def _stop(done: int, batch_size: int, n_seq: int, measurements: Collection[Measu
 
 def _batch(subject: Subject, corpus: Corpus, ids: np.ndarray, start: int, stop: int) -> Batch:
     tokens = torch.from_numpy(corpus.tokens[start:stop].astype(np.int64))
-    return Batch(tokens.to(subject.device), ids[start:stop], int(corpus.bos), start)
+    return Batch(tokens.to(subject.device), ids[start:stop], corpus.first, start)
 
 
 @torch.no_grad()

@@ -58,6 +58,7 @@ KINDS = {
     "random_encoder": Kind(
         {"k": int, "seed": 0}, "random_{k}", True, "k active of random directions, atoms fitted"
     ),
+    "top": Kind({"k": int}, "top_{k}", about="the k largest activations of each token"),
     "pooled": Kind(
         {"proxy": Proxied, "k": int, "rank": "frequency"},
         "{proxy} pool_{k}",

@@ -73,6 +73,7 @@ def _about_sae(subject: Subject, hook_name: str) -> dict[str, Any]:
 
 def _about_corpus(corpus: Corpus) -> dict[str, Any]:
     tokens = corpus.tokens.astype(np.int64)
+    replaced = {} if corpus.exempt_bos else {"bos_replaced": corpus.bos}
     return {
         "corpus": corpus.name,
         "split": corpus.split,
@@ -80,6 +81,7 @@ def _about_corpus(corpus: Corpus) -> dict[str, Any]:
         "population": corpus.population,
         "n_ctx": corpus.n_ctx,
         "bos": corpus.bos,
+        **replaced,
         "n_too_short": corpus.n_too_short,
         "n_similar": corpus.n_similar,
         "notes": list(corpus.notes),

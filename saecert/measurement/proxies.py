@@ -60,6 +60,24 @@ def pool(latents: Int[np.ndarray, "k"], d_sae: int) -> Proxy:
     return Proxy(f"pool_{len(latents)}", lambda site: site.decode_only(kept), key, kept)
 
 
+def top(k: int) -> Proxy:
+    """The reconstruction from the `k` latents with the largest activations at each token, the
+    others being zeroed: an SAE run with fewer active latents than it was trained with.
+
+    Named "top_<k>". An SAE with at most `k` active latents at a token is left as it is there; of
+    equal activations the first latents stay. ValueError unless k >= 1.
+    """
+    if k < 1:
+        raise ValueError(f"at least 1 active latent must stay, got {k}")
+
+    def replace(site: Site) -> Tensor:
+        largest, latent = site.latents.topk(min(k, site.latents.shape[-1]))
+        codes = torch.zeros_like(site.latents).scatter(-1, latent, largest.clamp_min(0))
+        return site.decode(codes)
+
+    return Proxy(f"top_{k}", replace, key_of("top", k))
+
+
 def mean_ablation(mean: Float[Tensor, "d_in"]) -> Proxy:
     """Every activation replaced by one fixed vector, the mean over the discovery split: a dense
     control."""

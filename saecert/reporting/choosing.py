@@ -69,7 +69,8 @@ def printed_bounds(losses: SequenceLosses, sizes: Sequence[int], delta: float) -
 
     It takes the mean number of active latents for the size of the pool, and counts tokens.
     """
-    first = int(losses.provenance.get("bos", False))
+    facts = losses.provenance
+    first = int(facts.get("bos", False) and not facts.get("bos_replaced", False))
     tokens = losses.l0[:, first:]
     rows = []
     for alpha in losses.alphas:

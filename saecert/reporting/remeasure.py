@@ -161,6 +161,7 @@ def _study(request: Mapping[str, Any], shared: dict[Any, Any]) -> Study:
     names = ("corpus", "split", "n_ctx", "bos", "skip", "n_seq")
     settings = {name: request[name] for name in names}
     settings["n_discovery"] = request.get("n_discovery", 0)
+    settings["exempt_bos"] = request.get("exempt_bos", True)
     subject = request["subject"]
     if subject not in shared:
         shared[subject] = open_study(subject)

@@ -12,7 +12,7 @@ from saecert.corpora.docstrings import SPLITS
 from saecert.statistics.inequalities import INEQUALITIES
 from saecert.subjects.listing import SHIPPED, shipped_hooks
 
-INSTALLED = ("docstrings", "python-source")
+INSTALLED = ("docstrings", "python-source", "docstrings-fresh", "docstrings-old")
 """Sources of text that come with the installed packages."""
 ENDLESS = ("random-tokens", "model-samples")
 """Sources that are drawn, and have no end."""

@@ -10,7 +10,7 @@ import math
 import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, overload
 
@@ -255,8 +255,7 @@ class Study:
         from saecert.corpora.loading import load_corpus
 
         source = self.settings["corpus"]
-        options = {key: self.settings[key] or None for key in ("n_ctx",)}
-        options["bos"] = self.settings["bos"]
+        options = {"n_ctx": self.settings["n_ctx"] or None, "bos": self.settings["bos"]}
         endless = source in ENDLESS
         key = ("text", source, split, n_seq if endless else 0, *options.values())
         if key not in self._shared:
@@ -267,7 +266,7 @@ class Study:
                 )
             corpus = load_corpus(source, self.subject, split=split, n_seq=asked, **options)
             self._shared[key] = corpus
-        corpus = self._shared[key]
+        corpus = replace(self._shared[key], exempt_bos=self.settings["exempt_bos"])
         if len(corpus) < 2:
             raise SettingsError(_too_few(corpus, source, parameter, 2, len(corpus)))
         return corpus.take(n_seq) if 0 < n_seq < len(corpus) else corpus
@@ -276,7 +275,8 @@ class Study:
         subject = str(self.settings["subject"])
         corpus = str(self.settings["corpus"])
         shape = (self.settings["n_ctx"], self.settings["bos"], skip)
-        return requests.sample_request(subject, corpus, split, *shape)
+        request = requests.sample_request(subject, corpus, split, *shape)
+        return request if self.settings["exempt_bos"] else {**request, "exempt_bos": False}
 
     def _losses_request(self, hook_name: str, options: Mapping[str, Any]) -> Request:
         sample = self._sample_request(self.settings["split"], self.settings["skip"])
@@ -405,6 +405,7 @@ def open_study(
     n_ctx: int = 0,
     bos: bool | None = None,
     skip: int = 0,
+    exempt_bos: bool = True,
 ) -> Study:
     """A `Study` of one subject on one text, after a look at the settings; nothing is loaded yet.
 
@@ -427,6 +428,8 @@ def open_study(
     n_ctx, bos, skip
         Tokens a sequence (0: the default), whether BOS comes first (None: as the subject does),
         sequences left out at the beginning.
+    exempt_bos
+        Whether BOS keeps its native activation. SAEs are usually not trained on it.
 
     Raises
     ------
@@ -452,6 +455,7 @@ def open_study(
         "n_ctx": n_ctx,
         "bos": bos,
         "skip": skip,
+        "exempt_bos": exempt_bos,
     }
     check_settings(_given(settings))
     return Study(settings)

@@ -36,6 +36,8 @@ EXAMPLES = {
     "random_decoder(match_norm=True)": "random_decoder_matched",
     "mixed(4)": "mixed_4",
     "random_encoder(6)": "random_6",
+    "top(3)": "top_3",
+    "pooled(top(3), 20)": "top_3 pool_20",
     "pooled(shuffled_latents(seed=2), 20)": "shuffled_latents_seed_2 pool_20",
     "pooled(mixed(4), 20)": "mixed_4 pool_20",
     "pooled(full, 20, rank='attribution')": "full pool_20",

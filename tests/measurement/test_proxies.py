@@ -20,6 +20,7 @@ from saecert.measurement.proxies import (
     random_decoder,
     shuffled_latents,
     shuffled_positions,
+    top,
     zero_ablation,
 )
 from saecert.measurement.site import Site, atom_norms
@@ -191,6 +192,19 @@ def test_random_decoder_writes_unit_vectors_and_matching_restores_the_norm(site)
     atoms = random_decoder(D_SAE, D_MODEL, seed=1).replace(one_hot)[0] - site.sae.b_dec
     torch.testing.assert_close(atoms.norm(dim=-1), torch.ones(D_SAE))
     torch.testing.assert_close(plain, site.latents @ atoms, atol=1e-5, rtol=1e-4)
+
+
+def test_top_keeps_the_largest_activations_of_each_token(site):
+    full_codes = site.latents
+    codes = codes_of(top(2), site)
+    assert torch.equal((codes != 0).sum(dim=-1), (full_codes != 0).sum(dim=-1).clamp_max(2))
+    assert torch.equal(codes[codes != 0], full_codes[codes != 0])
+    left_out = (full_codes * (codes == 0)).amax(dim=-1)
+    smallest = codes.masked_fill(codes == 0, torch.inf).amin(dim=-1)
+    assert (left_out <= smallest).all()
+    assert torch.allclose(top(10_000).replace(site), site.recons, atol=1e-5)
+    with pytest.raises(ValueError, match="at least 1"):
+        top(0)
 
 
 def test_noise_has_the_norm_of_the_error_and_none_of_its_direction(site):

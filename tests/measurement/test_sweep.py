@@ -45,6 +45,24 @@ def test_losses_do_not_depend_on_batch_size(subject, corpora, tmp_path, monkeypa
     np.testing.assert_array_equal(single.l0, many.l0)
 
 
+def test_bos_is_replaced_only_where_it_is_not_exempt(subject, corpora):
+    corpus = corpora["certification"].take(8)
+    replaced = replace(corpus, exempt_bos=False)
+    assert corpus.bos and (corpus.first, replaced.first) == (1, 0)
+    exempt = collect(subject, corpus, HOOK, progress=False)
+    every = collect(subject, replaced, HOOK, progress=False)
+    np.testing.assert_array_equal(every.loss["clean"], exempt.loss["clean"])
+    assert (every.loss["zero"] != exempt.loss["zero"]).any()
+    assert every.provenance["bos_replaced"] and "bos_replaced" not in exempt.provenance
+    tokens = torch.from_numpy(corpus.tokens.astype(np.int64))
+    with torch.no_grad():
+        wiped = subject.model.run_with_hooks(
+            tokens, fwd_hooks=[(HOOK, lambda acts, hook: torch.zeros_like(acts))]
+        )
+    bits = -wiped[:, :-1].log_softmax(-1).gather(-1, tokens[:, 1:, None])[..., 0] / np.log(2)
+    np.testing.assert_allclose(every.raw["zero"], bits.mean(dim=1).numpy(), atol=1e-4)
+
+
 def test_an_interrupted_run_keeps_what_it_measured_and_goes_on(subject, corpora, monkeypatch):
     corpus = corpora["certification"].take(60)
     seen = []
