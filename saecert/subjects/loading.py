@@ -105,8 +105,7 @@ def load_subject(
     origin = _origin(model, revision)
     if name is None:
         name = str(model) if origin.paper else Path(origin.repo or origin.folder).name
-    published_type = origin.paper.dtype if origin.paper else torch.float32
-    precision = chosen(dtype, device, published_type)
+    precision = chosen(dtype, device, origin.paper.dtype if origin.paper else torch.float32)
     folder = origin.folder
     config = read_config(folder)
     tokenizer = read_tokenizer(folder)
@@ -117,8 +116,8 @@ def load_subject(
     check_hooks(located, hooks, config.num_hidden_layers)
     # of an SAE that is still on the hub
     unseen = 2 * config.hidden_size * published.d_sae if published else 0
-    sae_sizes = [n_weights(place, unseen) for _, place in located]
-    sae_sizes = sae_sizes[: None if hooks is None else len(hooks)]
+    n_wanted = None if hooks is None else len(hooks)
+    sae_sizes = [n_weights(place, unseen) for _, place in located[:n_wanted]]
     check_memory(name, config, sae_sizes, device, precision.model, precision.saes)
     if origin.repo:
         fetch(origin.repo, "*.safetensors", revision=revision)
@@ -126,9 +125,8 @@ def load_subject(
     bridge = _boot(folder, device, precision.model)
     check_finite(name, bridge.original_model.named_parameters())
     loaded = load_saes(located, hooks, str(device), precision.saes, folder, allow_hook_mismatch)
-    processing = _center(bridge, loaded.saes.values(), center_writing_weights)
+    processing = precision.processing(_center(bridge, loaded.saes.values(), center_writing_weights))
     precision.apply(bridge.original_model)
-    processing = precision.processing(processing)
     bridge.original_model.eval().requires_grad_(False)
     check_logits(name, bridge)
     return _assembled(name, bridge, tokenizer, bos, processing, loaded, origin, published)
