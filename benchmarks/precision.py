@@ -86,7 +86,7 @@ def race(
         for dtype, subject in subjects.items()
     }
     for dtype, subject in subjects.items():  # warm up
-        swept(subject, corpus.part(0, 1), [subject.middle_hook], proxies[dtype], 1)
+        swept(subject, corpus.part(0, 2), [subject.middle_hook], proxies[dtype], 2)
     for number in range(1, rounds + 1):
         sample = corpus.part(number * n_seq, (number + 1) * n_seq)
         for way in ("one", "all"):
@@ -165,10 +165,10 @@ def report_precision(
         *lines(timed, N_CTX, len(exact.hook_names)),
         f"bfloat16 less float32 at {exact.middle_hook}, alpha {ALPHA}:",
         precision_text(precision_table(records["float32"], records["bfloat16"], alpha=ALPHA)),
-        *_memory(model, sae),
         sep="\n",
         flush=True,
     )
+    print(*_memory(model, sae), sep="\n", flush=True)
 
 
 def _memory(model: str, sae: str | None) -> Sequence[str]:

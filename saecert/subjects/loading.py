@@ -103,8 +103,7 @@ def load_subject(
     """
     check_device(device)
     origin = _origin(model, revision)
-    if name is None:
-        name = str(model) if origin.paper else Path(origin.repo or origin.folder).name
+    name = name or (str(model) if origin.paper else Path(origin.repo or origin.folder).name)
     precision = chosen(dtype, device, origin.paper.dtype if origin.paper else torch.float32)
     folder = origin.folder
     config = read_config(folder)
