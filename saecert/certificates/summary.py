@@ -21,6 +21,8 @@ WIDTH = 72
 def source(provenance: Mapping[str, Any]) -> str:
     """What losses are of: subject, hook point and, where it is recorded, which SAE."""
     parts = [str(provenance[key]) for key in ("subject", "hook_name") if key in provenance]
+    if parts and provenance.get("quantisation"):
+        parts[0] += f", quantised ({provenance['quantisation']})"
     place = " at ".join(parts)
     sae = provenance.get("sae")
     return f"{place}, SAE {sae}" if sae else place

@@ -27,7 +27,7 @@ FRESH = "docstrings-fresh"
 """Source: documents of which less than `FRESH_BELOW` is old."""
 OLD = "docstrings-old"
 """Source: documents of which at least `OLD_FROM` is old."""
-FRESH_BELOW = 0.2
+FRESH_BELOW = 0.25
 """Share of old shingles below which a document is fresh; fixed before any loss on one was seen."""
 OLD_FROM = 0.8
 """Share of old shingles from which on a document is old; fixed likewise."""
@@ -170,6 +170,11 @@ def old_shingles() -> ShingleFilter:
             "restore it from the repository"
         )
     return ShingleFilter(np.load(path, allow_pickle=False), facts["n_hashes"])
+
+
+def rules() -> list[Any]:
+    """What decides on the age of a document: hash of the filter, and both thresholds."""
+    return [old_facts()["sha256"], FRESH_BELOW, OLD_FROM]
 
 
 @cache

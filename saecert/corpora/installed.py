@@ -59,7 +59,7 @@ def installed_corpus(
 
     key = _cache_key(subject, split, n_ctx, bos)
     if source in (fresh.FRESH, fresh.OLD):
-        key = f"{key} {fresh.old_facts()['sha256']}"
+        key = f"{key} {fresh.rules()}"
     saved = cached_arrays(INSTALLED[source], key, build)
     corpus = Corpus(
         name=source,

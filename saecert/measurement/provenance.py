@@ -43,6 +43,7 @@ def overlap(corpus: Corpus, discovery: Corpus) -> Bool[np.ndarray, "n_seq"]:
 
 
 def _about_subject(subject: Subject) -> dict[str, Any]:
+    quantised = {"quantisation": subject.quantisation} if subject.quantisation else {}
     return {
         "subject": subject.name,
         "source": subject.source,
@@ -50,6 +51,7 @@ def _about_subject(subject: Subject) -> dict[str, Any]:
         "processing": subject.processing,
         "pretraining": subject.pretraining,
         "dtype": dtype_name(subject),
+        **quantised,
     }
 
 

@@ -282,7 +282,9 @@ def plot_differences(frame: pd.DataFrame) -> Figure:
     return fig
 
 
-def plot_models(frame: pd.DataFrame, reported: pd.DataFrame, missing: Sequence[str]) -> Figure:
+def plot_models(
+    frame: pd.DataFrame, reported: pd.DataFrame, missing: Sequence[str], published: pd.DataFrame
+) -> Figure:
     """Bounds as a share of what the uniform predictor loses, row by row (page 10).
 
     Parameters
@@ -293,14 +295,21 @@ def plot_models(frame: pd.DataFrame, reported: pd.DataFrame, missing: Sequence[s
         Columns label and "share of uniform" of what was printed elsewhere, not certificates.
     missing
         Labels of rows that nobody has measured.
+    published
+        The same columns as `reported` for certificates from means that others measured.
     """
-    labels = list(dict.fromkeys([*frame["label"], *reported["label"], *missing]))
+    rows = [*frame["label"], *published["label"], *reported["label"], *missing]
+    labels = list(dict.fromkeys(rows))
     fig, (ax,) = panels(1, height=1.6 + 0.4 * len(labels))
     for place, (alpha, part) in enumerate(frame.groupby("alpha", sort=False)):
         rows = [labels.index(label) for label in part["label"]]
         look = {"color": COLOURS[place], "markersize": 8}
         name = f"certificate, alpha = {alpha:g}"
         ax.plot(part["share of uniform"], rows, MARKERS[place], label=name, **look)
+    rows = [labels.index(label) for label in published["label"]]
+    name = "published means, certified by us"
+    look = {"color": PURPLE, "markersize": 8, "label": name}
+    ax.plot(published["share of uniform"], rows, "X", **look)
     name = "as printed, not a certificate"
     for _, part in reported.groupby("label", sort=False):
         rows = [labels.index(label) for label in part["label"]]
@@ -314,7 +323,7 @@ def plot_models(frame: pd.DataFrame, reported: pd.DataFrame, missing: Sequence[s
     name_rows(ax, labels)
     right = max(1.2, 1.05 * frame["share of uniform"].max())
     ax.set(xlim=(0, right), xlabel="bound / log2 V, low is good")
-    fig.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    fig.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return fig
 
 

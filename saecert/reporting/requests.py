@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from saecert.corpora import fresh
 from saecert.corpora.docstrings import RECIPE, package_versions
 from saecert.measurement.named import parse
 from saecert.measurement.version import MEASUREMENT_VERSION
@@ -53,11 +54,14 @@ def sample_request(
 ) -> Request:
     """Which sequences, but for their number: the language model, the text and how it is cut up."""
     versions = package_versions() if corpus in INSTALLED else {}
+    aged = corpus in (fresh.FRESH, fresh.OLD)
+    ages = {"ages": fresh.rules()} if aged else {}
     return {
         "subject": subject,
         "corpus": corpus,
         "recipe": RECIPE if corpus in INSTALLED else 0,
         "packages": versions,
+        **ages,
         "split": split,
         "n_ctx": n_ctx,
         "bos": bos,

@@ -81,12 +81,14 @@ def _check_subject(name: str, value: Any) -> None:
     if not value or hub or value in SHIPPED:
         return
     folder = Path(value)
+    if folder.suffix == ".gguf" and folder.is_file():
+        return
     if not folder.is_dir():
         known = ", ".join((*SHIPPED, *PAPER))
         raise SettingsError(
             f"unknown {name} '{value}': no folder of that name, and none of {known}"
         )
-    if not (folder / "config.json").is_file():
+    if not (folder / "config.json").is_file() and not any(folder.glob("*.gguf")):
         raise SettingsError(f"{name} '{value}' is no model folder: it has no config.json")
 
 

@@ -101,12 +101,46 @@ def chernoff_kl_upper(x: Sample, lo: Scalar, hi: Scalar, nats: Nats) -> Bound:
     np.float64(0.5)
     """
     x, nats = _checked(x, lo, hi, nats)
-    mean = np.clip((x.mean(axis=-1) - lo) / (hi - lo), 0.0, 1.0)
+    return chernoff_kl(x.mean(axis=-1), x.shape[-1], lo, hi, nats)
+
+
+def chernoff_kl(mean: Any, n: Scalar, lo: Scalar, hi: Scalar, nats: Nats) -> Any:
+    """`chernoff_kl_upper` from a sample's mean and size: it needs no more of the sample.
+
+    Largest mean q with ``n kl(mean, q) <= nats``, kl being the divergence of two coins with the
+    values lo and hi.
+
+    **Guarantee.** P(E x > bound) <= exp(-nats) for the mean of `n` independent values in [lo, hi],
+    even drawn without replacement (Hoeffding 1963, Theorem 1 before its last step). It rises with
+    `mean`: where that is known only to some digits, give the largest value it may have.
+
+    Parameters
+    ----------
+    mean : sample mean(s), in [lo, hi]
+    n : number of values in each mean, at least 1
+    lo, hi : support, fixed before measuring
+    nats : ln(1 / delta), positive; a scalar or of a shape that goes with that of `mean`
+
+    Returns
+    -------
+    float64 of the shape of `mean`, in [mean, hi]
+
+    Raises
+    ------
+    ValueError
+        If the support is empty, `nats` or `n` is not positive, or a mean lies outside its support.
+
+    Examples
+    --------
+    >>> chernoff_kl(0.0, 100, 0, 1, nats=100 * np.log(2)).round(6)
+    np.float64(0.5)
+    """
+    mean, nats = _checked_mean(mean, n, lo, hi, nats)
     inside = mean
     outside = np.ones_like(mean)
     for _ in range(60):  # halvings: to the last bit
         middle = 0.5 * (inside + outside)
-        fits = x.shape[-1] * (rel_entr(mean, middle) + rel_entr(1 - mean, 1 - middle)) <= nats
+        fits = n * (rel_entr(mean, middle) + rel_entr(1 - mean, 1 - middle)) <= nats
         inside = np.where(fits, middle, inside)
         outside = np.where(fits, outside, middle)
     return np.minimum(lo + (hi - lo) * outside, hi)
@@ -337,6 +371,19 @@ def _checked(
             "pass one per row or a scalar"
         )
     return np.clip(x, lo, hi), np.broadcast_to(nats, x.shape[:-1])
+
+
+def _checked_mean(mean: Any, n: Scalar, lo: Scalar, hi: Scalar, nats: Nats) -> tuple[Any, Any]:
+    """Means on [0, 1] and nats of one shape; or what is wrong."""
+    if not (np.isfinite(lo) and np.isfinite(hi) and lo < hi):
+        raise ValueError(f"the support needs finite lo < hi, got lo = {lo}, hi = {hi}")
+    if not (np.all(np.asarray(nats) > 0) and n >= 1):
+        raise ValueError(f"needs nats = ln(1 / delta) > 0 and n >= 1, got {nats} and {n}")
+    mean, nats = np.broadcast_arrays(np.asarray(mean, np.float64), np.asarray(nats, np.float64))
+    unit = (mean - lo) / (hi - lo)
+    if not np.all((unit >= -_DUST) & (unit <= 1 + _DUST)):
+        raise ValueError(f"mean = {mean} lies outside [lo, hi] = [{lo}, {hi}]")
+    return np.clip(unit, 0.0, 1.0), nats
 
 
 def _check_values(x: Sample, lo: Scalar, hi: Scalar) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from math import prod
 from pathlib import Path
@@ -57,7 +57,7 @@ def local_folder(model: str | Path, revision: str | None) -> Path:
     if not folder.is_dir():
         raise ValueError(
             f"unknown subject '{model}': give one of {', '.join([*SHIPPED, *PAPER])}, the path of "
-            f"a local folder in Hugging Face format, or {HUB}owner/repository"
+            f"a local folder in Hugging Face format or a .gguf file, or {HUB}owner/repository"
         )
     if revision is not None:
         raise ValueError(
@@ -181,7 +181,7 @@ def check_weights(folder: Path, config: PretrainedConfig) -> None:
     """
     for file in sorted(folder.glob("*.safetensors")):
         tensor_sizes(file)
-    with _quiet():
+    with quiet():
         try:
             _, report = AutoModelForCausalLM.from_pretrained(
                 folder,
@@ -199,6 +199,15 @@ def check_weights(folder: Path, config: PretrainedConfig) -> None:
                 f"the weights in {folder} cannot be read ({type(error).__name__}: "
                 f"{_first_line(error)}): get them again, or save them as safetensors"
             ) from error
+    if refusal := weights_refusal(folder, config, report):
+        raise ValueError(refusal)
+
+
+def weights_refusal(source: Path, config: PretrainedConfig, report: Mapping[str, Any]) -> str:
+    """What is wrong with the tensors in `source`, by the report of transformers' loader.
+
+    Empty if nothing is.
+    """
     misshapen = [
         f"{name} ({list(stored)} in the file, {list(wanted)} in the model)"
         for name, stored, wanted in report["mismatched_keys"]
@@ -208,11 +217,14 @@ def check_weights(folder: Path, config: PretrainedConfig) -> None:
         "unexpected": report["unexpected_keys"],
         "of another shape": misshapen,
     }
-    if listed := [_listed(kind, names) for kind, names in faults.items() if names]:
-        raise ValueError(
-            f"the weights in {folder} are not those of the '{config.model_type}' model in its "
-            f"config.json ({config.num_hidden_layers} layers): {'; '.join(listed)}"
-        )
+    listed = [_listed(kind, names) for kind, names in faults.items() if names]
+    if not listed:
+        return ""
+    inside = "its metadata" if source.is_file() else "its config.json"
+    return (
+        f"the weights in {source} are not those of the '{config.model_type}' model in {inside} "
+        f"({config.num_hidden_layers} layers): {'; '.join(listed)}"
+    )
 
 
 def _listed(kind: str, names: Iterable[str]) -> str:
@@ -242,7 +254,7 @@ def _first_line(error: Exception) -> str:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """transformers without its report and its progress bar: what is wrong becomes an error here."""
     level = logging.get_verbosity()
     logging.set_verbosity(logging.CRITICAL)

@@ -20,8 +20,10 @@ from saecert.subjects.folders import (
     read_config,
     read_tokenizer,
 )
+from saecert.subjects.gguf import GGUF, describe, gguf_file, load_model
 from saecert.subjects.hub import HUB, fetch
-from saecert.subjects.precision import chosen
+from saecert.subjects.listing import SHIPPED, package_of
+from saecert.subjects.precision import Precision, chosen
 from saecert.subjects.registry import PAPER, Published
 from saecert.subjects.saes import LoadedSAEs, Source, check_hooks, load_saes, n_weights, places
 from saecert.subjects.subject import CENTERED, UNPROCESSED, Subject
@@ -45,10 +47,12 @@ def load_subject(
     Parameters
     ----------
     model
-        Name of the shipped subject (``"docstring-6l"``) or of one of the paper's models
-        (``"gpt2-small"``, ``"gemma-2b"``, ``"llama-3.1-8b"``, ``"llama-3.1-8b-32x"``,
-        ``"llama-3-8b"``), a local folder in Hugging Face format (``config.json``, weights,
-        tokenizer files), or ``hf:owner/repository``. Code in a model folder never runs.
+        Name of a shipped subject (``"docstring-6l"``; ``"smollm2-135m"`` after ``make smollm2``) or
+        of one of the paper's models (``"gpt2-small"``, ``"gemma-2b"``, ``"llama-3.1-8b"``,
+        ``"llama-3.1-8b-32x"``, ``"llama-3-8b"``), a local folder in Hugging Face format
+        (``config.json``, weights, tokenizer files), a GGUF file (``.gguf``) or a folder with one,
+        or ``hf:owner/repository``. Code in a model folder never runs. Of a GGUF file the weights
+        are multiplied out: the subject is the quantised model.
     sae
         Where the SAEs are: a folder in the format of sae_lens or of sparsify, "release" or
         "release/id" of sae_lens, ``hf:owner/repository/folder``, any of these with ``{layer}`` in
@@ -103,14 +107,14 @@ def load_subject(
     """
     check_device(device)
     origin = _origin(model, revision)
-    name = name or (str(model) if origin.paper else Path(origin.repo or origin.folder).name)
+    name = origin.name if name is None else name
     precision = chosen(dtype, device, origin.paper.dtype if origin.paper else torch.float32)
     folder = origin.folder
     config = read_config(folder)
     tokenizer = read_tokenizer(folder)
     published = origin.paper if sae is None else None
     if sae is None:
-        sae = published.saes if published else folder / "saes/*"
+        sae = published.saes if published else origin.home / "saes/*"
     located = places(sae, config.num_hidden_layers, hooks)
     check_hooks(located, hooks, config.num_hidden_layers)
     # of an SAE that is still on the hub
@@ -120,13 +124,13 @@ def load_subject(
     check_memory(name, config, sae_sizes, device, precision.model, precision.saes)
     if origin.repo:
         fetch(origin.repo, "*.safetensors", revision=revision)
-    check_weights(folder, config)
-    bridge = _boot(folder, device, precision.model)
+    if origin.gguf is None:
+        check_weights(folder, config)
+    bridge = _boot(origin, device, precision.model)
     check_finite(name, bridge.original_model.named_parameters())
-    loaded = load_saes(located, hooks, str(device), precision.saes, folder, allow_hook_mismatch)
-    processing = precision.processing(_center(bridge, loaded.saes.values(), center_writing_weights))
-    precision.apply(bridge.original_model)
-    bridge.original_model.eval().requires_grad_(False)
+    belonging = (origin.home, allow_hook_mismatch)
+    loaded = load_saes(located, hooks, str(device), precision.saes, *belonging)
+    processing = _processed(bridge, loaded.saes.values(), center_writing_weights, precision)
     check_logits(name, bridge)
     return _assembled(name, bridge, tokenizer, bos, processing, loaded, origin, published)
 
@@ -135,23 +139,58 @@ def load_subject(
 class _Origin:
     """Where a model is from."""
 
+    name: str
+    """What it is called unless told otherwise."""
     folder: Path
-    """Where its files are on this machine."""
+    """Where its configuration and tokenizer are on this machine, and its weights unless GGUF."""
+    home: Path
+    """Where its SAEs and its card are, if it has any of its own."""
     repo: str | None = None
     """Its repository on the hub."""
     paper: Published | None = None
     """What is known of it, if it is one of the paper's."""
+    gguf: GGUF | None = None
+    """The GGUF file that holds its weights."""
+    pretraining: str = "not known"
+    """What is known of the text that it was trained on."""
+
+    @property
+    def source(self) -> str:
+        """Where the weights are from, for the record."""
+        if self.gguf is not None:
+            return f"GGUF file {self.gguf.file.name}"
+        # the cache names a snapshot after its commit
+        return f"{self.repo}@{self.folder.name}" if self.repo else "local folder"
 
 
 def _origin(model: str | Path, revision: str | None) -> _Origin:
-    """Where a model is from, its configuration and tokenizer fetched if need be."""
+    """Where a model is from, its configuration and tokenizer fetched or unpacked if need be."""
     text = str(model)
     paper = PAPER.get(text)
     if paper is None and not text.startswith(HUB):
-        return _Origin(local_folder(model, revision))
+        file = gguf_file(model)
+        if file is not None:
+            return _from_gguf(model, file, revision)
+        folder = local_folder(model, revision)
+        return _Origin(folder.name, folder, folder)
     repo = paper.repo if paper else text.removeprefix(HUB)
     folder = fetch(repo, "*.json", "*.txt", "tokenizer*", revision=revision)
-    return _Origin(folder, repo, paper)
+    if paper is None:
+        return _Origin(Path(repo).name, folder, folder, repo)
+    return _Origin(text, folder, folder, repo, paper, pretraining=paper.pretraining)
+
+
+def _from_gguf(model: str | Path, file: Path, revision: str | None) -> _Origin:
+    """The same of a GGUF file: its own, the one in a folder, or that of a shipped subject."""
+    if revision is not None:
+        raise ValueError(f"revision='{revision}' is for models on the hub, and '{model}' is a file")
+    described = describe(file)
+    if str(model) in SHIPPED:
+        said = package_of(str(model))["pretraining"]
+        home = SHIPPED[str(model)]
+        return _Origin(str(model), described.folder, home, gguf=described, pretraining=said)
+    name = file.stem if Path(model).is_file() else file.parent.name
+    return _Origin(name, described.folder, file.parent, gguf=described)
 
 
 def _assembled(
@@ -172,31 +211,50 @@ def _assembled(
         saes=loaded.saes,
         bos=tokenizer.bos_token_id is not None if bos is None else bos,
         processing=processing,
-        pretraining=origin.paper.pretraining if origin.paper else "not known",
+        pretraining=origin.pretraining,
         sae_training=published.sae_training if published else "not known",
-        # the cache names a snapshot after its commit
-        source=f"{origin.repo}@{origin.folder.name}" if origin.repo else "local folder",
+        source=origin.source,
+        quantisation=origin.gguf.quantisation if origin.gguf else "",
         context=published.context if published else None,
         listed=loaded.listed,
         sae_names=loaded.names,
         hook_mismatches=loaded.mismatches,
-        card=read_card(origin.folder),
+        card=read_card(origin.home),
     )
 
 
-def _boot(folder: Path, device: str | torch.device, dtype: torch.dtype) -> TransformerBridge:
+def _boot(origin: _Origin, device: str | torch.device, dtype: torch.dtype) -> TransformerBridge:
+    folder = origin.folder
     # transformers draws a bar over the weights of every load, into notebook outputs too
     logging.disable_progress_bar()
     # the bridge adds a BOS token to the tokenizer it is given: give it one of its own
     own = read_tokenizer(folder)
+    model = None
+    if origin.gguf is not None:
+        model = load_model(origin.gguf, read_config(folder), device, dtype)
     bridge = TransformerBridge.boot_transformers(
-        str(folder), device=device, dtype=dtype, tokenizer=own, trust_remote_code=False
+        str(folder),
+        device=device,
+        dtype=dtype,
+        tokenizer=own,
+        hf_model=model,
+        trust_remote_code=False,
     )
     # to add BOS the bridge reads the folder anew, of which transformers may make another class
     if type(bridge.tokenizer) is not type(own):
         own.init_kwargs["add_bos_token"] = True  # said to be there: taken as it is
         bridge.tokenizer = own
     return bridge
+
+
+def _processed(
+    bridge: TransformerBridge, saes: Iterable[SAE], center: bool | None, precision: Precision
+) -> str:
+    """What was done to the weights, which are frozen now."""
+    done = precision.processing(_center(bridge, saes, center))
+    precision.apply(bridge.original_model)
+    bridge.original_model.eval().requires_grad_(False)
+    return done
 
 
 def _center(bridge: TransformerBridge, saes: Iterable[SAE], asked: bool | None) -> str:

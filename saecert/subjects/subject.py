@@ -45,6 +45,9 @@ class Subject:
     """The same of the SAEs."""
     source: str = "local folder"
     """Where the LM's weights are from: hub repository and commit."""
+    quantisation: str = ""
+    """How the weights are stored where that is not as plain numbers, such as "210 Q4_1, 61 F32":
+    the model is then the quantised one. Empty for others."""
     context: int | None = None
     """Tokens per sequence that the SAEs were trained on, where known."""
     listed: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

@@ -9,10 +9,9 @@ import torch
 from jaxtyping import Bool, Float
 from sae_lens import SAE
 
+from saecert.measurement.fitting import OUTLIER_FACTOR
 from saecert.measurement.quality import explained_variance
 
-OUTLIER_FACTOR = 8
-"""A token is an outlier when the norm of its activation exceeds the median norm so many times."""
 BATCH = 4_096
 """Activations encoded at once."""
 

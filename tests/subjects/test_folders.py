@@ -311,7 +311,7 @@ def test_a_tokenizer_that_cannot_be_read_as_it_is_stored(tmp_path, monkeypatch):
 
 
 def test_other_tokenizers_stay_what_transformers_makes_of_them(folders):
-    for folder in [*folders.values(), *SHIPPED.values()]:
+    for folder in [*folders.values(), SHIPPED["docstring-6l"]]:
         made = AutoTokenizer.from_pretrained(folder)
         read = read_tokenizer(folder)
         assert type(read) is type(made) and read.get_vocab() == made.get_vocab()

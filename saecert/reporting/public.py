@@ -1,0 +1,112 @@
+"""The page about a public model: its certificates by depth, and text that it may know (no torch)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from saecert.certificates.certificate import Certificate
+from saecert.certificates.recovered import loss_recovered
+from saecert.certificates.tails import tails
+from saecert.records import SequenceLosses
+from saecert.reporting import published
+from saecert.reporting.layers import labels_of
+from saecert.statistics.unpaired import two_sample_limits
+
+BOUNDS = {"direct": "direct", "sharp": "sharp", "bound": "bound"}
+"""Bounds of a certificate, and what the table calls them."""
+WITHIN = 0.5
+"""Bits per token within which a share of sequences is certified to stay."""
+
+
+def bounds_by_layer(certificates: Mapping[str, Certificate]) -> pd.DataFrame:
+    """A row a layer: the bounds, what the sharp one is of the uniform predictor's loss, verdict."""
+    rows = {}
+    for label, certificate in zip(labels_of(list(certificates)), certificates.values(), strict=True):
+        row: dict[str, Any] = {
+            title: getattr(certificate, name) for name, title in BOUNDS.items()
+        }
+        row["share of log2 V"] = certificate.sharp / math.log2(certificate.n_vocab)
+        rows[label] = {**row, "better than": certificate.verdict or "none"}
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("layer")
+
+
+def terms_by_layer(certificates: Mapping[str, Certificate]) -> pd.DataFrame:
+    """A row a layer: sample means of the model's risk and of the terms of both bounds."""
+    rows = [certificate.means for certificate in certificates.values()]
+    names = ["model risk", "proxy risk", "reconstruction gap", "pool mismatch"]
+    frame = pd.DataFrame(rows, index=labels_of(list(certificates)))
+    return frame[[*names, "one-sided gap", "one-sided mismatch"]].rename_axis("layer")
+
+
+def fidelity_by_layer(losses: Mapping[str, SequenceLosses], **settings: Any) -> pd.DataFrame:
+    """A row a layer: loss recovered, gap quantile and share of small gaps of the whole SAE.
+
+    **Guarantee.** Each limit is a statement of its own at the `delta` in `settings`: those of
+    `saecert.certificates.recovered.loss_recovered` and `saecert.certificates.tails.tails`.
+    """
+    tail_settings = {key: value for key, value in settings.items() if key != "inequality"}
+    rows = {}
+    for label, record in zip(labels_of(list(losses)), losses.values(), strict=True):
+        score = loss_recovered(record, ablation="zero", **settings)
+        share = tails(record, pool=record.d_sae, eps=(WITHIN,), levels=(), **tail_settings)
+        median = tails(record, pool=record.d_sae, eps=(), levels=(0.9,), **tail_settings)
+        rows[label] = {
+            "loss recovered": score.recovered,
+            "loss recovered, at least": score.lower,
+            "gap at 0.9, at most": median.quantiles[0].upper,
+            f"gaps within {WITHIN:g}, at least": share.shares[0].lower,
+        }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("layer")
+
+
+def beside_published(certificates: Mapping[str, Certificate]) -> pd.DataFrame:
+    """Our depths beside the published models: bounds in bits, and shares of ``log2 V``."""
+    rows = {}
+    for label, certificate in zip(labels_of(list(certificates)), certificates.values(), strict=True):
+        uniform = math.log2(certificate.n_vocab)
+        subject = certificate.provenance["subject"]
+        bounds = (certificate.direct, certificate.bound)
+        rows[f"{subject}, layer {label}"] = (certificate.n_seq, *bounds, uniform)
+    for row in published.restated("models").itertuples():
+        bounds = (row.printed_direct, row.printed_fixed)
+        rows[f"{row.model}, published"] = (row.n_seq, *bounds, math.log2(row.n_vocab))
+    columns = ["n", "direct", "bound", "log2 V"]
+    frame = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+    frame["bound / log2 V"] = frame["bound"] / frame["log2 V"]
+    return frame.rename_axis("subject")
+
+
+def contamination(
+    old: SequenceLosses,
+    fresh: SequenceLosses,
+    *,
+    alpha: float,
+    delta: float,
+    inequality: str,
+) -> pd.DataFrame:
+    """How much larger means are on old text than on fresh text, with limits: a row a predictor.
+
+    **Guarantee.** With probability at least ``1 - delta`` all limits hold, if either sample is
+    i.i.d. from its population. Rows "model", "bigram", and "beyond the bigram": the model's loss
+    minus the bigram's. Columns "old", "fresh", "difference", "lower", "upper".
+    """
+    lo, hi = old.support(alpha)
+    width = hi - lo
+    quantities = {
+        "model": (old.at("clean", alpha), fresh.at("clean", alpha), (lo, hi)),
+        "bigram": (old.at("bigram", alpha), fresh.at("bigram", alpha), (lo, hi)),
+    }
+    beyond = [record.at("clean", alpha) - record.at("bigram", alpha) for record in (old, fresh)]
+    quantities["beyond the bigram"] = (*beyond, (-width, width))
+    nats = math.log(2 * len(quantities) / delta)
+    rows = {}
+    for name, (there, here, support) in quantities.items():
+        lower, upper = two_sample_limits(there, here, support, nats, inequality)
+        means = (float(there.mean()), float(here.mean()))
+        rows[name] = (*means, means[0] - means[1], lower, upper)
+    columns = ["old", "fresh", "difference", "lower", "upper"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("predictor")
