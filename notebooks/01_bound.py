@@ -169,7 +169,7 @@ show(percent(mutated), caption, note=note)
 # Each mutant has at least one population on which it misses more than twice as often as promised, and no single population catches
 # all of them.
 
-# %% mystnb={"figure": {"caption": "Misses in percent of simulated samples (n = 500, delta = 0.05), with 99 % limits, for populations with known mean. Left: no inequality misses more often than the nominal rate (dashed) beyond the error of the simulation. Right: bounds that are wrong on purpose, by the same test; another scale.", "name": "fig-coverage"}, "image": {"alt": "Two dot plots of miss rates by population. On the left the limits of all five inequalities reach down to or below the dashed nominal line. On the right each mutant lies far above it for some population."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Misses in percent of simulated samples, with 99 % limits, for populations with known mean. Left: no inequality misses more often than the nominal rate (dashed) beyond the error of the simulation. Right: bounds that are wrong on purpose, by the same test; another scale.", "name": "fig-coverage"}, "image": {"alt": "Two dot plots of miss rates by population. On the left the limits of all five inequalities reach down to or below the dashed nominal line. On the right each mutant lies far above it for some population."}} tags=["hide-input"]
 panels = {"five inequalities": tested, "mutants": mutated}
 plot_coverage(panels, narrow=["five inequalities"])
 plt.show()

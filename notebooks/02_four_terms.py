@@ -65,6 +65,7 @@ from saecert.reporting.figures import plot_four_terms
 from saecert.reporting.live import compare_live, live_losses
 from saecert.reporting.study import open_study
 from saecert.reporting.tables import footing, ladder_table, show
+from saecert.statistics.inequalities import MONOTONE
 from saecert.statistics.rounding import lower_text, upper_text
 
 # %% [markdown]
@@ -125,7 +126,7 @@ print(f"latents never active   {facts['silent']:.1%}")
 # Losses may be read from a file. So the first of the sequences are run through the model and its SAE once more, here and now:
 
 # %% tags=["nbval-ignore-output"]
-live = live_losses(study, n_live)
+live = live_losses(study, n_live, alphas=[alpha])
 kept = study.is_kept(alphas=[alpha])
 again = compare_live(live, losses, alpha, kept)
 if kept:
@@ -185,7 +186,7 @@ show(risks, caption, note=f"{note}, alpha = {alpha:g}")
 # %% [markdown]
 # With either constant in the place of the activation the model would do worse than a table of word pairs.
 
-# %% mystnb={"figure": {"caption": "The certificate of the default subject: terms stacked up to the bound (bold, rounded up), in bits per token; n = 1,000, delta = 0.05 for each bound, alpha = 0.5, k = 1,152 of 1,536 latents. Below it the bound on the model alone, without any proxy, and two ablations: the activation replaced by its mean, or by zero. Dotted: risk of the reference predictors on the same sequences.", "name": "fig-four-terms"}, "image": {"alt": "Stacked horizontal bars. The bar of the concept pool ends well below the dotted lines of the bigram, unigram and uniform predictors and a little above the bound on the model alone; both ablations end far to the right."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "The certificate: terms stacked up to the bound (bold, rounded up), in bits per token; each bound on its own at delta; n, delta, alpha and k are under the table of terms. Below it the bound on the model alone, without any proxy, and two ablations: the activation replaced by its mean, or by zero. Dotted: risk of the reference predictors on the same sequences.", "name": "fig-four-terms"}, "image": {"alt": "Stacked horizontal bars. The bar of the concept pool ends well below the dotted lines of the bigram, unigram and uniform predictors and a little above the bound on the model alone; both ablations end far to the right."}} tags=["hide-input"]
 plot_four_terms(
     terms, {name: row["risk"] for name, row in ladder.items()}
 )
@@ -220,7 +221,7 @@ print(f"price of explanation at most {upper_text(certificate.price)}")
 # and is a little smaller.
 
 # %% tags=["hide-input"]
-monotone = inequality in four_terms.MONOTONE
+monotone = inequality in MONOTONE
 order = f"{inequality} is not monotone"
 if monotone:
     order = bool(certificate.direct <= certificate.bound)

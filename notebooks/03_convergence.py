@@ -166,7 +166,7 @@ frame = choosing.certified_bounds(losses, sizes, ways, **settings)
 
 # %%
 EXACT = "T3: exact active set, uniform prior"
-PAPERS = "T3: exact active set, as in the papers"
+PAPERS = "T3: exact active set, Hoeffding as in the papers"
 exact_ways = {EXACT: inequality, PAPERS: "hoeffding"}
 exact = choosing.exact_bounds(losses, sizes, exact_ways, delta)
 
@@ -229,7 +229,7 @@ bounds_table(low_alpha)
 # the bound ends lower. Bounds at different $\alpha$ are about different predictors and may not be subtracted from one another. At
 # this $\alpha$ the rule keeps the whole dictionary, so T1 is the cheapest of all.
 
-# %% mystnb={"figure": {"caption": "Bound against number of certification sequences at two smoothing weights (delta = 0.05 for each point on its own; k is in the tables). A pool fixed on discovery, the best of a nested few, or the whole dictionary (the cheapest superset under a uniform prior) beat the uniform predictor (dashed) on few sequences; the exact active set needs at least ten times as many as the fixed pool. Grey, dashed: the formula as printed by the paper's predecessor, which is not a valid certificate.", "name": "fig-convergence"}, "image": {"alt": "Two line plots of bound against number of sequences on a logarithmic axis, for alpha 0.5 and 0.01. The lines of fixed pools, nested pools and the cheapest superset under the uniform prior fall below the dashed vacuous line first, those of the exact active set much later."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Bound against number of certification sequences at two smoothing weights, each point on its own at delta (which is under the tables, as k is in them). A pool fixed on discovery, the best of a nested few, or the whole dictionary (the cheapest superset under a uniform prior) beat the uniform predictor (dashed) on few sequences; the exact active set needs at least ten times as many as the fixed pool. Grey, dashed: the formula as printed by the paper's predecessor, which is not a valid certificate.", "name": "fig-convergence"}, "image": {"alt": "Two line plots of bound against number of sequences on a logarithmic axis, for alpha 0.5 and 0.01. The lines of fixed pools, nested pools and the cheapest superset under the uniform prior fall below the dashed vacuous line first, those of the exact active set much later."}} tags=["hide-input"]
 vacuous = np.log2(losses.n_vocab)
 plot_price_of_choosing(frame, vacuous)
 plt.show()
@@ -311,7 +311,7 @@ else:
 # The last number is what a bet of the same kind needs whose sample size was known beforehand to be just enough. Not knowing it costs
 # hardly anything.
 
-# %% mystnb={"figure": {"caption": "Wealth of the bets that model and proxies beat the bigram predictor, sequence by sequence (delta = 0.05, alpha = 0.5, the fixed pool), in the recorded order (blue) and in 200 random orders of the same sequences (grey). A stream ends once its wealth reaches 1/delta (dashed).", "name": "fig-wealth"}, "image": {"alt": "Wealth on a logarithmic scale against sequences read. All paths climb in a narrow band and end at the dashed line at 1/delta."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Wealth of the bets that model and proxies beat the bigram predictor, sequence by sequence (the fixed pool; alpha, k and the number of orders are printed above), in the recorded order (blue) and in random orders of the same sequences (grey). A stream ends once its wealth reaches 1/delta (dashed).", "name": "fig-wealth"}, "image": {"alt": "Wealth on a logarithmic scale against sequences read. All paths climb in a narrow band and end at the dashed line at 1/delta."}} tags=["hide-input"]
 plot_wealth(wealth, delta)
 plt.show()
 

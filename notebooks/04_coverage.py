@@ -278,7 +278,7 @@ show(table, "The default bound when documents are repeated (%)")
 # bound misses in 35 %. A certificate speaks about the list of documents, not about further packages; see
 # {doc}`the assumptions <../book/assumptions>`.
 
-# %% mystnb={"figure": {"caption": "Misses in percent of samples, with 99 % limits; the nominal rate delta = 0.05 is dashed. Left: the worst cell of every inequality under every pool rule, on populations with known mean. Right: the worst sample size on measured losses (alpha = 0.5), whose mean over the whole split is the truth; its last row, how often the bound on v_A lies below R(f), is slack.", "name": "fig-coverage-measured"}, "image": {"alt": "Two dot plots of miss rates. In both the limits of every inequality reach down to or below the dashed nominal line, for every pool rule and every measured quantity."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Misses in percent of samples, with 99 % limits; the nominal rate delta is dashed. Left: the worst cell of every inequality under every pool rule, on populations with known mean. Right: the worst sample size on measured losses, whose mean over the whole split is the truth; its last row, how often the bound on v_A lies below R(f), is slack.", "name": "fig-coverage-measured"}, "image": {"alt": "Two dot plots of miss rates. In both the limits of every inequality reach down to or below the dashed nominal line, for every pool rule and every measured quantity."}} tags=["hide-input"]
 fig = figures.plot_coverage(
     {
         "made-up populations": experiments.worst_cells(known),
@@ -288,7 +288,7 @@ fig = figures.plot_coverage(
     narrow=["made-up populations", "measured losses"],
 )
 
-# %% mystnb={"figure": {"caption": "The Dirichlet bound on samples of 500 in which every document comes once, twice or four times: misses in percent of samples, with 99 % limits; the nominal rate delta = 0.05 is dashed.", "name": "fig-coverage-repeated"}, "image": {"alt": "A dot plot with three rows each for coins, a rare event and measured losses. With one copy of each document the miss rates lie at or below the dashed nominal line, with two and four copies far to its right."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "The Dirichlet bound on samples of 500 in which every document comes once, twice or four times: misses in percent of samples, with 99 % limits; the nominal rate delta is dashed.", "name": "fig-coverage-repeated"}, "image": {"alt": "A dot plot with three rows each for coins, a rare event and measured losses. With one copy of each document the miss rates lie at or below the dashed nominal line, with two and four copies far to its right."}} tags=["hide-input"]
 fig = figures.plot_coverage(
     {"repeated documents": grouped}, rows="label"
 )

@@ -242,7 +242,7 @@ shares = [
 for (rung, n), share in zip(goals.items(), shares, strict=False):
     print(f"beats {rung} by n = {n}: {share:.0%} of {orders} orders")
 
-# %% mystnb={"figure": {"caption": "Tightness, the width of a bound over the yardstick (a scale), mean over 200 resamples of the measured losses; delta = 0.05, alpha = 0.5, k as in the table. Left: five inequalities on v_A, on a logarithmic axis. Right: the default on v_A and on each term, and on coins, where it is exact; dotted: the proved floor for v_A; dashed: the goal.", "name": "fig-tightness"}, "image": {"alt": "Two line plots against the number of sequences. Left: the Dirichlet and betting bounds run close to 1, the other three far above. Right: the lines of the default bound run near 1 and below the goal, and the floor falls away below them."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Tightness, the width of a bound over the yardstick (a scale), mean over resamples of the measured losses; delta, alpha and k as in the table and under it. Left: five inequalities on v_A, on a logarithmic axis. Right: the default on v_A and on each term, and on coins, where it is exact; dotted: the proved floor for v_A; dashed: the goal.", "name": "fig-tightness"}, "image": {"alt": "Two line plots against the number of sequences. Left: the Dirichlet and betting bounds run close to 1, the other three far above. Right: the lines of the default bound run near 1 and below the goal, and the floor falls away below them."}} tags=["hide-input"]
 exact = pd.DataFrame({"n": coins.keys(), "tightness": coins.values()})
 quantity = frame[frame["inequality"] == "dirichlet"]
 fig = figures.plot_tightness(
@@ -252,7 +252,7 @@ fig = figures.plot_tightness(
     goal,
 )
 
-# %% mystnb={"figure": {"caption": "Bounds on the same sequences, each at delta = 0.05 and alpha = 0.5, k as in the table: all nested pools at once (T2) by two inequalities, and the pool read off the sample (T3) by Hoeffding's inequality, paying for the cheapest superset or for exactly the active latents as in the papers. Dashed: the uniform predictor.", "name": "fig-bounds-by-rule"}, "image": {"alt": "Four falling lines against the number of sequences. T2 with the Dirichlet bound is lowest throughout; T2 and then T3 with Hoeffding's inequality run above it; T3 with the exact set stays at the ceiling longest, then falls steeply and joins the other T3."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Bounds on the same sequences, each on its own at delta, at the same alpha, k as in the table: all nested pools at once (T2) by two inequalities, and the pool read off the sample (T3) by Hoeffding's inequality, paying for the cheapest superset or for exactly the active latents as in the papers. Dashed: the uniform predictor.", "name": "fig-bounds-by-rule"}, "image": {"alt": "Four falling lines against the number of sequences. T2 with the Dirichlet bound is lowest throughout; T2 and then T3 with Hoeffding's inequality run above it; T3 with the exact set stays at the ceiling longest, then falls steeply and joins the other T3."}} tags=["hide-input"]
 fig = figures.plot_bounds(curve, vacuous)
 
 # %% tags=["hide-input"]

@@ -265,11 +265,11 @@ show(shown, f"Latents needed by tolerance, of {d_sae:,}", note=note)
 # show is larger than the tolerance. The last column is read off the curve of the chosen ranking: it is true at all tolerances at once, and
 # pays for that.
 
-# %% mystnb={"figure": {"caption": "Certified distance of the model's loss from that of its pooled proxy against the size of the pool, for three rankings of the latents: limits (lines) hold jointly over sizes and rankings at delta = 0.05 (n = 500, alpha = 0.5), sample means are faint. Dotted: the tolerances.", "name": "fig-frontier"}, "image": {"alt": "Three falling curves on a logarithmic axis; those of energy and attribution run close together, below that of frequency, and all meet at the full dictionary."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Certified distance of the model's loss from that of its pooled proxy against the size of the pool, for three rankings of the latents: limits (lines) hold jointly over sizes and rankings at delta, sample means are faint. Dotted: the tolerances.", "name": "fig-frontier"}, "image": {"alt": "Three falling curves on a logarithmic axis; those of energy and attribution run close together, below that of frequency, and all meet at the full dictionary."}} tags=["hide-input"]
 rows = frame.reset_index(drop=True)
 fig = figures.plot_frontier(rows, chosen, eps, d_sae)
 
-# %% mystnb={"figure": {"caption": "Along the frontier of the ranking chosen on discovery, limits and means (faint), delta/3 = 0.0167 a quantity over all sizes (n = 500, alpha = 0.5). Left: price of explanation. Right: share of firings and of activation energy outside the pool.", "name": "fig-outside"}, "image": {"alt": "Two panels against pool size: price, and shares outside the pool, fall steeply at first and then slowly, limits just above the means."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Along the frontier of the ranking chosen on discovery, limits and means (faint), delta/3 a quantity over all sizes. Left: price of explanation. Right: share of firings and of activation energy outside the pool.", "name": "fig-outside"}, "image": {"alt": "Two panels against pool size: price, and shares outside the pool, fall steeply at first and then slowly, limits just above the means."}} tags=["hide-input"]
 rows = rows[rows["ranking"] == chosen]
 fig = figures.plot_outside(rows, d_sae)
 

@@ -212,7 +212,9 @@ given["named (%)"] = 100 * given.pop("named") / draws
 given["wrong (%)"] = 100 * given.pop("wrong") / draws
 note = f"n = 500, delta = {delta:g}, {draws:,} samples"
 table = given.set_index(["world", "rule"])
-show(table, "Who is named the smaller", decimals=1, note=note)
+rule = "smaller bound"  # a rule, not a limit
+caption = "Who is named the smaller"
+show(table, caption, decimals=1, note=note, nearest=[rule])
 
 # %% [markdown]
 # Whoever goes by the smaller bound gives a wrong name in most samples of two of the worlds. The paired comparison gives one no more often
@@ -274,10 +276,10 @@ print(told("top-1 disagreement"))
 # On the shipped subject all three name the same SAE. The limits on behaviour are much tighter than those on the gap: total variation lies in
 # $[0, 1]$, while a loss has a range of 12 bits of which a rare sequence might use all.
 
-# %% mystnb={"figure": {"caption": "Total variation and top-1 disagreement between the model and its proxies at two hook points (n = 500, alpha does not matter): markers are certified limits, all jointly at delta = 0.05, and small bars the sample means just below. Pools: shares of 1,536 latents.", "name": "fig-behaviour"}, "image": {"alt": "Two dot plots for the whole SAE, four pools, mean and zero ablation at two hook points: values rise from the whole SAE to the smallest pool, and both ablations are at 0.88 or more."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Total variation and top-1 disagreement between the model and its proxies at two hook points (alpha does not matter): markers are certified limits, all jointly at delta, and small bars the sample means just below. Pools: shares of the dictionary. n, delta and its size are under the tables above.", "name": "fig-behaviour"}, "image": {"alt": "Two dot plots for the whole SAE, four pools, mean and zero ablation at two hook points: values rise from the whole SAE to the smallest pool, and both ablations are at 0.88 or more."}} tags=["hide-input"]
 fig = figures.plot_behaviour(frame)
 
-# %% mystnb={"figure": {"caption": "The whole SAE at the first hook point minus that at the second, paired, with limits that hold jointly at delta = 0.05 (n = 500, alpha = 0.5, k = 1,536); left of zero the first one is smaller.", "name": "fig-differences"}, "image": {"alt": "Three differences with their limits, all left of the line at zero; that of the gap has the widest limits."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "The whole SAE at the first hook point minus that at the second, paired, with limits that hold jointly at delta, the whole dictionary each; n, alpha and delta are given above. Left of zero the first one is smaller.", "name": "fig-differences"}, "image": {"alt": "Three differences with their limits, all left of the line at zero; that of the gap has the widest limits."}} tags=["hide-input"]
 rows = [
     {
         "quantity": name,

@@ -260,7 +260,7 @@ print(f"ratio in the sample: {ratio.min():.2f} to {ratio.max():.2f}")
 # %% [markdown]
 # The ratio is that of the two amplifications, by (i) of the theorem. Only the paired difference decides whether it is above one.
 
-# %% mystnb={"figure": {"caption": "The default subject layer by layer, n = 500, alpha = 0.5, pools of k = 1,152. Left, on a logarithmic scale: terms of the certificates and what they add up to, v_A, whose upper limit is the bound. Right: local fidelity, drawn as what it lacks. Bars are limits, which hold together within a panel at delta = 0.05; in both panels lower is better.", "name": "fig-layers"}, "image": {"alt": "Two line plots against layer. In the sample v_A and the reconstruction gap are smaller at the first layer than at the last; so are relative error, unexplained variance and one minus cosine."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "The subject layer by layer. Left, on a logarithmic scale: terms of the certificates and what they add up to, v_A, whose upper limit is the bound. Right: local fidelity, drawn as what it lacks. Bars are limits, which hold together within a panel at delta; in both panels lower is better.", "name": "fig-layers"}, "image": {"alt": "Two line plots against layer. In the sample v_A and the reconstruction gap are smaller at the first layer than at the last; so are relative error, unexplained variance and one minus cosine."}} tags=["hide-input"]
 by_term = {
     name: part.reset_index(drop=True)
     for name, part in terms.groupby("quantity", sort=False)
@@ -277,7 +277,7 @@ frames = [
 figures.plot_layers(pd.concat(frames), ["certificate"])
 plt.show()
 
-# %% mystnb={"figure": {"caption": "Amplification of the SAE's error, and of a random error of the same size at the same place, n = 500, alpha = 0.5. Bars are limits, which hold together at delta = 0.05.", "name": "fig-amplification"}, "image": {"alt": "Line plot against layer. In the sample both amplifications are several times larger at the last layer than at the first, and that of the SAE's error is a little above that of a random error everywhere."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Amplification of the SAE's error, and of a random error of the same size at the same place. Bars are limits, which hold together at delta.", "name": "fig-amplification"}, "image": {"alt": "Line plot against layer. In the sample both amplifications are several times larger at the last layer than at the first, and that of the SAE's error is a little above that of a random error everywhere."}} tags=["hide-input"]
 both = {name: limits[name] for name in (amplify.OURS, amplify.RANDOM)}
 unit = "bits per unit of relative error"
 figures.plot_layers(

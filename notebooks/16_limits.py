@@ -152,7 +152,7 @@ code.columns = ["L0", "purity"]
 show(
     code,
     "The code before and after mixing",
-    note="On discovery tokens.",
+    note=f"Over {int(survey['n_tokens']):,} tokens of discovery.",
 )
 
 # %% [markdown]
@@ -279,7 +279,7 @@ show(
 # text, not the proxy. The row $\alpha = 10^{-6}$ is another loss, to be compared with the line only. It takes the
 # exact set several times as many sequences as its cheapest superset to say anything.
 
-# %% mystnb={"figure": {"caption": "Left: bound against number of active latents; the diamond is the SAE's whole dictionary, as random encoders have no pool. Mixing latents makes the code many times denser and leaves the bound where it was; random encoders, with atoms fitted, are certified too, the better the more latents may be active. Right: the model as a proxy of itself, in five settings, each point a certificate of its own; alpha = 1e-6 is another loss, to be compared with the dashed line only. Dashed: the uniform predictor, above which a bound says nothing. By default n = 500, alpha = 0.5; left delta = 0.05 jointly, k = 1,152 (SAE and mixed) or 1,536 of 1,536 latents; right delta = 0.05 each.", "name": "fig-limits"}, "image": {"alt": "Left, a flat line of the mixed codes from a few to hundreds of active latents, and a falling line of random encoders that starts above it and ends below. Right, five falling lines of bound against sequences; the one for exactly the active latents stays above the dashed line the longest."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Left: bound against number of active latents; the diamond is the SAE's whole dictionary, as random encoders have no pool. Mixing latents makes the code many times denser and leaves the bound where it was; random encoders, with atoms fitted, are certified too, the better the more latents may be active. Right: the model as a proxy of itself, in five settings, each point a certificate of its own; alpha = 1e-6 is another loss, to be compared with the dashed line only. Dashed: the uniform predictor, above which a bound says nothing. Left the bounds hold jointly at delta, right each on its own; n, alpha and k are under the tables.", "name": "fig-limits"}, "image": {"alt": "Left, a flat line of the mixed codes from a few to hundreds of active latents, and a falling line of random encoders that starts above it and ends below. Right, five falling lines of bound against sequences; the one for exactly the active latents stays above the dashed line the longest."}} tags=["hide-input"]
 points = [("SAE, then mixed", x, code["L0"][x]) for x in labels]
 points += [
     ("random encoder", f"random encoder, {n} active", n)

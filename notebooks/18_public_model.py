@@ -59,7 +59,7 @@ from saecert import certify
 from saecert.corpora.fresh import FRESH_BELOW, old_facts
 from saecert.reporting import figures, layers, public
 from saecert.reporting.claims import claims
-from saecert.reporting.study import open_study
+from saecert.reporting.study import open_study, wrapped
 from saecert.reporting.tables import footing, show
 from saecert.statistics.rounding import lower_text, upper_text
 
@@ -75,9 +75,13 @@ from saecert.statistics.rounding import lower_text, upper_text
 
 # %% tags=["hide-input"]
 facts = old_facts()
-print(f"{facts['n_documents']:,} docstrings of {len(facts['releases'])} old releases:")
-print(", ".join(f"{n} {v}" for n, v in facts["releases"].items()))
-print(f"{facts['n_shingles']:,} shingles; of new ones {facts['mistaken']:.1%}")
+releases = [f"{n} {v}" for n, v in facts["releases"].items()]
+n_old = facts["n_documents"]
+print(f"{n_old:,} docstrings of old releases:")
+print(wrapped(", ".join(releases)))
+print(
+    f"{facts['n_shingles']:,} shingles; of new ones {facts['mistaken']:.1%}"
+)
 print("look old by mistake, none of the old ones looks new")
 
 # %% [markdown]
@@ -96,7 +100,8 @@ options = (n_seq, n_discovery, device, allow_bad_sae)
 study = open_study(*source, *options)
 places = layers.by_depth(study.hook_names)
 k = layers.common_pool(study, places, pool_share)
-losses = study.losses(hook_names=places, pools=[k], alphas=[alpha])
+options = {"pools": [k], "controls": False, "alphas": [alpha]}
+losses = study.losses(hook_names=places, extra=["zero"], **options)
 print(study)
 
 # %%
@@ -173,9 +178,10 @@ show(beside, "A public model here, and three there", decimals=3)
 # %% tags=["hide-input"]
 if known_text:
     old = study.beside(corpus=known_text, hook_name=places[-1])
-    ages = (old.losses(pools=[k], alphas=[alpha]), losses[places[-1]])
+    ages = (old.losses(**options), losses[places[-1]])
     moved = public.contamination(*ages, delta=delta, **settings)
-    note = f"n = {len(ages[0])} and {len(ages[1])}, jointly at delta = {delta:g}"
+    sizes = " and ".join(str(len(record)) for record in ages)
+    note = f"n = {sizes}, jointly at delta = {delta:g}"
     caption = "Old minus fresh text, bits per token"
     show(moved, caption, note=f"{note}, alpha = {alpha:g}")
 else:
@@ -192,8 +198,10 @@ below = {c.hi for c in certificates.values()}
 sharpest = min(c.sharp for c in certificates.values())
 useful = all(c.verdict is not None for c in certificates.values())
 recovered = fidelity["loss recovered, at least"]
-easier = "no known text" if moved is None else bool(
-    moved.loc["beyond the bigram", "upper"] < 0
+easier = (
+    "no known text"
+    if moved is None
+    else bool(moved.loc["beyond the bigram", "upper"] < 0)
 )
 claims(
     strict,

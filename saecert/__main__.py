@@ -17,7 +17,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return options.command(options)
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        print(f"interrupted{options.resumes}", file=sys.stderr)
         return 130
 
 
@@ -65,14 +65,14 @@ def _add_run(commands: argparse._SubParsersAction) -> None:
         help="pages executed side by side (two where measurements are kept, else one)",
     )
     add("--pages-only", action="store_true", help="save no certificates and losses")
-    run.set_defaults(command=_run)
+    run.set_defaults(command=_run, resumes=": the same command goes on where it was")
 
 
 def _add_verify(commands: argparse._SubParsersAction) -> None:
     verify = commands.add_parser("verify", help="recompute a certificate from the losses behind it")
     verify.add_argument("certificate", help="JSON file")
     verify.add_argument("losses", help="NPZ file")
-    verify.set_defaults(command=_verify)
+    verify.set_defaults(command=_verify, resumes="")
 
 
 def _add_train(commands: argparse._SubParsersAction) -> None:
@@ -85,7 +85,7 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
         default="runs/training",
         help="where it works, and resumes if interrupted (%(default)s)",
     )
-    train.set_defaults(command=_train)
+    train.set_defaults(command=_train, resumes=": the same command goes on where it was")
     what = train.add_subparsers(metavar="sae")
     _add_train_sae(what.add_parser("sae", help="SAEs at hook points of any subject"))
 
@@ -133,13 +133,9 @@ def _run(options: argparse.Namespace) -> int:
         if not options.all and not options.notebook:
             raise RunError("name the notebooks to run, or say --all")
         settings = dict(_pair(text) for text in options.settings)
-        if (
-            options.subject is not None
-            and settings.get("subject", options.subject) != options.subject
-        ):
+        subject = settings.get("subject") if options.subject is None else options.subject
+        if subject is not None and settings.setdefault("subject", subject) != subject:
             raise RunError("--subject and -p subject= name two subjects: give one of them")
-        if options.subject is not None:
-            settings["subject"] = options.subject
         paths = run_notebooks(
             options.notebook,
             settings,
@@ -160,7 +156,7 @@ def _pair(text: str) -> tuple[str, str]:
     from saecert.reporting.parameters import RunError
 
     name, sign, value = text.partition("=")
-    if not sign:
+    if not (sign and name.strip()):
         raise RunError(f"-p takes name=value; got {text!r}")
     return name, value
 

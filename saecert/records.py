@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, Int, UInt8, UInt64
 
 from saecert.record_files import FORMAT, INNER, ROWS, TABLES, damaged, read_record
 from saecert.storage import atomic_path
+from saecert.untrusted import printable
 
 # float32 log-probabilities may overshoot the support by rounding; anything more is an error
 _DUST = 1e-6
@@ -191,7 +192,7 @@ class SequenceLosses:
 
     def __repr__(self) -> str:
         source = (self.provenance.get(name) for name in ("subject", "hook_name", "sae"))
-        about = ", ".join(str(part) for part in source if part)
+        about = ", ".join(printable(str(part)) for part in source if part)
         alphas = ", ".join(f"{alpha:g}" for alpha in self.alphas)
         discovery = "" if self.discovery is None else ", with discovery"
         return (

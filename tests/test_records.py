@@ -125,6 +125,8 @@ def test_repr_is_a_line():
     assert repr(record) == f"SequenceLosses({shown}, with discovery)"
     bare = dataclasses.replace(record, provenance={}, discovery=None)
     assert repr(bare).startswith("SequenceLosses(no provenance: 60 sequences")
+    forged = dataclasses.replace(record, provenance={"subject": "\x1b[2J\u202e\nverified"})
+    assert repr(forged).startswith("SequenceLosses(\\x1b[2J\\u202e\\nverified: 60 sequences")
 
 
 @pytest.mark.parametrize(

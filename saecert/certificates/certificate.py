@@ -23,7 +23,7 @@ from saecert.certificates.sample import Sample
 from saecert.certificates.summary import source, summary
 from saecert.certificates.terms import Shares, Terms, Upper, joint_loss, sample_means, statements
 from saecert.records import SequenceLosses
-from saecert.statistics.inequalities import INEQUALITIES, tightness
+from saecert.statistics.inequalities import INEQUALITIES, MONOTONE, tightness
 
 
 @dataclass(frozen=True)
@@ -413,6 +413,9 @@ def _numbers(sample: Sample, pools: PoolChoice, shares: Shares, upper: Upper) ->
     behaviour = pool_behaviour(sample.record, pools.sizes[best], pools.measured[best])
     table = statements(terms, behaviour, (lo, hi), shares, pools.nats, upper)
     table["bound"]["upper"] = bound
+    if nats["direct"] <= paid and any(upper is INEQUALITIES[name] for name in MONOTONE):
+        # l(f) <= v_A: only the rounding of two sums can say otherwise
+        table["direct"]["upper"] = min(table["direct"]["upper"], bound)
     ladder = rungs(sample.record, sample.alpha)
     return {
         "lo": lo,

@@ -18,6 +18,7 @@ from saecert.certificates.terms import joint_loss
 from saecert.records import SequenceLosses
 from saecert.statistics.paired import difference_limits
 from saecert.statistics.rounding import lower_text, nearest_text, probability_text, upper_text
+from saecert.untrusted import printable
 
 Measured = tuple[Float[np.ndarray, "n_seq"], float, float]
 
@@ -64,7 +65,7 @@ class Comparison:
         if self.smaller:
             verdict = f"{self.smaller} is smaller"
         rows = [
-            f"  {name}{nearest_text(mean, 3):>9}  {label}"
+            f"  {name}{nearest_text(mean, 3):>9}  {printable(label)}"
             for name, mean, label in zip("ab", self.means, self.labels, strict=True)
         ]
         lines = [

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from jaxtyping import Int, UInt64
 from torch import Tensor
-from tqdm import tqdm
 
 from saecert.corpora.duplicates import filter_note, near_duplicates
+from saecert.storage import progress_bar
 
 SAMPLED = {
     "random-tokens": "tokens, each drawn uniformly from the vocabulary without its special tokens",
@@ -54,6 +54,8 @@ class Corpus:
     """Different documents in all splits together; 0 where that is not known or has no end."""
     exempt_bos: bool = True
     """Whether BOS keeps its native activation when others are replaced."""
+    n_required: int = 0
+    """Tokens that a document had to have, BOS included, if more than are left of it; else 0."""
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -81,10 +83,10 @@ class Corpus:
         if self.name in SAMPLED:
             return f"sequences of {self.n_ctx - self.bos} {SAMPLED[self.name]}"
         rule = ", the first of each group of near-duplicates" if self.n_similar else ""
-        return (
-            f"documents of '{self.name}' of at least {self.n_ctx - self.bos} tokens, "
-            f"cut to that length{rule}"
-        )
+        length = self.n_ctx - self.bos
+        required = max(self.n_required, self.n_ctx) - self.bos
+        cut = "cut to that length" if required == length else f"cut to {length}"
+        return f"documents of '{self.name}' of at least {required} tokens, {cut}{rule}"
 
     def take(self, n_seq: int, *, at_most: bool = False) -> Corpus:
         """The first `n_seq` sequences; with `at_most`, as many of these as there are.
@@ -103,6 +105,20 @@ class Corpus:
             f"{len(self)} sequences (at least 2 are needed){self._documents_for(max(2, n_seq))}"
         )
 
+    def cut(self, n_ctx: int) -> Corpus:
+        """The same sequences, each up to its `n_ctx`-th token; ValueError when that is no token.
+
+        Documents that agree so far become equal sequences.
+        """
+        first = 1 + int(self.bos)
+        if not first < n_ctx <= self.n_ctx:
+            raise ValueError(
+                f"sequences of {self.n_ctx} tokens can be cut to {first + 1} or more of them, "
+                f"not to {n_ctx}"
+            )
+        required = max(self.n_required, self.n_ctx)
+        return replace(self, tokens=self.tokens[:, :n_ctx], n_required=required)
+
     def part(self, start: int, stop: int) -> Corpus:
         """Sequences `start` to `stop - 1`; ValueError when they are not all there."""
         if not 0 <= start < stop <= len(self):
@@ -117,7 +133,7 @@ class Corpus:
     ) -> Iterator[tuple[slice, Int[Tensor, "batch pos"]]]:
         """Rows and tokens of `size` sequences at a time, under a bar called `title` if wanted."""
         starts = range(0, len(self), size)
-        for start in tqdm(starts, desc=title, disable=not progress, leave=False):
+        for start in progress_bar(starts, desc=title, disable=not progress, leave=False):
             rows = slice(start, start + size)
             yield rows, torch.from_numpy(self.tokens[rows].astype(np.int64)).to(device)
 

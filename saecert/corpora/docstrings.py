@@ -18,10 +18,8 @@ from collections.abc import Callable, Iterator
 from importlib import metadata, util
 from pathlib import Path
 
-from tqdm import tqdm
-
 from saecert.corpora.duplicates import near_duplicate_texts
-from saecert.storage import atomic_path, cache_dir, read_kept
+from saecert.storage import atomic_path, cache_dir, progress_bar, read_kept
 
 PACKAGES = (
     "numpy",
@@ -82,7 +80,7 @@ def docstring_documents(progress: bool = True) -> dict[str, str]:
 
     def build() -> dict[str, str]:
         documents: dict[str, str] = {}
-        for package in tqdm(PACKAGES, desc="reading docstrings", disable=not progress):
+        for package in progress_bar(PACKAGES, desc="reading docstrings", disable=not progress):
             documents |= documents_under(_folder_of(package))
         return _drop_duplicates(documents, progress)
 

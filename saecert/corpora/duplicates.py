@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Bool, Int, UInt64
-from tqdm import tqdm
+
+from saecert.storage import progress_bar
 
 if TYPE_CHECKING:
     from scipy import sparse
@@ -114,7 +115,7 @@ def _close_to_leaders(
     """
     n = len(is_leader)
     blocks: list[tuple[np.ndarray, sparse.csr_array]] = []
-    for start in tqdm(range(0, n, _BLOCK), desc="near-duplicates", disable=not progress):
+    for start in progress_bar(range(0, n, _BLOCK), desc="near-duplicates", disable=not progress):
         rows = np.arange(start, min(start + _BLOCK, n))
         block = shingles[rows]
         for leaders, of_leaders in blocks:

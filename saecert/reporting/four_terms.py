@@ -16,8 +16,6 @@ from saecert.reporting.tables import terms_table
 from saecert.statistics.inequalities import INEQUALITIES
 from saecert.statistics.paired import difference_limits
 
-MONOTONE = ("hoeffding", "chernoff_kl", "dirichlet")
-"""Inequalities whose limit never falls when a value rises."""
 ABLATIONS = ("mean", "zero")
 """Constants that are put in the place of the activation."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,10 +48,15 @@ class Live:
         )
 
 
-def live_losses(study: Study, n_seq: int) -> SequenceLosses:
-    """Losses of `PREDICTORS` on the first `n_seq` sequences, measured whether or not kept."""
-    part = study.beside(n_seq=n_seq, n_discovery=None)
-    return part.losses(pools=[], controls=False, live=True)
+def live_losses(study: Study, n_seq: int, alphas: Sequence[float] = ()) -> SequenceLosses:
+    """Losses of `PREDICTORS` on the first `n_seq` sequences, measured whether or not kept.
+
+    No more of them than the study itself has. `alphas` are smoothing weights besides those always
+    recorded, as for `Study.losses`.
+    """
+    most = study.settings["n_seq"] or n_seq
+    part = study.beside(n_seq=min(n_seq, most), n_discovery=None)
+    return part.losses(pools=[], controls=False, alphas=alphas, live=True)
 
 
 def compare_live(live: SequenceLosses, losses: SequenceLosses, alpha: float, kept: bool) -> Live:

@@ -83,7 +83,7 @@ def find_losses(request: Request) -> SequenceLosses | None:
 def find_arrays(request: Request) -> dict[str, np.ndarray] | None:
     """The kept arrays that answer `request`, floats in double precision; None if there are none."""
     for kept in all_kept("arrays"):
-        if _same_but(kept.request, request, ("n_seq",)) and _long_enough(kept, request):
+        if _same_but(kept.request, request, ("n_seq",)) and _of_the_sample(kept, request):
             with np.load(kept.path, allow_pickle=False) as archive:
                 arrays = {name: archive[name] for name in archive.files}
             rows = request["n_seq"] or None
@@ -102,7 +102,10 @@ def find_frame(request: Request) -> pd.DataFrame | None:
 
 
 def save_losses(request: Request, record: SequenceLosses, n_discovery: int) -> Path:
-    """The file in which `record`, the answer to `request`, now is, with its side file."""
+    """The file in which `record`, the answer to `request`, now is, with its side file.
+
+    Kept records that are a part of it are removed: it answers for them.
+    """
     facts = {
         "n_seq": len(record),
         "complete": not request["n_seq"] or len(record) < request["n_seq"],
@@ -114,7 +117,13 @@ def save_losses(request: Request, record: SequenceLosses, n_discovery: int) -> P
     }
     words = [request[key] for key in ("subject", "hook_name", "corpus", "split")]
     words += ["" if request["rank"] == "frequency" else request["rank"]]
-    return _save("losses", request, words, facts, ".npz", record.save)
+    path = _save("losses", request, words, facts, ".npz", record.save)
+    kept = Kept(path, {"request": request, **facts})
+    for old in list(all_kept("losses")):
+        if old.path != path and _answers(kept, old.request):
+            old.path.with_suffix(".json").unlink()
+            old.path.unlink()
+    return path
 
 
 def save_arrays(request: Request, arrays: Mapping[str, np.ndarray], by_sequence: bool) -> Path:
@@ -214,6 +223,12 @@ def _long_enough(kept: Kept, request: Request) -> bool:
     if kept.facts["complete"]:
         return True
     return 0 < request["n_seq"] <= kept.facts["n_seq"]
+
+
+def _of_the_sample(kept: Kept, request: Request) -> bool:
+    """Whether kept arrays are of the sequences asked for: sums over others answer nothing."""
+    same = kept.request["n_seq"] == request["n_seq"]
+    return same or (kept.facts["by_sequence"] and _long_enough(kept, request))
 
 
 def _same_discovery(kept: Kept, request: Request) -> bool:

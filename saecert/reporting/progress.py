@@ -46,6 +46,7 @@ class Progress:
 
     def __init__(self) -> None:
         self.terminal = on_terminal()
+        self.interrupted = threading.Event()
         self._pages: list[Page] = []
         self._lock = threading.Lock()
         self._stop = threading.Event()

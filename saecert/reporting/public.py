@@ -1,9 +1,9 @@
-"""The page about a public model: its certificates by depth, and text that it may know (no torch)."""
+"""The page about a public model: certificates by depth, and text that it may know (no torch)."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pandas as pd
@@ -25,10 +25,10 @@ WITHIN = 0.5
 def bounds_by_layer(certificates: Mapping[str, Certificate]) -> pd.DataFrame:
     """A row a layer: the bounds, what the sharp one is of the uniform predictor's loss, verdict."""
     rows = {}
-    for label, certificate in zip(labels_of(list(certificates)), certificates.values(), strict=True):
-        row: dict[str, Any] = {
-            title: getattr(certificate, name) for name, title in BOUNDS.items()
-        }
+    for label, certificate in zip(
+        labels_of(list(certificates)), certificates.values(), strict=True
+    ):
+        row: dict[str, Any] = {title: getattr(certificate, name) for name, title in BOUNDS.items()}
         row["share of log2 V"] = certificate.sharp / math.log2(certificate.n_vocab)
         rows[label] = {**row, "better than": certificate.verdict or "none"}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("layer")
@@ -50,7 +50,7 @@ def fidelity_by_layer(losses: Mapping[str, SequenceLosses], **settings: Any) -> 
     """
     tail_settings = {key: value for key, value in settings.items() if key != "inequality"}
     rows = {}
-    for label, record in zip(labels_of(list(losses)), losses.values(), strict=True):
+    for label, record in _labelled(losses):
         score = loss_recovered(record, ablation="zero", **settings)
         share = tails(record, pool=record.d_sae, eps=(WITHIN,), levels=(), **tail_settings)
         median = tails(record, pool=record.d_sae, eps=(), levels=(0.9,), **tail_settings)
@@ -66,7 +66,9 @@ def fidelity_by_layer(losses: Mapping[str, SequenceLosses], **settings: Any) -> 
 def beside_published(certificates: Mapping[str, Certificate]) -> pd.DataFrame:
     """Our depths beside the published models: bounds in bits, and shares of ``log2 V``."""
     rows = {}
-    for label, certificate in zip(labels_of(list(certificates)), certificates.values(), strict=True):
+    for label, certificate in zip(
+        labels_of(list(certificates)), certificates.values(), strict=True
+    ):
         uniform = math.log2(certificate.n_vocab)
         subject = certificate.provenance["subject"]
         bounds = (certificate.direct, certificate.bound)
@@ -81,12 +83,7 @@ def beside_published(certificates: Mapping[str, Certificate]) -> pd.DataFrame:
 
 
 def contamination(
-    old: SequenceLosses,
-    fresh: SequenceLosses,
-    *,
-    alpha: float,
-    delta: float,
-    inequality: str,
+    old: SequenceLosses, fresh: SequenceLosses, *, alpha: float, delta: float, inequality: str
 ) -> pd.DataFrame:
     """How much larger means are on old text than on fresh text, with limits: a row a predictor.
 
@@ -110,3 +107,7 @@ def contamination(
         rows[name] = (*means, means[0] - means[1], lower, upper)
     columns = ["old", "fresh", "difference", "lower", "upper"]
     return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("predictor")
+
+
+def _labelled(by_hook: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    return zip(labels_of(list(by_hook)), by_hook.values(), strict=True)

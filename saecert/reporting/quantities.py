@@ -27,6 +27,13 @@ class Measurable:
     """On which split it is measured if not said."""
     by_sequence: bool
     """Whether all its arrays have one row a sequence: fewer sequences are a part of them."""
+    chosen_on_discovery: bool = False
+    """Whether it is given the discovery split besides, as the setting "discovery"."""
+
+    @property
+    def sizes(self) -> tuple[str, ...]:
+        """Settings of a study that are part of the request besides the number of sequences."""
+        return ("n_discovery",) if self.chosen_on_discovery else ()
 
 
 def survey(
@@ -85,6 +92,16 @@ def mixing(
     return {hook: measure(subject, corpus, hook, **settings) for hook in hook_names}
 
 
+def divergence(
+    subject: Subject, corpus: Corpus, hook_names: Sequence[str], settings: Mapping[str, Any]
+) -> ByHook:
+    """KL(f || proxy) of smoothed predictions for each of `proxies`, a column for each of `alphas`,
+    both in `settings`."""
+    from saecert.measurement.divergence import divergence as measure
+
+    return measure(subject, corpus, hook_names, **_quietly(settings))
+
+
 def _quietly(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings, and a progress bar for people only: a page would store it."""
     return {"progress": sys.stderr.isatty(), **settings}
@@ -96,5 +113,6 @@ MEASURABLE: Mapping[str, Measurable] = {
     "activity": Measurable(activity, "certification", True),
     "rivals": Measurable(rivals, "certification", True),
     "mixing": Measurable(mixing, "discovery", False),
+    "divergence": Measurable(divergence, "certification", True, chosen_on_discovery=True),
 }
 """Quantities by name. A new one is a function here."""

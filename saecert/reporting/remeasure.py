@@ -61,7 +61,8 @@ def changes_of_arrays(
             corpus = some_of(corpus, rows)
             held = {name: array[rows] for name, array in held.items()}
         hook_name = request["hook_name"]
-        settings = {**request["settings"], "progress": False}
+        beside = {"discovery": study.discovery} if measurable.chosen_on_discovery else {}
+        settings = {**request["settings"], **beside, "progress": False}
         again = measurable.measure(study.subject, corpus, [hook_name], settings)[hook_name]
         changes[file.path.name] = max(_change(held[name], again[name]) for name in held)
     return changes
@@ -162,6 +163,7 @@ def _study(request: Mapping[str, Any], shared: dict[Any, Any]) -> Study:
     settings = {name: request[name] for name in names}
     settings["n_discovery"] = request.get("n_discovery", 0)
     settings["exempt_bos"] = request.get("exempt_bos", True)
+    settings["cut"] = request.get("cut", 0)
     subject = request["subject"]
     if subject not in shared:
         shared[subject] = open_study(subject)

@@ -5,12 +5,13 @@ none.
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import runpy
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import chdir
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import chdir, suppress
 from contextvars import Context
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from typing import Any
 
 import nbformat
 import papermill
+import psutil
 from jupyter_core.utils import ensure_event_loop
 from nbclient.exceptions import DeadKernelError
 from nbformat import NotebookNode
@@ -164,6 +166,8 @@ def execute(job: Job, progress: Progress, head: str = "") -> None:
                 source = str(partial).replace("{", "{{").replace("}", "}}")
                 papermill.execute_notebook(source, source, parameters, cwd=job.folder, **options)
         except (PapermillExecutionError, DeadKernelError) as error:
+            if progress.interrupted.is_set():  # its kernel was ended, nothing failed
+                raise KeyboardInterrupt from None
             why = reason(error)
             write_tidy(partial, failed, {"error": why})
             raise RunError(f"{why} (see {failed})") from None
@@ -198,11 +202,13 @@ def _run_all(pages: Sequence[Job], force: bool, side_by_side: int) -> list[str]:
             if page not in waiting:
                 again = "finished before (--force runs it again)"
                 progress.say(f"{_head(pages, page)}  {again}")
-        _each(run, waiting, side_by_side)
+        _each(run, waiting, side_by_side, progress)
     return [page.name for page in pages if page.name in failed]
 
 
-def _each(run: Callable[[Job], None], waiting: Sequence[Job], side_by_side: int) -> None:
+def _each(
+    run: Callable[[Job], None], waiting: Sequence[Job], side_by_side: int, progress: Progress
+) -> None:
     """Call `run` on every page, some at a time."""
     if side_by_side == 1 or len(waiting) == 1:
         for page in waiting:
@@ -215,8 +221,19 @@ def _each(run: Callable[[Job], None], waiting: Sequence[Job], side_by_side: int)
             for future in futures:
                 future.result()
         except BaseException:
+            progress.interrupted.set()
             pool.shutdown(wait=False, cancel_futures=True)
+            while wait(futures, timeout=0.2).not_done:  # a kernel may be starting just now
+                _end_kernels()
             raise
+
+
+def _end_kernels() -> None:
+    """End the kernels of pages that are being executed: their threads would wait for them."""
+    logging.getLogger("papermill").setLevel(logging.CRITICAL)  # that they died is no news
+    for kernel in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            kernel.terminate()
 
 
 def _run_and_close(run: Callable[[Job], None], page: Job) -> None:

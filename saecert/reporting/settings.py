@@ -75,6 +75,14 @@ def listed_hooks(subject: str, sae: str = "") -> tuple[str, ...]:
     return shipped_hooks(subject) if not sae and subject in SHIPPED else ()
 
 
+def _check_model(name: str, value: Any) -> None:
+    _check_text(name, value)
+    if not str(value).strip():
+        known = ", ".join((*SHIPPED, *PAPER))
+        raise SettingsError(f"{name} is empty: give a model folder, or one of {known}")
+    _check_subject(name, value)
+
+
 def _check_subject(name: str, value: Any) -> None:
     _check_text(name, value)
     hub = value in PAPER or value.startswith("hf:")
@@ -175,13 +183,18 @@ def _one_of(known: Sequence[str]) -> Callable[[str, Any], None]:
     return check
 
 
+def _yes_or_no(name: str, value: Any) -> None:
+    if not isinstance(value, bool):
+        raise SettingsError(f"{name} takes True or False, got {value!r}")
+
+
 def _is_number(value: Any) -> bool:
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     return number and math.isfinite(value)
 
 
 _CHECKS: Mapping[str, Callable[[str, Any], None]] = {
-    "subject": _check_subject,
+    "subject": _check_model,
     "second_subject": _check_subject,
     "sae": _check_text,
     "corpus": _check_corpus,
@@ -201,16 +214,20 @@ _CHECKS: Mapping[str, Callable[[str, Any], None]] = {
     "cap": _positive,
     "rate": _positive,
     "goal": _positive,
+    "least": _not_negative,
     "sizes": _several(_whole(2)),
     "pools": _several(_whole(1)),
+    "components": _several(_whole(1)),
     "n_seq": _whole(2, "for all there are"),
     "n_discovery": _whole(2, "for all there are"),
     "n_calibration": _whole(2, "for all there are"),
     "n_alone": _whole(2),
+    "n_live": _whole(2),
     "n_pool": _whole(1),
     "n_donors": _whole(1),
     "n_ctx": _whole(2, "for the default"),
     "skip": _whole(0),
+    "cut": _whole(2, "to leave all"),
     "draws": _whole(1),
     "draws_wrong": _whole(1),
     "values": _whole(1),
@@ -218,5 +235,7 @@ _CHECKS: Mapping[str, Callable[[str, Any], None]] = {
     "orders": _whole(1),
     "enough": _whole(1),
     "seed": _whole(0),
+    "strict": _yes_or_no,
+    "allow_bad_sae": _yes_or_no,
     "batch_size": _whole(1),
 }

@@ -164,6 +164,7 @@ def show(
     significant: int | Iterable[str] = SIGNIFICANT,
     upper: Iterable[str | int] = (),
     lower: Iterable[str | int] = (),
+    nearest: Iterable[str | int] = (),
 ) -> Printed:
     """A frame ready for print, with every limit rounded to the safe side.
 
@@ -180,6 +181,8 @@ def show(
         Columns printed with three significant digits instead; or how many digits all numbers have.
     upper, lower
         More columns that hold upper or lower limits, where their names do not say so.
+    nearest
+        Columns and rows that hold no limits, although their names say so.
 
     Examples
     --------
@@ -191,7 +194,9 @@ def show(
     shown = frame if plain else _with_index(frame)
     n_index = 0 if plain else frame.index.nlevels
     sides = {str(name): "upper" for name in upper} | {str(name): "lower" for name in lower}
-    by_row = [_side(name, {}) for name in frame.index] if not plain else [""] * len(frame)
+    no_limits = {str(name): "" for name in nearest}
+    sides |= no_limits
+    by_row = [_side(name, no_limits) for name in frame.index] if not plain else [""] * len(frame)
     columns = []
     for place in range(shown.shape[1]):
         name = shown.columns[place]

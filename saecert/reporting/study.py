@@ -6,7 +6,6 @@ anything else is measured, through the cache folder.
 
 from __future__ import annotations
 
-import math
 import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +15,6 @@ from typing import TYPE_CHECKING, Any, overload
 
 import pandas as pd
 
-from saecert.corpora.splits import TEXT_SPLITS
 from saecert.records import SequenceLosses
 from saecert.reporting import kept, measurements, requests, simulations
 from saecert.reporting.quantities import MEASURABLE, Arrays
@@ -24,13 +22,13 @@ from saecert.reporting.requests import Request
 from saecert.reporting.settings import (
     ALL,
     ENDLESS,
-    INSTALLED,
     PLACES,
     SettingsError,
     check_settings,
     hook_list,
     listed_hooks,
 )
+from saecert.reporting.shortage import fewer, too_few
 
 if TYPE_CHECKING:
     from saecert.corpora.corpus import Corpus
@@ -47,7 +45,7 @@ class Study:
     settings: Mapping[str, Any]
     """What was asked for, by the names of `open_study`."""
     notes: list[str] = field(default_factory=list)
-    """What differs from what was asked for, as it was printed."""
+    """What differs from what was asked for, as it was printed; studies beside it add theirs."""
     _shared: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     # -- what is studied
@@ -103,7 +101,7 @@ class Study:
         """A study of the same subject with other settings; the model is loaded once for both."""
         settings = {**self.settings, **changes}
         check_settings(_given(settings))
-        return Study(settings, _shared=self._shared)
+        return Study(settings, self.notes, self._shared)
 
     # -- what is measured
 
@@ -181,10 +179,8 @@ class Study:
             raise SettingsError(f"unknown quantity '{quantity}'; there are {', '.join(MEASURABLE)}")
         names = [self.hook_name] if hook_names is None else list(hook_names)
         split = split or MEASURABLE[quantity].split
-        asked = {}
-        if self._keepable(()):
-            for name in names:
-                asked[name] = self._arrays_request(quantity, name, split, settings)
+        kept_names = names if self._keepable(()) else []
+        asked = {name: self._arrays_request(quantity, name, split, settings) for name in kept_names}
         found = {} if live else self._find_arrays(asked)
         missing = [name for name in names if name not in found]
         if missing:
@@ -214,14 +210,14 @@ class Study:
         corpus = self.discovery if parameter == "n_discovery" else self.sample
         have = 0 if corpus is None else len(corpus)
         if have < least:
-            raise SettingsError(_too_few(corpus, self.settings["corpus"], parameter, least, have))
+            raise SettingsError(too_few(corpus, self.settings["corpus"], parameter, least, have))
 
     def keep(self, certificate: Any, losses: SequenceLosses) -> None:
         """Save a certificate and its losses beside the pages of a run; elsewhere do nothing."""
         kept.keep(certificate, losses)
 
     def __str__(self) -> str:
-        """Subject, hook points, how many sequences of which population, and the notes."""
+        """Subject, hook points and how many sequences of which population."""
         facts = self._facts()
         name = facts["subject"]
         sae = f", SAE {self.settings['sae']}" if self.settings["sae"] else ""
@@ -231,8 +227,7 @@ class Study:
         lines.append(f"{facts['n_seq']} sequences of {facts['n_ctx']} tokens")
         if facts["n_discovery"]:
             lines[-1] += f"; {facts['n_discovery']} discovery sequences"
-        lines.append(f"population: {facts['population']}")
-        return "\n".join(wrapped(line) for line in (*lines, *self.notes))
+        return "\n".join(map(wrapped, (*lines, f"population: {facts['population']}")))
 
     # -- how it is found
 
@@ -267,8 +262,10 @@ class Study:
             corpus = load_corpus(source, self.subject, split=split, n_seq=asked, **options)
             self._shared[key] = corpus
         corpus = replace(self._shared[key], exempt_bos=self.settings["exempt_bos"])
+        if self.settings["cut"]:
+            corpus = corpus.cut(self.settings["cut"])
         if len(corpus) < 2:
-            raise SettingsError(_too_few(corpus, source, parameter, 2, len(corpus)))
+            raise SettingsError(too_few(corpus, source, parameter, 2, len(corpus)))
         return corpus.take(n_seq) if 0 < n_seq < len(corpus) else corpus
 
     def _sample_request(self, split: str, skip: int) -> Request:
@@ -276,7 +273,9 @@ class Study:
         corpus = str(self.settings["corpus"])
         shape = (self.settings["n_ctx"], self.settings["bos"], skip)
         request = requests.sample_request(subject, corpus, split, *shape)
-        return request if self.settings["exempt_bos"] else {**request, "exempt_bos": False}
+        unusual = {"exempt_bos": False} if not self.settings["exempt_bos"] else {}
+        unusual |= {"cut": self.settings["cut"]} if self.settings["cut"] else {}
+        return {**request, **unusual}
 
     def _losses_request(self, hook_name: str, options: Mapping[str, Any]) -> Request:
         sample = self._sample_request(self.settings["split"], self.settings["skip"])
@@ -287,11 +286,11 @@ class Study:
     def _arrays_request(
         self, quantity: str, hook_name: str, split: str, settings: Mapping[str, Any]
     ) -> Request:
-        skip = self.settings["skip"] if split == self.settings["split"] else 0
-        asked = self.settings["n_discovery" if split == "discovery" else "n_seq"]
-        asked = self.settings["n_seq"] if split == self.settings["split"] else asked
+        own = split == self.settings["split"]
+        asked = self.settings["n_discovery" if split == "discovery" and not own else "n_seq"]
+        sample = self._sample_request(split, self.settings["skip"] if own else 0)
+        sample |= {name: self.settings[name] for name in MEASURABLE[quantity].sizes}
         sae = requests.sae_request(str(self.settings["subject"]), hook_name)
-        sample = self._sample_request(split, skip)
         return {"quantity": quantity, **sample, **sae, "settings": dict(settings), "n_seq": asked}
 
     def _find(self, asked: Mapping[str, Request]) -> dict[str, SequenceLosses]:
@@ -334,7 +333,8 @@ class Study:
             raise SettingsError(
                 f"'{quantity}' is measured on discovery: n_discovery must not be None"
             )
-        running = {**settings, "progress": sys.stderr.isatty()}
+        beside = {"discovery": self.discovery} if measurable.chosen_on_discovery else {}
+        running = {**settings, **beside, "progress": sys.stderr.isatty()}
         found = measurable.measure(self.subject, corpus, names, running)
         if not asked:
             return found
@@ -354,11 +354,11 @@ class Study:
         self._shared["facts", id(self)] = record
         asked = self.settings["n_seq"]
         if asked > len(record):
-            self._note(_fewer(self.settings, "n_seq", asked, len(record)))
+            self._note(fewer(self.settings, "n_seq", asked, len(record)))
         discovery = record.discovery
         asked = self.settings["n_discovery"]
         if discovery is not None and asked and asked > discovery.n_seq:
-            self._note(_fewer(self.settings, "n_discovery", asked, discovery.n_seq))
+            self._note(fewer(self.settings, "n_discovery", asked, discovery.n_seq))
 
     def _note(self, text: str) -> None:
         if text not in self.notes:
@@ -406,6 +406,7 @@ def open_study(
     bos: bool | None = None,
     skip: int = 0,
     exempt_bos: bool = True,
+    cut: int = 0,
 ) -> Study:
     """A `Study` of one subject on one text, after a look at the settings; nothing is loaded yet.
 
@@ -430,6 +431,8 @@ def open_study(
         sequences left out at the beginning.
     exempt_bos
         Whether BOS keeps its native activation. SAEs are usually not trained on it.
+    cut
+        Tokens that are left of each sequence after it was chosen; 0 leaves all.
 
     Raises
     ------
@@ -456,6 +459,7 @@ def open_study(
         "bos": bos,
         "skip": skip,
         "exempt_bos": exempt_bos,
+        "cut": cut,
     }
     check_settings(_given(settings))
     return Study(settings)
@@ -487,22 +491,3 @@ def _at(word: str, hook_names: Sequence[str]) -> str:
     middle = (len(hook_names) - 1) // 2
     index = {"first": 0, "middle": middle, "last": -1}.get(word)
     return word if index is None else hook_names[index]
-
-
-def _fewer(settings: Mapping[str, Any], parameter: str, asked: int, there: int) -> str:
-    split = "discovery" if parameter == "n_discovery" else settings["split"]
-    source = settings["corpus"]
-    kind = source if source in (*INSTALLED, *ENDLESS) else f"'{source}'"
-    used = f"{asked} were asked for, {there} are used"
-    return f"{parameter}: {kind} gives {there} {split} sequences; {used}"
-
-
-def _too_few(corpus: Corpus | None, source: str, parameter: str, least: int, have: int) -> str:
-    """What a page says that cannot do with so few sequences."""
-    text = f"{parameter}: at least {least} sequences are needed, and '{source}' gives {have}"
-    if corpus is None or not have:
-        return f"{text}: more or longer documents are needed"
-    seen = have + corpus.n_too_short + corpus.n_similar
-    share = 1.0 if source in INSTALLED else TEXT_SPLITS.get(corpus.split, 100) / 100
-    documents = math.ceil(least * seen / have / share)
-    return f"{text} of {corpus.n_ctx} tokens: about {documents} documents like these would do"

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Bool
-from tqdm import tqdm
 
 from saecert.statistics.inequalities import INEQUALITIES, Inequality, clopper_pearson_upper, misses
 from saecert.statistics.populations import Draw, Population, with_teeth
+from saecert.storage import progress_bar
 
 SIMULATION_VERSION = 1
 """To be raised whenever the counts of `coverage_table` may change: populations, seeds, bounds.
@@ -77,7 +77,7 @@ def coverage_table(
     made = {n: populations(n, delta) if callable(populations) else populations for n in sizes}
     cells = [(n, index, population) for n in sizes for index, population in enumerate(made[n])]
     rows = []
-    for n, index, population in tqdm(cells, desc="coverage", disable=not progress):
+    for n, index, population in progress_bar(cells, desc="coverage", disable=not progress):
         per_draw = population.draw(np.random.default_rng(0), 1, n).x.size
         most = draws if values is None else max(1, min(draws, values // per_draw))
         rng = np.random.default_rng([seed, n, index])

@@ -205,6 +205,8 @@ INEQUALITIES: dict[str, Inequality] = {
     "betting": betting_upper,
 }
 """Every inequality by name."""
+MONOTONE = ("hoeffding", "chernoff_kl", "dirichlet")
+"""Those whose limit never falls when a value rises."""
 
 
 def lower(inequality: str | Inequality, x: Sample, lo: Scalar, hi: Scalar, nats: Nats) -> Bound:

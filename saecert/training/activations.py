@@ -16,7 +16,7 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
-from saecert.storage import atomic_path
+from saecert.storage import atomic_path, progress_bar
 from saecert.subjects.forward import hook_layer, native_acts_at
 from saecert.subjects.subject import Subject
 
@@ -118,7 +118,7 @@ def cache_activations(
 
 
 def _bar(name: str, n_done: int, n_tokens: int, progress: bool) -> tqdm:
-    return tqdm(
+    return progress_bar(
         total=n_tokens,
         initial=n_done,
         desc=f"{name} activations",

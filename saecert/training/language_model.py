@@ -12,12 +12,11 @@ import torch
 from jaxtyping import Float, Int
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
-from tqdm import tqdm
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from saecert.corpora.docstrings import docstring_documents, split_of
 from saecert.corpora.tokenize import windows
-from saecert.storage import atomic_path
+from saecert.storage import atomic_path, progress_bar
 from saecert.training.recipes import LanguageModelRecipe
 
 BOS = "<|bos|>"
@@ -164,7 +163,7 @@ class _Training:
     def fit(self, tokens: Tokens, lengths: Lengths, held_out: HeldOut) -> None:
         """Train until the recipe's number of tokens was seen."""
         recipe = self.recipe
-        bar = tqdm(
+        bar = progress_bar(
             total=recipe.n_tokens,
             initial=self.state["seen"],
             unit="tok",
@@ -182,7 +181,7 @@ class _Training:
                     self._save()
                 if self.state["step"] % recipe.validation_steps == 0:
                     bits = validation_bits(self.model, *held_out, batch_size=recipe.batch_size)
-                    tqdm.write(f"step {self.state['step']}: validation {bits:.4f} bits per token")
+                    bar.write(f"step {self.state['step']}: validation {bits:.4f} bits per token")
 
     def step(self, tokens: Tokens, lengths: Lengths) -> float:
         """One step of the optimizer; the loss before it, in nats per token."""

@@ -15,7 +15,7 @@ from saecert.certificates.certificate import Certificate, certify
 from saecert.certificates.checks import checked_sample
 from saecert.certificates.delta import GROUPS, split_delta
 from saecert.certificates.terms import joint_loss
-from saecert.statistics.inequalities import INEQUALITIES
+from saecert.statistics.inequalities import INEQUALITIES, MONOTONE
 
 DELTA = 0.05
 
@@ -176,6 +176,17 @@ def test_bound_falls_as_delta_grows_and_never_beats_the_direct_bound():
         assert strict.bound > lax.bound
         assert strict.direct <= strict.bound
         assert lax.direct <= lax.bound
+
+
+@pytest.mark.parametrize("inequality", MONOTONE)
+def test_the_direct_bound_of_a_perfect_proxy_is_not_above_the_bound(inequality):
+    for seed in (0, 1, 2, 4, 8, 10, 11, 12):
+        losses = random_losses(seed=seed)
+        loss = losses.loss | {"full": losses.loss["clean"]}
+        perfect = dataclasses.replace(losses, loss=loss)
+        settings = {"inequality": inequality, "pool": losses.d_sae, "eps": ()}
+        certificate = certify(perfect, n_seq=2 + seed, **settings)
+        assert certificate.bound - 1e-12 < certificate.direct <= certificate.bound
 
 
 # Files and reading

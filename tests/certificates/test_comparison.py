@@ -57,6 +57,14 @@ def test_worked_by_hand():
     assert (found.smaller, found.delta, found.n_seq, found.quantity) == (None, 0.1, 50, "gap")
 
 
+def test_names_are_printed_without_terminal_escapes():
+    forged = {"subject": "\x1b[2J\x07\u202e\nverified"}
+    records = tuple(replace(record, provenance=forged) for record in two_records())
+    text = str(compare(*both(records, inequality="hoeffding"), records))
+    assert all(line.isprintable() for line in text.split("\n"))
+    assert text.count("\\x1b[2J\\x07\\u202e\\nverified") == 2
+
+
 @pytest.mark.parametrize("inequality", INEQUALITIES)
 def test_swapping_the_two_changes_the_sign(inequality):
     records = two_records()

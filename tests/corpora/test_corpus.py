@@ -111,6 +111,18 @@ def test_parts_of_a_corpus_are_slices(corpora):
             corpus.part(start, stop)
 
 
+def test_a_cut_corpus_says_what_its_documents_had_to_have(corpora):
+    corpus = corpora["certification"]
+    cut = corpus.cut(6).cut(5)
+    np.testing.assert_array_equal(cut.tokens, corpus.tokens[:, :5])
+    assert cut.keys == corpus.keys
+    assert f"at least {N_CTX - 1} tokens, cut to 4" in cut.population
+    assert "cut to that length" in corpus.population
+    for wrong in (2, N_CTX + 1):
+        with pytest.raises(ValueError, match="can be cut to 3 or more"):
+            corpus.cut(wrong)
+
+
 def test_every_kind_of_file_gives_the_same_sequences(subject, tmp_path):
     texts = make_texts(30)
     table = pd.DataFrame({"other": range(30), "body": texts})

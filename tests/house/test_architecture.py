@@ -77,6 +77,16 @@ def test_no_import_goes_against_the_table():
     assert breaches(ROOT) == []
 
 
+def test_bars_are_made_in_one_place():
+    """A bar that is not made by `storage.progress_bar` would be stored in the page that waits."""
+    made = {
+        str(path.relative_to(ROOT / "saecert"))
+        for path in (ROOT / "saecert").rglob("*.py")
+        if "tqdm(" in path.read_text(encoding="utf-8")
+    }
+    assert made == {"storage.py"}
+
+
 def test_every_room_is_in_the_table():
     rooms = {path.stem for path in (ROOT / "saecert").iterdir() if path.is_dir()}
     assert rooms - {"embedded", "__pycache__"} <= set(ALLOWED)

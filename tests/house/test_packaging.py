@@ -30,6 +30,13 @@ ELSEWHERE = re.compile(
 )
 
 
+def test_the_version_is_the_same_everywhere():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    newest = re.search(r"^## \[(.+?)\]", changes, re.MULTILINE)
+    assert citation["version"] == newest[1] == PROJECT["version"]
+
+
 def direct() -> list[Requirement]:
     texts = PROJECT["dependencies"] + [
         text for extra in ("book", "test") for text in PROJECT["optional-dependencies"][extra]

@@ -1,9 +1,11 @@
 """``python -m saecert run`` says in one line what is wrong, before anything is started."""
 
+import signal
 import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 from checks import ROOT
 
@@ -16,6 +18,43 @@ def test_command_line_tells_what_is_wrong(capsys):
     assert main(["run", "01_bound", "-p", "alpha"]) == 1
     assert main(["run", "no_such_page"]) == 1
     assert "unknown notebook 'no_such_page'" in capsys.readouterr().err
+
+
+SLOW = """# %% tags=["parameters"]
+x = 2
+
+# %%
+from pathlib import Path
+import time
+
+Path(f"began-{x}").touch()
+time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_an_interrupted_run_says_how_to_go_on(tmp_path, jobs):
+    for name in ("01_slow", "02_slow"):
+        (tmp_path / f"{name}.py").write_text(SLOW, encoding="utf-8")
+    code = (
+        "import functools, sys; from pathlib import Path; from saecert.__main__ import main; "
+        "from saecert.reporting import runner; folder = Path(sys.argv[1]); "
+        "runner.run_notebooks = functools.partial(runner.run_notebooks, folder=folder); "
+        "sys.exit(main(['run', *sys.argv[2:]]))"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path), "01_slow", "02_slow"]
+    command += ["--jobs", jobs, "--out", str(tmp_path / "out")]
+    run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    for _ in range(3000):
+        time.sleep(0.1)
+        if (tmp_path / "began-2").exists():
+            break
+    kernels = psutil.Process(run.pid).children(recursive=True)
+    run.send_signal(signal.SIGINT)
+    assert run.communicate(timeout=120)[1] == "interrupted: the same command goes on where it was\n"
+    assert run.returncode == 130
+    assert psutil.wait_procs(kernels, timeout=60)[1] == []
+    assert list((tmp_path / "out").glob("*")) == []
 
 
 def test_help_needs_no_torch():
@@ -36,6 +75,12 @@ def test_help_needs_no_torch():
         (["-p", f"n_seq={'1' * 50_000}"], "too long"),
         (["-p", "hook_name=blocks.77.hook_resid_post"], "no SAE at 'blocks.77.hook_resid_post'"),
         (["-p", "corpus=no-such-file.jsonl"], "no such file"),
+        (["-p", "n_live=0"], "n_live takes a whole number of at least 2"),
+        (["-p", "=5"], "-p takes name=value; got '=5'"),
+        (["--subject", ""], "subject is empty: give a model folder, or one of docstring-6l"),
+        (["-p", "subject="], "subject is empty"),
+        (["--subject", "docstring-6l", "-p", "subject=gpt2-small"], "name two subjects"),
+        (["--all"], "both notebooks and --all were given"),
         (["--out", __file__], "is a file: --out names a folder"),
         (["--out", f"{__file__}/deeper"], "is a file: --out names a folder"),
     ],

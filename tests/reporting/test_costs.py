@@ -20,6 +20,10 @@ ROW = pd.Series(
 )
 
 
+def test_the_names_known_without_torch_are_those_of_the_registry():
+    assert tuple(PUBLISHED) == PAPER
+
+
 def test_operations_by_hand():
     assert costs.operations(ROW, 0) == 2 * (600 + 300 + 50)
     assert costs.operations(ROW, 7) == 2 * (4.5 * 600 + 8 * 300 + 50)

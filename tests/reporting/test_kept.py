@@ -83,3 +83,12 @@ def test_all_of_it_is_of_this_version_of_a_shipped_subject_and_small():
     assert frames <= {simulations.SIMULATION_VERSION}
     size = sum(file.path.stat().st_size for file in files)
     assert size < MEGABYTES * 1e6
+
+
+def test_no_record_is_a_part_of_another(monkeypatch):
+    files = everything("losses")
+    for file in files:
+        others = [other for other in files if other.path != file.path]
+        monkeypatch.setattr(measurements, "all_kept", lambda kind, others=others: iter(others))
+        answer = measurements.find_losses(file.request)
+        assert answer is None, f"{file.path.name} is answered by another file"

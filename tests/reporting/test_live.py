@@ -4,9 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from conftest import make_texts
 from synthetic_losses import random_losses
 
-from saecert.reporting.live import compare_live
+from saecert.reporting.live import compare_live, live_losses
+from saecert.reporting.study import open_study
 
 
 def moved(record, bits):
@@ -40,3 +42,13 @@ def test_other_sequences_are_refused():
     record = random_losses()
     with pytest.raises(ValueError, match="other sequences"):
         compare_live(record.take(np.arange(1, 9)), record, 0.5, True)
+
+
+def test_live_losses_are_measured_at_the_alpha_of_the_page(folders, tmp_path):
+    text = tmp_path / "texts.txt"
+    text.write_text("\n".join(make_texts(40)), encoding="utf-8")
+    study = open_study(str(folders["llama"]), corpus=str(text), n_seq=6, n_discovery=None)
+    losses = study.losses(pools=[], controls=False, alphas=[0.3])
+    live = live_losses(study, 100, alphas=[0.3])
+    assert len(live) == 6, "no more than the study has"
+    assert compare_live(live, losses, 0.3, True).verdict is True

@@ -43,6 +43,14 @@ def test_rows_may_say_it_instead():
     assert str(show(frame)).split() == ["first", "lower", "1.23", "upper", "1.24"]
 
 
+def test_names_that_only_sound_like_limits_are_rounded_to_the_nearest():
+    index = pd.MultiIndex.from_tuples([("equal", "smaller bound"), ("equal", "apart")])
+    frame = pd.DataFrame({"wrong (%)": [51.44, 0.44], "high": [0.41, 0.41]}, index)
+    printed = show(frame, decimals=1, nearest=["smaller bound", "high"])
+    assert str(printed).split()[-5:] == ["51.4", "0.4", "apart", "0.4", "0.4"]
+    assert "data-limit" not in printed._repr_html_()
+
+
 def test_significant_digits_are_rounded_outwards_as_well():
     frame = pd.DataFrame({"at most": [0.242242], "mean": [0.242242]})
     assert str(show(frame, significant=3)).split()[-2:] == ["0.243", "0.242"]

@@ -1,0 +1,193 @@
+"""The page about the protocol of a measurement: the same SAE, used in several ways (no torch)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from saecert.measurement.stand_in import as_sae
+from saecert.records import SequenceLosses
+from saecert.reporting.layers import labels_of
+from saecert.statistics.paired import difference_limits
+
+GAP = "gap"
+DIVERGENCE = "KL"
+QUANTITIES = ("proxy risk", GAP, "mismatch", DIVERGENCE)
+"""What is compared between protocols, in bits per token."""
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How an SAE is used when it is measured."""
+
+    few: bool = False
+    """Whether only a part of the latents that are active at a token may be."""
+    bos: bool = False
+    """Whether BOS is replaced like every other token."""
+    short: bool = False
+    """Whether sequences are cut down."""
+
+    def __str__(self) -> str:
+        """What differs from the usual protocol.
+
+        >>> str(Protocol()), str(Protocol(few=True, bos=True))
+        ('as trained', 'few + BOS')
+        """
+        parts = {"few": self.few, "BOS": self.bos, "short": self.short}
+        return " + ".join(name for name, differs in parts.items() if differs) or "as trained"
+
+
+USUAL = Protocol()
+COMPARED = (
+    Protocol(few=True),
+    Protocol(bos=True),
+    Protocol(short=True),
+    Protocol(few=True, bos=True),
+    Protocol(few=True, bos=True, short=True),
+)
+"""Each factor alone, two together, and all three."""
+
+
+def studies_of(study: Any, cut: int) -> dict[tuple[bool, bool], Any]:
+    """Studies of the same documents: with BOS replaced or not, and cut down to `cut` tokens or not.
+
+    By the fields `bos` and `short` of the protocols that each serves.
+    """
+    ways = {(protocol.bos, protocol.short) for protocol in (USUAL, *COMPARED)}
+    return {
+        (bos, short): study.beside(exempt_bos=not bos, cut=cut if short else 0)
+        for bos, short in sorted(ways)
+    }
+
+
+def losses_of(
+    studies: Mapping[tuple[bool, bool], Any], hook_names: Sequence[str], few: int, k: int
+) -> dict[str, dict[Protocol, SequenceLosses]]:
+    """Records by hook point and protocol; with `few` active latents their proxy is the SAE.
+
+    All hook points and protocols of one study come from one run.
+    """
+    records: dict[str, dict[Protocol, SequenceLosses]] = {hook: {} for hook in hook_names}
+    top = f"top({few})"
+    for way, study in studies.items():
+        served = _served(way)
+        extra = [top, f"pooled({top}, {k})"] if any(protocol.few for protocol in served) else []
+        options = {"pools": [k], "controls": False, "extra": extra}
+        for hook, record in study.losses(hook_names=list(hook_names), **options).items():
+            for protocol in served:
+                stands = as_sae(record, f"top_{few}") if protocol.few else record
+                records[hook][protocol] = stands
+    return {hook: _in_order(by_protocol) for hook, by_protocol in records.items()}
+
+
+def divergences_of(
+    studies: Mapping[tuple[bool, bool], Any], hook_names: Sequence[str], few: int, alpha: float
+) -> dict[str, dict[Protocol, np.ndarray]]:
+    """KL(f || g) of smoothed predictions of each sequence, by hook point and protocol."""
+    values: dict[str, dict[Protocol, np.ndarray]] = {hook: {} for hook in hook_names}
+    for way, study in studies.items():
+        names = {protocol: f"top({few})" if protocol.few else "full" for protocol in _served(way)}
+        settings = {"proxies": list(names.values()), "alphas": [alpha]}
+        measured = study.measure("divergence", hook_names=list(hook_names), **settings)
+        for hook, arrays in measured.items():
+            for protocol, name in names.items():
+                values[hook][protocol] = arrays[name][:, 0]
+    return {hook: _in_order(by_protocol) for hook, by_protocol in values.items()}
+
+
+def _served(way: tuple[bool, bool]) -> list[Protocol]:
+    return [each for each in (USUAL, *COMPARED) if (each.bos, each.short) == way]
+
+
+def _in_order(by_protocol: dict[Protocol, Any]) -> dict[Protocol, Any]:
+    return {protocol: by_protocol[protocol] for protocol in (USUAL, *COMPARED)}
+
+
+def quantities(
+    record: SequenceLosses, divergence: np.ndarray, k: int, alpha: float
+) -> dict[str, tuple[np.ndarray, float, float]]:
+    """Values of each of `QUANTITIES` by sequence, and the ends of their supports."""
+    lo, hi = record.support(alpha)
+    pooled = record.at(f"pool_{k}", alpha)
+    full = record.at("full", alpha)
+    highest = (1 - alpha) * math.log2(1 + (1 - alpha) * record.n_vocab / alpha)
+    gap = np.abs(record.at("clean", alpha) - full)
+    return {
+        "proxy risk": (pooled, lo, hi),
+        GAP: (gap, 0.0, hi - lo),
+        "mismatch": (np.abs(full - pooled), 0.0, hi - lo),
+        DIVERGENCE: (divergence, 0.0, highest),
+    }
+
+
+def means(
+    records: Mapping[str, Mapping[Protocol, SequenceLosses]],
+    divergences: Mapping[str, Mapping[Protocol, np.ndarray]],
+    k: int,
+    alpha: float,
+) -> pd.DataFrame:
+    """Sample means: a row a layer and protocol, a column a quantity."""
+    rows = []
+    for hook, label in zip(records, labels_of(list(records)), strict=True):
+        for protocol, record in records[hook].items():
+            values = quantities(record, divergences[hook][protocol], k, alpha)
+            row = {name: float(sample.mean()) for name, (sample, *_) in values.items()}
+            rows.append({"layer": label, "protocol": str(protocol), **row})
+    return pd.DataFrame(rows).set_index(["layer", "protocol"])
+
+
+def changes(
+    records: Mapping[str, Mapping[Protocol, SequenceLosses]],
+    divergences: Mapping[str, Mapping[Protocol, np.ndarray]],
+    k: int,
+    *,
+    alpha: float,
+    delta: float,
+    inequality: str,
+) -> pd.DataFrame:
+    """How much larger each quantity is than as trained, with limits, paired by document.
+
+    **Guarantee.** With probability at least ``1 - delta`` all limits hold, for documents drawn
+    i.i.d. and settings fixed beforehand. Columns layer, protocol, quantity, mean, lower, upper.
+    """
+    n_limits = 2 * len(QUANTITIES) * sum(len(by) - 1 for by in records.values())
+    nats = math.log(n_limits / delta)
+    rows = []
+    for hook, label in zip(records, labels_of(list(records)), strict=True):
+        usual = quantities(records[hook][USUAL], divergences[hook][USUAL], k, alpha)
+        for protocol, record in records[hook].items():
+            if protocol == USUAL:
+                continue
+            changed = quantities(record, divergences[hook][protocol], k, alpha)
+            for name in QUANTITIES:
+                a, *of_a = changed[name]
+                b, *of_b = usual[name]
+                limits = difference_limits(a, b, (*of_a, *of_b), nats, inequality)
+                row = {"layer": label, "protocol": str(protocol), "quantity": name}
+                row |= {"mean": float((a - b).mean())}
+                rows.append({**row, "lower": float(limits[0]), "upper": float(limits[1])})
+    return pd.DataFrame(rows)
+
+
+def shown_changes(frame: pd.DataFrame, quantity: str) -> pd.DataFrame:
+    """The rows of one quantity: a row a layer, three columns a protocol."""
+    part = frame[frame["quantity"] == quantity]
+    wide = part.pivot(index="layer", columns="protocol", values=["lower", "mean", "upper"])
+    wide = wide.swaplevel(axis=1)
+    order = [str(protocol) for protocol in COMPARED if str(protocol) in set(part["protocol"])]
+    layers = list(dict.fromkeys(part["layer"]))
+    columns = [(name, limit) for name in order for limit in ("lower", "mean", "upper")]
+    return wide.reindex(layers)[columns]
+
+
+def panels(frame: pd.DataFrame) -> pd.DataFrame:
+    """What `saecert.reporting.figures.plot_layers` draws: a panel a quantity, gap and divergence."""
+    rows = frame[frame["quantity"].isin([GAP, DIVERGENCE])]
+    titles = {GAP: "change of the gap", DIVERGENCE: "change of KL"}
+    drawn = rows.assign(panel=rows["quantity"].map(titles), unit="bits per token")
+    return drawn.assign(quantity=drawn["protocol"])

@@ -1,0 +1,33 @@
+"""What is said when there are fewer sequences than a page asks for, or needs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from saecert.corpora.splits import TEXT_SPLITS
+from saecert.reporting.settings import ENDLESS, INSTALLED
+
+if TYPE_CHECKING:
+    from saecert.corpora.corpus import Corpus
+
+
+def fewer(settings: Mapping[str, Any], parameter: str, asked: int, there: int) -> str:
+    """What a page says that goes on with fewer sequences."""
+    split = "discovery" if parameter == "n_discovery" else settings["split"]
+    source = settings["corpus"]
+    kind = source if source in (*INSTALLED, *ENDLESS) else f"'{source}'"
+    used = f"{asked} were asked for, {there} are used"
+    return f"{parameter}: {kind} gives {there} {split} sequences; {used}"
+
+
+def too_few(corpus: Corpus | None, source: str, parameter: str, least: int, have: int) -> str:
+    """What a page says that cannot do with so few sequences."""
+    text = f"{parameter}: at least {least} sequences are needed, and '{source}' gives {have}"
+    if corpus is None or not have:
+        return f"{text}: more or longer documents are needed"
+    seen = have + corpus.n_too_short + corpus.n_similar
+    share = 1.0 if source in INSTALLED else TEXT_SPLITS.get(corpus.split, 100) / 100
+    documents = math.ceil(least * seen / have / share)
+    return f"{text} of {corpus.n_ctx} tokens: about {documents} documents like these would do"
