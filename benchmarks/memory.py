@@ -40,18 +40,22 @@ def unshared(folder: Path) -> Iterator[None]:
         yield
 
 
-def peak_megabytes(model: str, n_seq: int, threads: int) -> float:
+def peak_megabytes(
+    model: str, n_seq: int, threads: int, sae: str | None = None, dtype: str | None = None
+) -> float:
     """Memory that `collect` takes beyond a loaded subject, for random sequences in batches of 8.
 
     Measured in a new process. Needs Linux.
     """
     with multiprocessing.get_context("spawn").Pool(1) as process:
-        return process.apply(_peak_megabytes, (model, n_seq, threads))
+        return process.apply(_peak_megabytes, (model, n_seq, threads, sae, dtype))
 
 
-def _peak_megabytes(model: str, n_seq: int, threads: int) -> float:
+def _peak_megabytes(
+    model: str, n_seq: int, threads: int, sae: str | None, dtype: str | None
+) -> float:
     torch.set_num_threads(threads)
-    subject = load_subject(model)
+    subject = load_subject(model, sae=sae, dtype=dtype)
     corpus = load_corpus("random-tokens", subject, n_seq=n_seq, n_ctx=N_CTX)
     proxies = six_proxies(subject, corpus, subject.middle_hook)
     with tempfile.TemporaryDirectory() as folder, unshared(Path(folder)):

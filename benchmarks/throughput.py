@@ -1,6 +1,10 @@
 """Tokens per second and memory of `collect` against what people use, and its own products.
 
     python -m benchmarks.throughput [--quick] [--busy] [--threads 2] [--rounds 3] [--batch-size 8]
+    python -m benchmarks.throughput --subject FOLDER [--sae FOLDER/* | --sae random] [--busy]
+
+The second form races one subject in float32 against itself in bfloat16, at its middle hook point
+and at all that have an SAE, with the difference of losses (`benchmarks.precision`). The first:
 
 Six proxies (full, three pools, mean and zero ablation) at the middle layer, then at all layers
 together, of `docstring-6l` and of a model with random weights of the size of GPT-2 small (12
@@ -41,6 +45,7 @@ import torch
 from transformers import GPT2Config
 
 from benchmarks.memory import memory, on_gpu, peak_megabytes, unshared
+from benchmarks.precision import report_precision
 from benchmarks.ways import (
     N_CTX,
     N_PROXIES,
@@ -232,6 +237,8 @@ def options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3)
     batch = "sequences in a batch of the large model"
     parser.add_argument("--batch-size", type=int, default=8, help=batch)
+    parser.add_argument("--subject", help="only this one, in float32 and in bfloat16")
+    parser.add_argument("--sae", help="its SAEs, or 'random'; its own if not said")
     return parser.parse_args()
 
 
@@ -257,6 +264,11 @@ def main() -> None:
     torch.set_num_threads(threads)
     rounds = 1 if asked.quick else asked.rounds
     batch_size = 4 if asked.quick else asked.batch_size
+    if asked.subject:
+        with tempfile.TemporaryDirectory() as name, unshared(Path(name, "cache")):
+            folder = Path(name)
+            report_precision(asked.subject, asked.sae, folder, rounds, batch_size, 2, clock)
+        return
     layers = (5, 6) if asked.quick else range(12)
     small = load_subject("docstring-6l")
     docstrings = load_corpus("docstrings", small, n_seq=48 * (3 * rounds + 2))

@@ -62,15 +62,21 @@ def save_random(
             torch.randint(config.vocab_size, (1, 16)), output_hidden_states=True
         ).hidden_states
         for hook_name in hook_names:
-            sae = JumpReLUSAE(JumpReLUSAEConfig(d_in=config.hidden_size, d_sae=d_sae))
-            sae.W_dec.copy_(
-                torch.nn.functional.normalize(torch.randn(d_sae, config.hidden_size), dim=1)
-            )
-            sae.W_enc.copy_(sae.W_dec.T)
-            sae.threshold.fill_(reach * states[int(hook_name.split(".")[1])].std())
-            sae.cfg.metadata.hook_name = hook_name
-            sae.save_model(folder / f"saes/{hook_name}")
+            spread = float(states[int(hook_name.split(".")[1])].std())
+            place = folder / f"saes/{hook_name}"
+            save_random_sae(place, hook_name, config.hidden_size, d_sae, reach * spread)
     return folder
+
+
+@torch.no_grad()
+def save_random_sae(folder: Path, hook_name: str, d_in: int, d_sae: int, threshold: float) -> None:
+    """A JumpReLU SAE of random latents of unit length, in sae_lens' format."""
+    sae = JumpReLUSAE(JumpReLUSAEConfig(d_in=d_in, d_sae=d_sae))
+    sae.W_dec.copy_(torch.nn.functional.normalize(torch.randn(d_sae, d_in), dim=1))
+    sae.W_enc.copy_(sae.W_dec.T)
+    sae.threshold.fill_(threshold)
+    sae.cfg.metadata.hook_name = hook_name
+    sae.save_model(folder)
 
 
 def six_proxies(subject: Subject, corpus: Corpus, hook_name: str) -> list[Proxy]:
@@ -202,14 +208,16 @@ def products(
     return counts
 
 
-def product_seconds(shape: Shape, clock: Clock = time.perf_counter) -> float:
+def product_seconds(
+    shape: Shape, clock: Clock = time.perf_counter, dtype: torch.dtype = torch.float32
+) -> float:
     """Mean time of one product; of a tall one a part is timed and scaled, as collect cuts it up."""
     batch, rows, inner, columns = shape
     some = min(rows, FLOOR_ROWS) if columns > 20 * inner else rows
     together = () if batch == 1 else (batch,)
-    left = torch.randn(*together, some, inner)
-    right = torch.randn(*together, columns, inner).mT
-    out = torch.empty(*together, some, columns)
+    left = torch.randn(*together, some, inner).to(dtype)
+    right = torch.randn(*together, columns, inner).to(dtype).mT
+    out = torch.empty(*together, some, columns, dtype=dtype)
     torch.matmul(left, right, out=out)
     repeats = 0
     spent = 0.0

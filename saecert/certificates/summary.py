@@ -56,6 +56,7 @@ def _heading(c: Certificate) -> list[str]:
         f"{c.inequality}; "
         f"pool of {c.k} of {c.d_sae} latents ({c.pool_rule})",
         f"  population: {c.population}",
+        *_precision(c.provenance),
     ]
 
 
@@ -64,6 +65,12 @@ def _sample(c: Certificate) -> str:
     if c.population_size is not None:
         return f"{c.n_seq} of the {c.population_size} sequences of the list"
     return f"{c.n_seq} groups, one sequence each" if c.unit == "group" else f"{c.n_seq} sequences"
+
+
+def _precision(provenance: Mapping[str, Any]) -> list[str]:
+    """Which model it is about, where that is not the float32 one."""
+    processing = str(provenance.get("processing", ""))
+    return [f"  model: {processing}"] if "bfloat16" in processing else []
 
 
 def _numbers(c: Certificate) -> list[str]:

@@ -140,6 +140,7 @@ def random_encoder(
     def build() -> Mapping[str, np.ndarray]:
         tokens = torch.from_numpy(some.tokens.astype(np.int64)).to(subject.device)
         acts = native_acts(subject.model, tokens, hook_name)[:, some.first :].flatten(0, 1)
+        acts = acts.to(sae.W_dec.dtype)
         atoms = best_atoms(encode(acts), acts - mean.to(acts))
         return {"atoms": atoms.float().cpu().numpy()}
 
@@ -148,6 +149,6 @@ def random_encoder(
     atoms = torch.from_numpy(cached_arrays("random-encoder", key, build)["atoms"])
 
     def replace(site: Site) -> Tensor:
-        return mean.to(site.acts) + encode(site.acts) @ atoms.to(site.acts)
+        return mean.to(site.read) + encode(site.read) @ atoms.to(site.read)
 
     return Proxy(f"random_{k}", replace, key_of("random_encoder", k, seed, key))

@@ -95,9 +95,9 @@ def pca(mean: Float[Tensor, "d_in"], components: Float[Tensor, "k d_in"]) -> Pro
     keep."""
 
     def project(site: Site) -> Tensor:
-        centre = mean.to(site.acts)
-        directions = components.to(site.acts)
-        return (site.acts - centre) @ directions.T @ directions + centre
+        centre = mean.to(site.read)
+        directions = components.to(site.read)
+        return (site.read - centre) @ directions.T @ directions + centre
 
     values = torch.cat([mean[None], components]).double().numpy()
     return Proxy(f"pca_{len(components)}", project, key_of("pca", _digest(values)))

@@ -18,6 +18,8 @@ CHUNK_BYTES = 8 << 20
 """Size of one (rows, V) float32 tensor, of which there are three: it fits into a CPU's cache."""
 GPU_CHUNK_BYTES = 256 << 20
 """The same on a GPU."""
+TOP_BLOCK = 256
+"""Tokens in a block in which the largest logit is looked for."""
 MIN_ROWS = 256
 """Fewer rows than these make slow products."""
 ROWS_AT_ONCE = 4096
@@ -52,18 +54,39 @@ def score(
         target = targets[part, None]
         n = len(target)
         for (name, residual), scores in zip(flat.items(), out[:, :, part], strict=True):
-            logits = logits_of(model, residual[part], out=room[:n])
             memory = clean if name == "clean" else probs
-            softmax = torch.softmax(logits, dim=1, dtype=torch.float32, out=memory[:n])
+            logits = logits_of(model, residual[part], out=room[:n])
+            if logits.dtype != torch.float32:  # in another type softmax is six times as slow
+                logits = memory[:n].copy_(logits)
+            first = top_1(logits)
+            softmax = torch.softmax(logits, dim=1, out=memory[:n])
             scores[0] = softmax.gather(1, target)[:, 0]
             if name == "clean":
-                top = logits.argmax(dim=1)
+                top = first
                 scores[1:] = 0.0
             else:
                 scores[1] = softmax.sub_(clean[:n]).abs_().sum(dim=1) / 2
-                scores[2] = logits.argmax(dim=1) != top
+                scores[2] = first != top
     by_sequence = out.view(len(flat), 3, len(tokens), -1).cpu().numpy().astype(np.float64)
     return dict(zip(flat, by_sequence, strict=True))
+
+
+def top_1(logits: Float[Tensor, "rows d_vocab"]) -> Int[Tensor, "rows"]:
+    """Index of the largest logit of each row, the first of equal ones: `torch.argmax`, but through
+    the maxima of blocks of the vocabulary, which a CPU finds four times as fast.
+
+    >>> top_1(torch.tensor([[1.0, 3.0, 3.0, 2.0]])).tolist()
+    [1]
+    """
+    whole = logits.shape[1] // TOP_BLOCK * TOP_BLOCK
+    maxima = logits[:, :whole].unflatten(1, (-1, TOP_BLOCK)).amax(dim=2)
+    if whole < logits.shape[1]:
+        maxima = torch.cat([maxima, logits[:, whole:].amax(dim=1, keepdim=True)], dim=1)
+    start = maxima.argmax(dim=1, keepdim=True) * TOP_BLOCK
+    inside = start + torch.arange(TOP_BLOCK, device=logits.device)
+    # behind the end the last logit again, which is never the first of equal ones
+    within = logits.gather(1, inside.clamp_max(logits.shape[1] - 1)).argmax(dim=1)
+    return start[:, 0] + within
 
 
 @torch.enable_grad()

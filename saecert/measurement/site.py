@@ -30,10 +30,15 @@ class Site:
     """SAEs that decode by ``codes @ W_dec + b_dec`` and undoing the scaling of the input; of other
     kinds only `decode` is known."""
 
+    @property
+    def read(self) -> Float[Tensor, "batch pos d_in"]:
+        """What the SAE reads: ``acts`` in its number type."""
+        return self.acts.to(self.sae.W_dec.dtype)
+
     @cached_property
     def latents(self) -> Float[Tensor, "batch pos d_sae"]:
-        """Latent activations, ``sae.encode(acts)``."""
-        return self.sae.encode(self.acts)
+        """Latent activations, ``sae.encode(read)``."""
+        return self.sae.encode(self.read)
 
     @cached_property
     def recons(self) -> Float[Tensor, "batch pos d_in"]:
@@ -63,7 +68,7 @@ class Site:
             mode="sum",
             per_sample_weights=activation * kept.to(activation)[latent],
         )
-        self.sae.run_time_activation_norm_fn_in(self.acts)
+        self.sae.run_time_activation_norm_fn_in(self.read)
         recons = summed.view(self.acts.shape) + self.sae.b_dec
         return self.sae.run_time_activation_norm_fn_out(recons)
 
@@ -75,7 +80,7 @@ class Site:
         """What the SAE makes of other codes at these positions, or with other `atoms` than its
         decoder's rows."""
         # an SAE that rescales what it reads undoes the last scale it saw
-        self.sae.run_time_activation_norm_fn_in(self.acts)
+        self.sae.run_time_activation_norm_fn_in(self.read)
         if atoms is None:
             return self.sae.decode(codes)
         recons = codes @ atoms.to(codes) + self.sae.b_dec
@@ -83,8 +88,9 @@ class Site:
 
     def splice(self, replaced: Float[Tensor, "batch pos d_in"]) -> Float[Tensor, "batch pos d_in"]:
         """`replaced` where an activation may be replaced, the native one before: BOS keeps its
-        own."""
-        return torch.cat([self.acts[:, : self.first], replaced[:, self.first :]], dim=1)
+        own. In the number type of the activations."""
+        after = replaced[:, self.first :].to(self.acts)
+        return torch.cat([self.acts[:, : self.first], after], dim=1)
 
 
 def atom_norms(sae: SAE) -> Float[Tensor, "d_sae"]:

@@ -33,13 +33,15 @@ def check_memory(
     sae_sizes: list[int],
     device: str | torch.device,
     dtype: torch.dtype,
+    sae_dtype: torch.dtype | None = None,
 ) -> None:
-    """Raise MemoryError if the model and SAEs of so many numbers would not fit on the device."""
+    """Raise MemoryError if the model and SAEs of so many numbers would not fit on the device; SAEs
+    are of the model's number type unless said."""
     with torch.device("meta"):
         empty = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
     n_model = sum(parameter.numel() for parameter in empty.parameters())
     for_model = n_model * dtype.itemsize / 1e9
-    for_saes = sum(sae_sizes) * dtype.itemsize / 1e9
+    for_saes = sum(sae_sizes) * (sae_dtype or dtype).itemsize / 1e9
     if torch.device(device).type == "cuda":
         free = torch.cuda.mem_get_info(device)[0] / 1e9
     else:

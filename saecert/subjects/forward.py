@@ -147,13 +147,14 @@ def _run(model: TransformerBridge, tokens: Int[Tensor, "batch pos"], hooks: _Hoo
 def _keeping(hook_names: Sequence[str]) -> tuple[dict[str, Tensor], _Hooks]:
     """A dictionary, and the hooks that fill it.
 
-    The hook before the unembedding passes on one position: logits are made elsewhere.
+    The hook before the unembedding passes on no sequence: logits are made elsewhere, and those of
+    one position would cost the copying of the whole unembedding.
     """
     seen: dict[str, Tensor] = {}
 
     def keep(acts: Tensor, hook: object, name: str) -> Tensor | None:
         seen[name] = acts
-        return acts[:, -1:] if name == _LAST else None
+        return acts[:0] if name == _LAST else None
 
     return seen, [(name, partial(keep, name=name)) for name in hook_names]
 

@@ -23,6 +23,7 @@ from saecert.subjects.folders import (
 from saecert.subjects.gguf import GGUF, describe, gguf_file, load_model
 from saecert.subjects.hub import HUB, fetch
 from saecert.subjects.listing import SHIPPED, package_of
+from saecert.subjects.precision import Precision, chosen
 from saecert.subjects.registry import PAPER, Published
 from saecert.subjects.saes import LoadedSAEs, Source, check_hooks, load_saes, n_weights, places
 from saecert.subjects.subject import CENTERED, UNPROCESSED, Subject
@@ -34,7 +35,7 @@ def load_subject(
     sae: Source | Mapping[str, Source] | None = None,
     hooks: Sequence[str] | None = None,
     device: str | torch.device = "cpu",
-    dtype: torch.dtype | None = None,
+    dtype: str | torch.dtype | None = None,
     bos: bool | None = None,
     center_writing_weights: bool | None = None,
     revision: str | None = None,
@@ -62,8 +63,11 @@ def load_subject(
         Load the SAEs at these hook points only. Default: all of them, which for Llama takes tens of
         gigabytes.
     device, dtype
-        Where and in which precision to run; weights stored otherwise are converted. Default: CPU;
-        float32, for Llama bfloat16.
+        Where and in which precision to run, such as "float32" or "bfloat16"; weights stored
+        otherwise are converted. Default: CPU; float32, for Llama bfloat16. Softmax and losses are
+        in float32 in any case. With "bfloat16" on a CPU the SAEs stay in float32, and a CPU that
+        does not multiply bfloat16 computes with the rounded weights in float32: never slower, but
+        another model. `Subject.processing` says which one was measured.
     bos
         Whether sequences start with BOS. Default: when the tokenizer has a BOS token.
     center_writing_weights
@@ -84,7 +88,8 @@ def load_subject(
         SAE, SAE of another width, of another hook point or of a kind that has no latents of one
         activation, tokenizer larger than the model's vocabulary, weights that are damaged, not
         finite, missing, superfluous or of another shape (the message names the tensor), a model
-        that needs code of its own, a CUDA device that is not here, logits made in an unknown way.
+        that needs code of its own, a CUDA device that is not here, an unknown `dtype`, logits made
+        in an unknown way.
     FileNotFoundError
         A folder lacks a file that loading needs, or nothing is where `sae` points; the message
         names it.
@@ -103,8 +108,7 @@ def load_subject(
     check_device(device)
     origin = _origin(model, revision)
     name = origin.name if name is None else name
-    if dtype is None:
-        dtype = origin.paper.dtype if origin.paper else torch.float32
+    precision = chosen(dtype, device, origin.paper.dtype if origin.paper else torch.float32)
     folder = origin.folder
     config = read_config(folder)
     tokenizer = read_tokenizer(folder)
@@ -115,17 +119,18 @@ def load_subject(
     check_hooks(located, hooks, config.num_hidden_layers)
     # of an SAE that is still on the hub
     unseen = 2 * config.hidden_size * published.d_sae if published else 0
-    sae_sizes = [n_weights(place, unseen) for _, place in located]
-    check_memory(name, config, sae_sizes[: None if hooks is None else len(hooks)], device, dtype)
+    n_wanted = None if hooks is None else len(hooks)
+    sae_sizes = [n_weights(place, unseen) for _, place in located[:n_wanted]]
+    check_memory(name, config, sae_sizes, device, precision.model, precision.saes)
     if origin.repo:
         fetch(origin.repo, "*.safetensors", revision=revision)
     if origin.gguf is None:
         check_weights(folder, config)
-    bridge = _boot(origin, device, dtype)
+    bridge = _boot(origin, device, precision.model)
     check_finite(name, bridge.original_model.named_parameters())
-    loaded = load_saes(located, hooks, str(device), dtype, origin.home, allow_hook_mismatch)
-    processing = _center(bridge, loaded.saes.values(), center_writing_weights)
-    bridge.original_model.eval().requires_grad_(False)
+    belonging = (origin.home, allow_hook_mismatch)
+    loaded = load_saes(located, hooks, str(device), precision.saes, *belonging)
+    processing = _processed(bridge, loaded.saes.values(), center_writing_weights, precision)
     check_logits(name, bridge)
     return _assembled(name, bridge, tokenizer, bos, processing, loaded, origin, published)
 
@@ -240,6 +245,16 @@ def _boot(origin: _Origin, device: str | torch.device, dtype: torch.dtype) -> Tr
         own.init_kwargs["add_bos_token"] = True  # said to be there: taken as it is
         bridge.tokenizer = own
     return bridge
+
+
+def _processed(
+    bridge: TransformerBridge, saes: Iterable[SAE], center: bool | None, precision: Precision
+) -> str:
+    """What was done to the weights, which are frozen now."""
+    done = precision.processing(_center(bridge, saes, center))
+    precision.apply(bridge.original_model)
+    bridge.original_model.eval().requires_grad_(False)
+    return done
 
 
 def _center(bridge: TransformerBridge, saes: Iterable[SAE], asked: bool | None) -> str:
