@@ -21,6 +21,7 @@ from saecert.certificates.delta import split_delta
 from saecert.certificates.ladder import climb, rungs
 from saecert.certificates.pool_rules import PoolChoice, choose_pools, prior_of
 from saecert.certificates.sample import Sample
+from saecert.certificates.score import measured_ablations, recovered_rows
 from saecert.certificates.summary import source, summary
 from saecert.certificates.terms import (
     Shares,
@@ -144,6 +145,10 @@ class Certificate:
     limits decide the tests and hold one by one, not together: for that see
     `saecert.certificates.concepts.frontier`.
     """
+    recovered: list[dict[str, Any]]
+    """Loss recovered by the whole SAE, a row an ablation: "ablation", ratio "recovered" of the
+    sample means, "lower" limit (None: none shown), each a statement of its own at delta.
+    """
     tightness: float
     """(bound - mean) over the yardstick for its nats; one draw, so average it over resamples before
     comparing.
@@ -243,7 +248,8 @@ class Certificate:
         """What holds jointly: ``{group: (statements, their deltas summed)}``.
 
         Different groups hold each on its own, and any of them together at the sum of their deltas.
-        Every concept count is a group of its own, "concepts within <eps> bits".
+        Every concept count is a group of its own, "concepts within <eps> bits", and so is every
+        "loss recovered, <ablation>".
         """
         table: dict[str, tuple[list[str], float]] = {}
         for name, row in self.statements.items():
@@ -251,6 +257,9 @@ class Certificate:
             table[row["group"]] = ([*names, name], total + row["delta"])
         for row in self.concepts:
             name = f"concepts within {row['eps']} bits"
+            table[name] = ([name], self.delta)
+        for row in self.recovered:
+            name = f"loss recovered, {row['ablation']}"
             table[name] = ([name], self.delta)
         return table
 
@@ -260,6 +269,7 @@ class Certificate:
         names = "method pool delta alpha inequality budget n_seq seed allow eps unit".split()
         names.append("population_size")
         settings = {name: getattr(self, name) for name in names}
+        settings["ablations"] = [row["ablation"] for row in self.recovered]
         for name in ("prior", "tolerance"):  # None where the method has none
             if getattr(self, name) is not None:
                 settings[name] = getattr(self, name)
@@ -344,6 +354,7 @@ def certify(
     eps: Sequence[float] = (0.1, 0.25, 0.5, 1.0),
     unit: str = "sequence",
     population_size: int | None = None,
+    ablations: Sequence[str] | None = None,
 ) -> Certificate:
     """A `Certificate` for the model, SAE and sample behind `losses`.
 
@@ -407,6 +418,10 @@ def certify(
         documents have in common, and nothing is assumed of how it came about. Needs an inequality
         of `saecert.statistics.finite.FINITE`: "betting" is about sqrt(1 - n/N) as wide as
         otherwise, and certain at n = N. "dirichlet" is false there and refused.
+    ablations
+        "mean", "zero" or both: loss recovered relative to each is stated from below
+        (`saecert.certificates.score.recovered_rows`). Default: those that were measured; ``()`` for
+        none.
 
     Raises
     ------
@@ -419,6 +434,7 @@ def certify(
     """
     upper = _upper(inequality, population_size, len(losses), unit)
     shares = split_delta(delta, budget)
+    ablations = measured_ablations(losses, ablations, population_size)
     prior = prior_of(method, prior)
     # concepts are counted on pools ranked on discovery
     ranked = method != "in_sample" or prior == "product" or len(eps) > 0
@@ -436,6 +452,7 @@ def certify(
         seed=seed,
         allow=passed,
         concepts=concept_counts(sample, -math.log(delta), eps, upper),
+        recovered=recovered_rows(sample, ablations, delta, inequality),
         **_plain(budget, eps, unit, population_size),
         **_numbers(sample, pools, shares, upper, checks),
         **_identity(losses, rows),

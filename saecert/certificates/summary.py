@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from saecert.certificates.checks import CHECKS, short_windows
 from saecert.certificates.delta import BEHAVIOUR
-from saecert.statistics.rounding import nearest_text, probability_text, upper_text
+from saecert.statistics.rounding import lower_text, nearest_text, probability_text, upper_text
 from saecert.untrusted import printable
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ def summary(certificate: Certificate) -> str:
         *_heading(certificate),
         *_numbers(certificate),
         *_sentences(certificate),
+        *_recovered(certificate),
         *_behaviour(certificate),
         *_concepts(certificate),
         *_joint(certificate),
@@ -109,6 +110,18 @@ def _sentences(c: Certificate) -> list[str]:
         f"  Model, SAE proxy and pooled proxy lose at most {bound} bits each on average, "
         f"except with probability {probability_text(c.statements['sharp']['delta'])} over samples",
     ]
+
+
+def _recovered(c: Certificate) -> list[str]:
+    """The score as people know it, with its limit."""
+    lines = []
+    for row in c.recovered:
+        point, lower = row["recovered"], row["lower"]
+        score = "undefined" if point is None else nearest_text(point, 3)
+        limit = "no limit shown" if lower is None else f"at least {lower_text(lower, 3)}"
+        against = f"whole SAE against {row['ablation']} ablation"
+        lines.append(f"  loss recovered {score} ({limit}), {against}")
+    return lines
 
 
 def _behaviour(c: Certificate) -> list[str]:
