@@ -141,8 +141,8 @@ def models_table(certificates: Certificates) -> pd.DataFrame:
     """One row per certificate: which subject on which text, and the bound next to log2 V.
 
     Bounds at different alpha or vocabulary are about different losses; "share of uniform" (an upper
-    limit) and "below uniform" (a lower one, in bits) at least say how far each is from saying
-    nothing.
+    limit) and "below uniform" (a lower one, in bits) at least say how far the sharp one is from
+    saying nothing.
     """
     rows = []
     for label, certificate in _labelled(certificates):
@@ -153,8 +153,8 @@ def models_table(certificates: Certificates) -> pd.DataFrame:
             "bound": certificate.bound,
             "sharp": certificate.sharp,
             "uniform": certificate.uniform,
-            "share of uniform": certificate.bound / certificate.uniform,
-            "below uniform": certificate.uniform - certificate.bound,
+            "share of uniform": certificate.sharp / certificate.uniform,
+            "below uniform": certificate.uniform - certificate.sharp,
             "verdict": certificate.verdict or "vacuous",
         }
         rows.append({**source, **identify(certificate, label), **limits})

@@ -64,8 +64,8 @@ def test_models_side_by_side_with_their_distance_from_uniform():
     frame = models_table(certificates).set_index("label")
     assert frame["subject"].tolist() == ["toy", "toy"]
     assert frame["uniform"].tolist() == [12.0, 12.0]
-    np.testing.assert_allclose(frame["share of uniform"] * 12, frame["bound"])
-    np.testing.assert_allclose(frame["below uniform"] + frame["bound"], 12)
+    np.testing.assert_allclose(frame["share of uniform"] * 12, frame["sharp"])
+    np.testing.assert_allclose(frame["below uniform"] + frame["sharp"], 12)
     assert frame["verdict"].tolist() == ["bigram", "vacuous"]
 
 
