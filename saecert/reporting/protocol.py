@@ -11,14 +11,14 @@ import numpy as np
 import pandas as pd
 
 from saecert.measurement.stand_in import as_sae
-from saecert.records import SequenceLosses, smoothed_support
+from saecert.records import SequenceLosses
 from saecert.reporting.layers import labels_of
 from saecert.statistics.paired import difference_limits
 
 GAP = "gap"
 DIVERGENCE = "KL"
-QUANTITIES = ("proxy risk", GAP, "mismatch", DIVERGENCE)
-"""What is compared between protocols, in bits per token."""
+COUNTED = (GAP, DIVERGENCE)
+"""What is compared between protocols: counted up to a cap, in bits per token."""
 
 
 @dataclass(frozen=True)
@@ -110,18 +110,16 @@ def _in_order(by_protocol: dict[Protocol, Any]) -> dict[Protocol, Any]:
 
 def quantities(
     record: SequenceLosses, divergence: np.ndarray, k: int, alpha: float
-) -> dict[str, tuple[np.ndarray, float, float]]:
-    """Values of each of `QUANTITIES` by sequence, and the ends of their supports."""
-    lo, hi = smoothed_support(alpha, record.n_vocab)
+) -> dict[str, np.ndarray]:
+    """Terms of the certificate and the divergence, by sequence."""
     pooled = record.at(f"pool_{k}", alpha)
     full = record.at("full", alpha)
-    highest = (1 - alpha) * math.log2(1 + (1 - alpha) * record.n_vocab / alpha)
-    gap = np.abs(record.at("clean", alpha) - full)
     return {
-        "proxy risk": (pooled, lo, hi),
-        GAP: (gap, 0.0, hi - lo),
-        "mismatch": (np.abs(full - pooled), 0.0, hi - lo),
-        DIVERGENCE: (divergence, 0.0, highest),
+        "model risk": record.at("clean", alpha),
+        "proxy risk": pooled,
+        GAP: np.abs(record.at("clean", alpha) - full),
+        "mismatch": np.abs(full - pooled),
+        DIVERGENCE: divergence,
     }
 
 
@@ -136,7 +134,7 @@ def means(
     for hook, label in zip(records, labels_of(list(records)), strict=True):
         for protocol, record in records[hook].items():
             values = quantities(record, divergences[hook][protocol], k, alpha)
-            row = {name: float(sample.mean()) for name, (sample, *_) in values.items()}
+            row = {name: float(sample.mean()) for name, sample in values.items()}
             rows.append({"layer": label, "protocol": str(protocol), **row})
     return pd.DataFrame(rows).set_index(["layer", "protocol"])
 
@@ -146,16 +144,18 @@ def changes(
     divergences: Mapping[str, Mapping[Protocol, np.ndarray]],
     k: int,
     *,
+    cap: float,
     alpha: float,
     delta: float,
     inequality: str,
 ) -> pd.DataFrame:
-    """How much larger each quantity is than as trained, with limits, paired by document.
+    """How much larger each of `COUNTED` is than as trained, with limits, paired by document.
 
     **Guarantee.** With probability at least ``1 - delta`` all limits hold, for documents drawn
-    i.i.d. and settings fixed beforehand. Columns layer, protocol, quantity, mean, lower, upper.
+    i.i.d. and settings fixed beforehand. Values of a sequence count up to `cap`, so that the limits
+    need not allow for catastrophes. Columns layer, protocol, quantity, mean, lower, upper.
     """
-    n_limits = 2 * len(QUANTITIES) * sum(len(by) - 1 for by in records.values())
+    n_limits = 2 * len(COUNTED) * sum(len(by) - 1 for by in records.values())
     nats = math.log(n_limits / delta)
     rows = []
     for hook, label in zip(records, labels_of(list(records)), strict=True):
@@ -164,10 +164,10 @@ def changes(
             if protocol == USUAL:
                 continue
             changed = quantities(record, divergences[hook][protocol], k, alpha)
-            for name in QUANTITIES:
-                a, *of_a = changed[name]
-                b, *of_b = usual[name]
-                limits = difference_limits(a, b, (*of_a, *of_b), nats, inequality)
+            for name in COUNTED:
+                a = np.minimum(changed[name], cap)
+                b = np.minimum(usual[name], cap)
+                limits = difference_limits(a, b, (0.0, cap, 0.0, cap), nats, inequality)
                 row = {"layer": label, "protocol": str(protocol), "quantity": name}
                 row |= {"mean": float((a - b).mean())}
                 rows.append({**row, "lower": float(limits[0]), "upper": float(limits[1])})

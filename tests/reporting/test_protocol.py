@@ -28,7 +28,7 @@ def measured():
 
 
 def test_changes_are_paired_with_the_usual_protocol(measured):
-    settings = {"alpha": ALPHA, "delta": 0.05, "inequality": "dirichlet"}
+    settings = {"cap": 4.0, "alpha": ALPHA, "delta": 0.05, "inequality": "dirichlet"}
     frame = protocol.changes(*measured, K, **settings)
     gaps = frame[frame["quantity"] == protocol.GAP].set_index("protocol")
     assert gaps.loc["few", "mean"] == pytest.approx(1.5)
@@ -37,6 +37,9 @@ def test_changes_are_paired_with_the_usual_protocol(measured):
     assert gaps.loc["few + BOS", "mean"] == pytest.approx(2.0)
     assert (gaps["lower"] <= gaps["mean"]).all() and (gaps["mean"] <= gaps["upper"]).all()
     assert gaps.loc["few", "lower"] > 0 > gaps.loc["short", "lower"]
+    capped = protocol.changes(*measured, K, **{**settings, "cap": 1.0})
+    few = capped[capped["quantity"] == protocol.GAP].set_index("protocol").loc["few"]
+    assert few["mean"] == pytest.approx(0.8)
     divergence = frame[frame["quantity"] == protocol.DIVERGENCE].set_index("protocol")
     assert divergence.loc["few + BOS + short", "mean"] == pytest.approx(1.0)
 
@@ -45,7 +48,7 @@ def test_tables_and_panels_have_every_protocol_once(measured):
     means = protocol.means(*measured, K, ALPHA)
     assert list(means.loc["3"].index) == [str(each) for each in (USUAL, *COMPARED)]
     assert means.loc[("3", "as trained"), "mismatch"] == pytest.approx(0.1)
-    settings = {"alpha": ALPHA, "delta": 0.05, "inequality": "hoeffding"}
+    settings = {"cap": 4.0, "alpha": ALPHA, "delta": 0.05, "inequality": "hoeffding"}
     frame = protocol.changes(*measured, K, **settings)
     shown = protocol.shown_changes(frame, protocol.GAP)
     assert list(shown.columns.get_level_values(0).unique()) == [str(each) for each in COMPARED]
