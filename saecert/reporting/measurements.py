@@ -22,6 +22,7 @@ import pandas as pd
 
 from saecert.measurement.named import parse
 from saecert.records import Discovery, SequenceLosses, smoothed_support
+from saecert.reporting import latents
 from saecert.reporting.requests import Request, canonical, file_name
 from saecert.storage import atomic_path
 
@@ -76,8 +77,14 @@ def find_losses(request: Request) -> SequenceLosses | None:
     """The kept record, or the part of one, that answers `request`; None if there is none."""
     for kept in all_kept("losses"):
         if _answers(kept, request):
-            return _part(SequenceLosses.load(kept.path), request)
+            return _part(load_record(kept), request)
     return None
+
+
+def load_record(kept: Kept) -> SequenceLosses:
+    """The whole record in a kept file, with what its latents did."""
+    record = SequenceLosses.load(kept.path)
+    return latents.put_back(record, kept.facts.get("latents", {}), kept.path.parent)
 
 
 def find_arrays(request: Request) -> dict[str, np.ndarray] | None:
@@ -117,7 +124,8 @@ def save_losses(request: Request, record: SequenceLosses, n_discovery: int) -> P
     }
     words = [request[key] for key in ("subject", "hook_name", "corpus", "split")]
     words += ["" if request["rank"] == "frequency" else request["rank"]]
-    path = _save("losses", request, words, facts, ".npz", record.save)
+    bare, facts["latents"] = latents.put_aside(record, request, folder())
+    path = _save("losses", request, words, facts, ".npz", bare.save)
     kept = Kept(path, {"request": request, **facts})
     for old in list(all_kept("losses")):
         if old.path != path and _answers(kept, old.request):

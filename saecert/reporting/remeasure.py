@@ -33,7 +33,7 @@ def changes_of_losses(
     shared: dict[Any, Any] = {}
     changes = {}
     for file in kept:
-        record = SequenceLosses.load(file.path)
+        record = measurements.load_record(file)
         rows = np.sort(rng.choice(len(record), min(count, len(record)), replace=False))
         again = _measured_again(file, record, rows, shared)
         changes[file.path.name] = largest_change(record.take(rows), again)
