@@ -85,7 +85,7 @@ study = open_study(*source, *options)
 places = layers.by_depth(study.hook_names)
 k = layers.common_pool(study, places, pool_share)
 studies = protocol.studies_of(study, short)
-records = protocol.losses_of(studies, places, few, k)
+losses = protocol.losses_of(studies, places, few, k, alpha)
 print(study)
 
 # %% [markdown]
@@ -95,11 +95,11 @@ print(study)
 
 # %%
 divergences = protocol.divergences_of(studies, places, few, alpha)
-n = len(next(iter(next(iter(records.values())).values())))
+n = len(divergences[places[0]][protocol.USUAL])
 
 # %% tags=["hide-input"]
 note = f"n = {n}, alpha = {alpha:g}, k = {k:,}; sample means"
-table = protocol.means(records, divergences, k, alpha)
+table = protocol.means(losses, divergences)
 show(table, "Terms by layer and protocol, bits per token", note=note)
 
 # %% [markdown]
@@ -110,7 +110,7 @@ show(table, "Terms by layer and protocol, bits per token", note=note)
 
 # %%
 settings = {"alpha": alpha, "delta": delta, "inequality": inequality}
-moved = protocol.changes(records, divergences, k, **settings)
+moved = protocol.changes(losses, divergences, **settings)
 
 # %% tags=["hide-input"]
 note = f"n = {n}, alpha = {alpha:g}, delta = {delta:g} jointly"

@@ -148,8 +148,9 @@ def _problem(
         f" (its release lists {listed:.3g}; a factor {L0_FACTOR} is let pass)" if listed else ""
     )
     return (
-        f"the SAE at '{hook_name}' explains {fit_here.explained:.2f} of the variance (all tokens but "
-        f"BOS, outliers too; at least {MIN_EXPLAINED} is asked for) with {fit_here.l0:.3g} active latents{listing} on {n_seq} "
+        f"the SAE at '{hook_name}' explains {fit_here.explained:.2f} of the variance (all tokens "
+        f"but BOS, outliers too; at least {MIN_EXPLAINED} is asked for) with "
+        f"{fit_here.l0:.3g} active latents{listing} on {n_seq} "
         f"sequences. {better} is unlike what it was trained on. allow_bad_sae=True measures it all "
         "the same, and records this"
     )

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from saecert.measurement.stand_in import as_sae
-from saecert.records import SequenceLosses
+from saecert.measurement.named import parse
 from saecert.reporting.layers import labels_of
 from saecert.statistics.paired import difference_limits
+
+Losses = dict[str, np.ndarray]
 
 GAP = "gap"
 DIVERGENCE = "KL"
@@ -66,23 +67,28 @@ def studies_of(study: Any, cut: int) -> dict[tuple[bool, bool], Any]:
 
 
 def losses_of(
-    studies: Mapping[tuple[bool, bool], Any], hook_names: Sequence[str], few: int, k: int
-) -> dict[str, dict[Protocol, SequenceLosses]]:
-    """Records by hook point and protocol; with `few` active latents their proxy is the SAE.
+    studies: Mapping[tuple[bool, bool], Any],
+    hook_names: Sequence[str],
+    few: int,
+    k: int,
+    alpha: float,
+) -> dict[str, dict[Protocol, Losses]]:
+    """Smoothed losses by hook point and protocol: "model", "SAE" and "pool" by sequence.
 
-    All hook points and protocols of one study come from one run.
+    With `few` active latents their proxy stands for the SAE. All hook points and protocols of one
+    study come from one run.
     """
-    records: dict[str, dict[Protocol, SequenceLosses]] = {hook: {} for hook in hook_names}
-    top = f"top({few})"
+    losses: dict[str, dict[Protocol, Losses]] = {hook: {} for hook in hook_names}
     for way, study in studies.items():
-        served = _served(way)
-        extra = [top, f"pooled({top}, {k})"] if any(protocol.few for protocol in served) else []
-        options = {"pools": [k], "controls": False, "extra": extra}
-        for hook, record in study.losses(hook_names=list(hook_names), **options).items():
-            for protocol in served:
-                stands = as_sae(record, f"top_{few}") if protocol.few else record
-                records[hook][protocol] = stands
-    return {hook: _in_order(by_protocol) for hook, by_protocol in records.items()}
+        names = {protocol: _proxies(protocol, few, k) for protocol in _served(way)}
+        proxies = [name for pair in names.values() for name in pair]
+        settings = {"proxies": proxies, "alphas": [alpha]}
+        measured = study.measure("spliced", hook_names=list(hook_names), **settings)
+        for hook, arrays in measured.items():
+            for protocol, pair in names.items():
+                sae, pool = (arrays[parse(name).name][:, 0] for name in pair)
+                losses[hook][protocol] = {"model": arrays["clean"][:, 0], "SAE": sae, "pool": pool}
+    return {hook: _in_order(by_protocol) for hook, by_protocol in losses.items()}
 
 
 def divergences_of(
@@ -100,6 +106,12 @@ def divergences_of(
     return {hook: _in_order(by_protocol) for hook, by_protocol in values.items()}
 
 
+def _proxies(protocol: Protocol, few: int, k: int) -> tuple[str, str]:
+    """Names of the SAE proxy and the pooled proxy."""
+    top = f"top({few})"
+    return (top, f"pooled({top}, {k})") if protocol.few else ("full", f"pool({k})")
+
+
 def _served(way: tuple[bool, bool]) -> list[Protocol]:
     return [each for each in (USUAL, *COMPARED) if (each.bos, each.short) == way]
 
@@ -108,44 +120,36 @@ def _in_order(by_protocol: dict[Protocol, Any]) -> dict[Protocol, Any]:
     return {protocol: by_protocol[protocol] for protocol in (USUAL, *COMPARED)}
 
 
-def quantities(
-    record: SequenceLosses, divergence: np.ndarray, k: int, alpha: float
-) -> dict[str, np.ndarray]:
+def quantities(losses: Losses, divergence: np.ndarray) -> dict[str, np.ndarray]:
     """Terms of the certificate and the divergence, by sequence."""
-    pooled = record.at(f"pool_{k}", alpha)
-    full = record.at("full", alpha)
     return {
-        "model risk": record.at("clean", alpha),
-        "proxy risk": pooled,
-        GAP: np.abs(record.at("clean", alpha) - full),
-        "mismatch": np.abs(full - pooled),
+        "model risk": losses["model"],
+        "proxy risk": losses["pool"],
+        GAP: np.abs(losses["model"] - losses["SAE"]),
+        "mismatch": np.abs(losses["SAE"] - losses["pool"]),
         DIVERGENCE: divergence,
     }
 
 
 def means(
-    records: Mapping[str, Mapping[Protocol, SequenceLosses]],
+    records: Mapping[str, Mapping[Protocol, Losses]],
     divergences: Mapping[str, Mapping[Protocol, np.ndarray]],
-    k: int,
-    alpha: float,
 ) -> pd.DataFrame:
     """Sample means: a row a layer and protocol, a column a quantity."""
     rows = []
     for hook, label in zip(records, labels_of(list(records)), strict=True):
         for protocol, record in records[hook].items():
-            values = quantities(record, divergences[hook][protocol], k, alpha)
+            values = quantities(record, divergences[hook][protocol])
             row = {name: float(sample.mean()) for name, sample in values.items()}
             rows.append({"layer": label, "protocol": str(protocol), **row})
     return pd.DataFrame(rows).set_index(["layer", "protocol"])
 
 
 def changes(
-    records: Mapping[str, Mapping[Protocol, SequenceLosses]],
+    records: Mapping[str, Mapping[Protocol, Losses]],
     divergences: Mapping[str, Mapping[Protocol, np.ndarray]],
-    k: int,
     *,
     cap: float,
-    alpha: float,
     delta: float,
     inequality: str,
 ) -> pd.DataFrame:
@@ -159,11 +163,11 @@ def changes(
     nats = math.log(n_limits / delta)
     rows = []
     for hook, label in zip(records, labels_of(list(records)), strict=True):
-        usual = quantities(records[hook][USUAL], divergences[hook][USUAL], k, alpha)
+        usual = quantities(records[hook][USUAL], divergences[hook][USUAL])
         for protocol, record in records[hook].items():
             if protocol == USUAL:
                 continue
-            changed = quantities(record, divergences[hook][protocol], k, alpha)
+            changed = quantities(record, divergences[hook][protocol])
             for name in COUNTED:
                 a = np.minimum(changed[name], cap)
                 b = np.minimum(usual[name], cap)

@@ -1,35 +1,34 @@
 """The same SAE used in several ways, compared by document."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
-from synthetic_losses import ALPHA, make_losses
 
+from saecert.measurement.named import parse
 from saecert.reporting import protocol
 from saecert.reporting.protocol import COMPARED, USUAL, Protocol
 
+ALPHA = 0.5
 HOOK = "blocks.3.hook_resid_post"
 K = 8
 
 
-def _record(shift, rng):
+def _losses(shift, rng):
     clean = rng.uniform(3, 4, 200)
     full = clean + shift
-    return make_losses(clean, full, {K: full + 0.1})
+    return {"model": clean, "SAE": full, "pool": full + 0.1}
 
 
 @pytest.fixture
 def measured():
     shifts = {USUAL: 0.2} | {each: 0.2 + 1.5 * each.few + 0.5 * each.bos for each in COMPARED}
-    records = {each: _record(shift, np.random.default_rng(0)) for each, shift in shifts.items()}
+    records = {each: _losses(shift, np.random.default_rng(0)) for each, shift in shifts.items()}
     divergences = {each: np.full(200, shift / 2) for each, shift in shifts.items()}
     return {HOOK: records}, {HOOK: divergences}
 
 
 def test_changes_are_paired_with_the_usual_protocol(measured):
-    settings = {"cap": 4.0, "alpha": ALPHA, "delta": 0.05, "inequality": "dirichlet"}
-    frame = protocol.changes(*measured, K, **settings)
+    settings = {"cap": 4.0, "delta": 0.05, "inequality": "dirichlet"}
+    frame = protocol.changes(*measured, **settings)
     gaps = frame[frame["quantity"] == protocol.GAP].set_index("protocol")
     assert gaps.loc["few", "mean"] == pytest.approx(1.5)
     assert gaps.loc["BOS", "mean"] == pytest.approx(0.5)
@@ -37,7 +36,7 @@ def test_changes_are_paired_with_the_usual_protocol(measured):
     assert gaps.loc["few + BOS", "mean"] == pytest.approx(2.0)
     assert (gaps["lower"] <= gaps["mean"]).all() and (gaps["mean"] <= gaps["upper"]).all()
     assert gaps.loc["few", "lower"] > 0 > gaps.loc["short", "lower"]
-    capped = protocol.changes(*measured, K, **{**settings, "cap": 1.0})
+    capped = protocol.changes(*measured, **{**settings, "cap": 1.0})
     few = capped[capped["quantity"] == protocol.GAP].set_index("protocol").loc["few"]
     assert few["mean"] == pytest.approx(0.8)
     divergence = frame[frame["quantity"] == protocol.DIVERGENCE].set_index("protocol")
@@ -45,11 +44,11 @@ def test_changes_are_paired_with_the_usual_protocol(measured):
 
 
 def test_tables_and_panels_have_every_protocol_once(measured):
-    means = protocol.means(*measured, K, ALPHA)
+    means = protocol.means(*measured)
     assert list(means.loc["3"].index) == [str(each) for each in (USUAL, *COMPARED)]
     assert means.loc[("3", "as trained"), "mismatch"] == pytest.approx(0.1)
-    settings = {"cap": 4.0, "alpha": ALPHA, "delta": 0.05, "inequality": "hoeffding"}
-    frame = protocol.changes(*measured, K, **settings)
+    settings = {"cap": 4.0, "delta": 0.05, "inequality": "hoeffding"}
+    frame = protocol.changes(*measured, **settings)
     shown = protocol.shown_changes(frame, protocol.GAP)
     assert list(shown.columns.get_level_values(0).unique()) == [str(each) for each in COMPARED]
     panels = protocol.panels(frame)
@@ -67,26 +66,27 @@ class _Study:
     def beside(self, exempt_bos, cut):
         return _Study(self.asked, not exempt_bos, cut)
 
-    def losses(self, hook_names, pools, controls, extra):
-        self.asked.append((*self.way, tuple(extra)))
-        record = _record(0.3, np.random.default_rng(1))
-        more = {"top_5": record.loss["full"] + 1, f"top_5 pool_{K}": record.loss["full"] + 2}
-        loss = record.loss | (more if extra else {})
-        return {hook: replace(record, loss=loss) for hook in hook_names}
+    def measure(self, quantity, hook_names, proxies, alphas):
+        self.asked.append((*self.way, tuple(proxies)))
+        assert quantity == "spliced" and alphas == [ALPHA]
+        clean = np.linspace(3, 4, 50)[:, None]
+        values = {parse(name).name: clean + shift for shift, name in enumerate(proxies, 1)}
+        return {hook: {"clean": clean, **values} for hook in hook_names}
 
 
 def test_one_run_of_each_way_serves_its_protocols():
     asked = []
     studies = protocol.studies_of(_Study(asked), cut=32)
-    records = protocol.losses_of(studies, [HOOK], 5, K)[HOOK]
-    assert sorted((bos, cut) for bos, cut, _ in asked) == [
-        (False, 0),
-        (False, 32),
-        (True, 0),
-        (True, 32),
-    ]
-    assert list(records) == [USUAL, *COMPARED]
-    difference = records[Protocol(few=True)].at("full", ALPHA) - records[USUAL].at("full", ALPHA)
-    np.testing.assert_allclose(difference, 1)
-    pooled = records[Protocol(few=True)].at(f"pool_{K}", ALPHA)
-    np.testing.assert_allclose(pooled - records[USUAL].at("full", ALPHA), 2)
+    losses = protocol.losses_of(studies, [HOOK], 5, K, ALPHA)[HOOK]
+    assert {(bos, cut): proxies for bos, cut, proxies in asked} == {
+        (False, 0): ("full", "pool(8)", "top(5)", "pooled(top(5), 8)"),
+        (False, 32): ("full", "pool(8)"),
+        (True, 0): ("full", "pool(8)", "top(5)", "pooled(top(5), 8)"),
+        (True, 32): ("top(5)", "pooled(top(5), 8)"),
+    }
+    assert list(losses) == [USUAL, *COMPARED]
+    few = losses[Protocol(few=True)]
+    np.testing.assert_allclose(few["SAE"] - few["model"], 3)
+    np.testing.assert_allclose(few["pool"] - few["model"], 4)
+    alone = losses[Protocol(few=True, bos=True, short=True)]
+    np.testing.assert_allclose(alone["pool"] - alone["model"], 2)
