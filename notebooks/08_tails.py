@@ -173,24 +173,24 @@ for count in counts:
 # ## Loss recovered, with limits
 #
 # An SAE is usually scored by the share of an ablation's damage that its reconstruction undoes,
-# $\rho = (\mathbb{E}\,\ell_{\mathrm{abl}} - \mathbb{E}\,\ell_{g_A}) / (\mathbb{E}\,\ell_{\mathrm{abl}} - \mathbb{E}\,\ell_f)$, with nothing said of its error.
+# $\varrho = (\mathbb{E}\,\ell_{\mathrm{abl}} - \mathbb{E}\,\ell_{g_A}) / (\mathbb{E}\,\ell_{\mathrm{abl}} - \mathbb{E}\,\ell_f)$, with nothing said of its error.
 #
 # ````{prf:theorem} Limits on a ratio
 # :label: limits-on-a-ratio
 #
 # Let $W_c = \ell_{g_A} - \ell_{\mathrm{abl}} + c\,(\ell_{\mathrm{abl}} - \ell_f)$ and $\mathbb{E}\,\ell_{\mathrm{abl}} > \mathbb{E}\,\ell_f$. Call an interval
 # $[a, b]$ refuted if an upper limit at $\delta$ on $\mathbb{E} \max(W_a, W_b)$ is below 0. If all of a chain of intervals, fixed beforehand, from 0
-# to $L$ are refuted, then $\rho \ge L$, with probability at least $1 - \delta$.
+# to $L$ are refuted, then $\varrho \ge L$, with probability at least $1 - \delta$.
 # ````
 #
 # ````{prf:proof}
-# $\mathbb{E}\,W_c = (\mathbb{E}\,\ell_{\mathrm{abl}} - \mathbb{E}\,\ell_f)(c - \rho)$ is 0 at $c = \rho$, and $W_c$ is linear in $c$, so that
-# $\max(W_a, W_b) \ge W_\rho$ if $a \le \rho \le b$, and its expectation is at least 0. If $0 \le \rho < L$, the interval that holds $\rho$ was refuted: one
-# limit was wrong. If $\rho < 0$, the first interval was, and $\mathbb{E}\,W_0 > 0$. Either has probability at most $\delta$.
+# $\mathbb{E}\,W_c = (\mathbb{E}\,\ell_{\mathrm{abl}} - \mathbb{E}\,\ell_f)(c - \varrho)$ is 0 at $c = \varrho$, and $W_c$ is linear in $c$, so that
+# $\max(W_a, W_b) \ge W_\varrho$ if $a \le \varrho \le b$, and its expectation is at least 0. If $0 \le \varrho < L$, the interval that holds $\varrho$ was refuted: one
+# limit was wrong. If $\varrho < 0$, the first interval was, and $\mathbb{E}\,W_0 > 0$. Either has probability at most $\delta$.
 # ````
 #
 # With an inequality that is monotone in its data the chain need not be fixed: one that refutes $[a, b]$ refutes every $c$ in it. The upper
-# limit comes from $-W_c$ in the same way, and holds at another $\delta$. Where an ablation does not hurt, $\rho$ means nothing: that it hurts is tested
+# limit comes from $-W_c$ in the same way, and holds at another $\delta$. Where an ablation does not hurt, $\varrho$ means nothing: that it hurts is tested
 # first, and costs nothing, since where it is false no other statement can be wrong.
 
 # %%

@@ -79,14 +79,14 @@ from saecert.statistics.rounding import lower_text, upper_text
 # ````{prf:theorem} Limits on horizon KL
 # :label: limits-on-horizon-kl
 #
-# (i) The KL of two smoothed predictions lies in $[0, \kappa]$, $\kappa = \log_2(1 + (1-\alpha)V/\alpha)$, and is at most $1-\alpha$ times
+# (i) The KL of two smoothed predictions lies in $[0, \Lambda]$, $\Lambda = \log_2(1 + (1-\alpha)V/\alpha)$, and is at most $1-\alpha$ times
 # that of the predictions themselves. (ii) For $J$ pairs of KL, certified limits taken at $\ln(4J/\delta)$ nats a side hold all together
-# with probability $1-\delta$: on the expected differences of the smoothed KL, which lie in $[-\kappa, \kappa]$, and on the probabilities
+# with probability $1-\delta$: on the expected differences of the smoothed KL, which lie in $[-\Lambda, \Lambda]$, and on the probabilities
 # that the first of a pair is the larger one.
 # ````
 #
 # ````{prf:proof}
-# (i) Both smoothed predictions have all probabilities between $\alpha/V$ and $1-\alpha+\alpha/V$, so no ratio of two exceeds $2^\kappa$,
+# (i) Both smoothed predictions have all probabilities between $\alpha/V$ and $1-\alpha+\alpha/V$, so no ratio of two exceeds $2^\Lambda$,
 # and a mean of logarithms does not exceed the largest. KL is convex in the pair, and that of the uniform distribution with itself is 0.
 # (ii) There are $4J$ one-sided limits, each wrong with probability at most $\delta/4J$; those on shares are Clopper and Pearson's.
 # ````
@@ -198,7 +198,7 @@ print(
 
 # %% [markdown]
 # So noise of its size is the milder error nearly everywhere, by a margin that is small and steady. The certified limits on the mean
-# do not tell it: they have to allow for texts so rare that the sample has none, on which a smoothed KL might be as large as $\kappa$. For
+# do not tell it: they have to allow for texts so rare that the sample has none, on which a smoothed KL might be as large as $\Lambda$. For
 # shuffled latents the sign depends on layer and horizon.
 #
 # How many times larger, by the sample means, here and on Llama-3-8B as printed:
@@ -298,4 +298,4 @@ claims(
 # ## Exercise
 #
 # `python -m saecert run 17_amplification -p alpha=0.01`. It measures anew, for a few minutes. Predict first: which of the three kinds of statement change, and do the limits on
-# the mean smoothed KL become narrower or wider? ($\kappa$ grows to 18.6 bits, and the KL itself grows, too.)
+# the mean smoothed KL become narrower or wider? ($\Lambda$ grows to 18.6 bits, and the KL itself grows, too.)
