@@ -35,6 +35,8 @@ known_text = "docstrings-old"
 hooks = ""
 # certification sequences; 0: all
 n_seq = 500
+# sequences of the known text
+n_known = 300
 # discovery sequences; 0: all
 n_discovery = 300
 # probability that a statement is wrong
@@ -177,8 +179,10 @@ show(beside, "A public model here, and three there", decimals=3)
 
 # %% tags=["hide-input"]
 if known_text:
-    old = study.beside(corpus=known_text, hook_name=places[-1])
-    ages = (old.losses(**options), losses[places[-1]])
+    settings_of_old = {"corpus": known_text, "n_seq": n_known}
+    old = study.beside(hook_name=places[-1], **settings_of_old)
+    bare = {"pools": [], "controls": False, "alphas": [alpha]}
+    ages = (old.losses(**bare), losses[places[-1]])
     moved = public.contamination(*ages, delta=delta, **settings)
     sizes = " and ".join(str(len(record)) for record in ages)
     note = f"n = {sizes}, jointly at delta = {delta:g}"

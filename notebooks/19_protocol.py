@@ -33,7 +33,7 @@ corpus = "docstrings-fresh"
 # hook points, separated by commas; empty: all that have an SAE
 hooks = ""
 # certification sequences; 0: all
-n_seq = 100
+n_seq = 48
 # discovery sequences; 0: all
 n_discovery = 300
 # active latents of a token, where few are asked for

@@ -120,6 +120,11 @@ def _check_corpus(name: str, value: Any) -> None:
         raise SettingsError(f"{name} '{value}' is a folder; give one file of documents")
 
 
+def _check_corpus_if_any(name: str, value: Any) -> None:
+    if value != "":
+        _check_corpus(name, value)
+
+
 def _check_text(name: str, value: Any) -> None:
     if not isinstance(value, (str, Path)):
         raise SettingsError(f"{name} takes text, got {value!r}")
@@ -199,6 +204,7 @@ _CHECKS: Mapping[str, Callable[[str, Any], None]] = {
     "sae": _check_text,
     "corpus": _check_corpus,
     "shifted": _check_corpus,
+    "known_text": _check_corpus_if_any,
     "device": _check_device,
     "split": _one_of(tuple(SPLITS)),
     "inequality": _one_of(tuple(INEQUALITIES)),
@@ -222,6 +228,9 @@ _CHECKS: Mapping[str, Callable[[str, Any], None]] = {
     "n_discovery": _whole(2, "for all there are"),
     "n_calibration": _whole(2, "for all there are"),
     "n_alone": _whole(2),
+    "n_known": _whole(2, "for all there are"),
+    "few": _whole(1),
+    "short": _whole(3),
     "n_live": _whole(2),
     "n_pool": _whole(1),
     "n_donors": _whole(1),

@@ -19,7 +19,7 @@ from saecert.subjects.forward import native_acts_at
 from saecert.subjects.subject import Subject
 from saecert.training.figures import OUTLIER_FACTOR, held_out_figures
 
-N_CARD = 500
+N_CARD = 64
 """Sequences on which the figures of a card are measured."""
 N_AGAIN = 12
 """Of these, the first ones, on which a test measures the figures again."""
