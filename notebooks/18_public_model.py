@@ -13,7 +13,7 @@
 # ---
 
 # %% [markdown]
-# # 18 · SmolLM2-135M, a public model, is certified on text that it cannot have seen
+# # 18 · SmolLM2-135M, a public model, is certified by way of its SAEs at four depths, on text that no release before it resembles
 #
 # **Question.** Everything so far stands on a small model trained for this book, on text it was kept away from. Does a certificate come out
 # for a language model that others trained and published? And what would it have been worth on text that the model knows?
@@ -81,10 +81,9 @@ releases = [f"{n} {v}" for n, v in facts["releases"].items()]
 n_old = facts["n_documents"]
 print(f"{n_old:,} docstrings of old releases:")
 print(wrapped(", ".join(releases)))
-print(
-    f"{facts['n_shingles']:,} shingles; of new ones {facts['mistaken']:.1%}"
-)
-print("look old by mistake, none of the old ones looks new")
+n_shingles, mistaken = facts["n_shingles"], facts["mistaken"]
+print(f"{n_shingles:,} shingles; of others a share of {mistaken:.1%}")
+print("looks old by mistake, no old one looks new")
 
 # %% [markdown]
 # The repository holds a Bloom filter of the shingles, no text. Its mistakes make documents look older, never fresher. What remains to be
@@ -94,7 +93,7 @@ print("look old by mistake, none of the old ones looks new")
 # ## Certificates by depth
 #
 # One run of the model up to each hook point, then what comes after it once for each proxy. The pool keeps the latents that fire most
-# often on discovery, which is older text. All limits of the table hold together: each of $H$ hook points has $\delta/H$.
+# often on the discovery documents that are *not* fresh. The limits of each column hold together: each of $H$ hook points has $\delta/H$.
 
 # %%
 source = (subject, sae, corpus, hooks or "all")
@@ -193,9 +192,9 @@ else:
     print("no known text was named")
 
 # %% [markdown]
-# A model that had not read the old documents would find them about as much easier than the fresh ones as the bigram does. What it gains
-# beyond that is what a certificate on old text would have claimed for nothing: it would be a true bound on *memory*, printed as if it were one on
-# language.
+# If the bigram measures how much easier the old documents are by themselves, then the last row is what the model has from having read them, or
+# text like them. A certificate on old text would be true of the list that was sampled, which the model knows, and too low by about that much for
+# text of the same kind that it has not read.
 
 # %% tags=["hide-input"]
 below = {c.hi for c in certificates.values()}
@@ -226,5 +225,6 @@ print(f"best sharp bound: {upper_text(sharpest)} bits per token")
 #
 # ## Exercise
 #
-# `python -m saecert run 18_public_model -p corpus=docstrings-old -p known_text=""`. Predict first which of the columns falls most: direct, sharp, or
-# the gap between them?
+# `python -m saecert run 18_public_model -p corpus=docstrings-old -p known_text=""` (after `make smollm2`; it measures for an hour). Predict first:
+# which falls more on text that the model knows, the direct bound or what the sharp one has above it? (The gap of an SAE has little to do with what
+# the model remembers; compare with the last table.)
