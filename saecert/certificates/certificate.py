@@ -446,17 +446,31 @@ def certify(
         inequality=inequality,
         delta=delta,
         alpha=alpha,
-        pool=_given_pool(pool, pools),
-        prior=prior,
-        tolerance=tolerance if _chosen_by_tolerance(method, pool, prior) else None,
         seed=seed,
         allow=passed,
         concepts=concept_counts(sample, -math.log(delta), eps, upper),
         recovered=recovered_rows(sample, ablations, delta, inequality),
+        **_pool_settings(method, pool, pools, prior, tolerance),
         **_plain(budget, eps, unit, population_size),
         **_numbers(sample, pools, shares, upper, checks),
         **_identity(losses, rows),
     )
+
+
+def _pool_settings(
+    method: str,
+    pool: int | Sequence[int] | None,
+    pools: PoolChoice,
+    prior: str | None,
+    tolerance: float,
+) -> dict[str, Any]:
+    """How the pool was asked for; None for what did not matter."""
+    by_tolerance = _chosen_by_tolerance(method, pool, prior)
+    return {
+        "pool": _given_pool(pool, pools),
+        "prior": prior,
+        "tolerance": tolerance if by_tolerance else None,
+    }
 
 
 def _plain(
