@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from saecert.arguments import checked
 from saecert.certificates import files
 from saecert.certificates.behaviour import pool_behaviour
 from saecert.certificates.checks import Findings, checked_sample, group_findings
@@ -22,6 +23,7 @@ from saecert.certificates.ladder import climb, rungs
 from saecert.certificates.pool_rules import PoolChoice, choose_pools, prior_of
 from saecert.certificates.sample import Sample
 from saecert.certificates.score import measured_ablations, recovered_rows
+from saecert.certificates.settings import SETTINGS
 from saecert.certificates.summary import source, summary
 from saecert.certificates.terms import (
     Shares,
@@ -337,6 +339,7 @@ class Certificate:
         return summary(self)
 
 
+@checked(SETTINGS)
 def certify(
     losses: SequenceLosses,
     *,
