@@ -167,6 +167,8 @@ class Certificate:
     """Provenance of the losses record."""
 
     def __post_init__(self) -> None:
+        if not all("ablation" in row for row in self.recovered):
+            raise ValueError("a row of recovered names no ablation")
         sums = ((self.terms, self.bound, "bound"), (self.sharp_terms, self.sharp, "sharp bound"))
         for terms, limit, name in sums:
             total = sum(terms.values())

@@ -1,5 +1,6 @@
 """Settings of certificates that are none: each is refused in a line that names it."""
 
+import json
 from functools import partial
 
 import numpy as np
@@ -84,3 +85,13 @@ def test_compare_wants_both_records():
     for losses in ((LOSSES,), LOSSES, (LOSSES, "l.npz")):
         with pytest.raises(ValueError, match="losses takes (the records of both|a record)"):
             compare(certificate, certificate, losses)
+
+
+@pytest.mark.parametrize("forged", [["zero"], [{"lower": 0.5}]])
+def test_an_edited_row_is_the_documented_error(tmp_path, forged):
+    path = tmp_path / "certificate.json"
+    CERTIFY().save(path)
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(content | {"recovered": forged}))
+    with pytest.raises(ValueError, match=r"certificate\.json.*edited or damaged"):
+        Certificate.load(path)
