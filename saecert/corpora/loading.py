@@ -43,7 +43,8 @@ def load_corpus(
     Parameters
     ----------
     source
-        ``"docstrings"`` (the shipped corpus) or ``"python-source"`` (the longest function of each
+        ``"docstrings"`` (the shipped corpus), ``"docstrings-fresh"`` and ``"docstrings-old"`` (what
+        of it hardly or mostly occurs in releases from before November 2024), ``"python-source"`` (the longest function of each
         module of the same packages, without docstrings); a file, of the kinds that
         `saecert.corpora.files.read_rows` lists: ``.txt`` (a document a line), ``.jsonl`` (an object
         a line), ``.json`` (an array), each also compressed, and ``.parquet``, ``.csv``, ``.arrow``
