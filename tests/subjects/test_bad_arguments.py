@@ -72,5 +72,5 @@ def test_floats_are_not_quantised(tmp_path):
 def test_a_group_that_is_none_is_shown(subject, tmp_path, label):
     path = tmp_path / "texts.jsonl"
     path.write_text(json.dumps({"text": "one text", "by": label}) + "\n")
-    with pytest.raises(ValueError, match=f"the group under 'by' is {label!r}"):
+    with pytest.raises(ValueError, match=f"no group under 'by', which is {label!r}"):
         load_corpus(path, subject, group_column="by")
