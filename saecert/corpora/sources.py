@@ -117,7 +117,7 @@ def _group(where: str, row: Any, column: str) -> str:
         if isinstance(row, dict) and column in row:
             raise ValueError(
                 f"{where}: no group under '{column}', which is {label!r:.40}: give every document a "
-                "text that is not empty, or a whole number"
+                "text not empty, or a whole number"
             )
         what = ", ".join(map(str, row)) if isinstance(row, dict) else type(row).__name__
         raise ValueError(
