@@ -23,6 +23,8 @@ CHECKS = {
     "drop them from the sample",
     "pool_from_sample": "sequences on which pool, ranking or prior was chosen: "
     "choose on other text, or pay (in_sample, uniform, eps=())",
+    "shared_groups": "groups that are in the discovery split too (for unit='group'): "
+    "split by group, as load_corpus does with group_column",
     "batch_threshold": "SAE whose threshold depends on the batch (BatchTopK): "
     "load it with the threshold fixed in its training",
     "batch_dependence": "bits by which losses change with the rest of the batch: "
@@ -54,6 +56,9 @@ UNITS = {
     "group": "one random sequence of each group: statements are about new groups",
 }
 """What is taken for independent."""
+
+SHARED = "shared_groups"
+"""The check that is made besides where the unit is a group."""
 
 _CHUNK = 512
 
@@ -105,7 +110,10 @@ def checked_sample(
     sample = losses.take(np.argsort(np.random.default_rng(seed).random(n)))
     findings = _findings(sample)
     findings["pool_from_sample"] = _pool_from_sample(record, sample) if discovery else 0
-    fired = [name for name in CHECKS if _fires(name, findings[name])]
+    checks = {name: text for name, text in CHECKS.items() if unit == "group" or name != SHARED}
+    if SHARED in checks:
+        findings[SHARED] = _shared_groups(sample) if discovery else 0
+    fired = [name for name in checks if _fires(name, findings[name])]
     if refused := [name for name in fired if name not in allowed]:
         lines = [
             f"{name} = {findings[name]:g} in {n} sequences, {CHECKS[name]}" for name in refused
@@ -113,7 +121,7 @@ def checked_sample(
         names = ", ".join(map(repr, fired))
         lines.append(f"to certify all the same, pass allow=({names},): it is recorded in the file")
         raise ValueError("\n".join(lines))
-    return sample, {name: findings[name] for name in CHECKS}, fired
+    return sample, {name: findings[name] for name in checks}, fired
 
 
 def one_per_group(losses: SequenceLosses, seed: int) -> SequenceLosses:
@@ -139,6 +147,14 @@ def one_per_group(losses: SequenceLosses, seed: int) -> SequenceLosses:
     if len(first) < 2:
         raise ValueError(f"unit='group' needs at least 2 groups, the record has {len(first)}")
     return losses.take(order[rng.permutation(first)])
+
+
+def _shared_groups(sample: SequenceLosses) -> int | None:
+    """Groups of the sample that gave a sequence to discovery: no new groups to what was chosen."""
+    seen = None if sample.discovery is None else sample.discovery.losses
+    if seen is None or seen.groups is None:
+        return None
+    return len(np.intersect1d(sample.groups, seen.groups))
 
 
 def group_findings(sample: SequenceLosses, joint: np.ndarray) -> Findings:
