@@ -13,7 +13,7 @@
 # ---
 
 # %% [markdown]
-# # 14 · Counting active latents catches random tokens at a guaranteed rate of false alarms, and misses the Python source that the SAE's error gives away
+# # 14 · At one guaranteed rate of false alarms, counting active latents misses the Python source that the SAE's error gives away
 #
 # **Question.** Does an SAE betray strange text by activating too many latents? And can one have an alarm whose rate of
 # false alarms is guaranteed rather than tuned by eye?
@@ -318,7 +318,12 @@ note = (
 
 # %% tags=["hide-input"]
 columns = ["alarms", "alarms, at least", "alarms, at most"]
-show(by[columns], "Share of sequences that raise the alarm", note=note)
+show(
+    by[columns],
+    "Share of sequences that raise the alarm",
+    note=note,
+    decimals=3,
+)
 
 # %% [markdown]
 # On usual text every score stays near the level. Random tokens are found by all of them. What tells the scores apart is
