@@ -307,7 +307,7 @@ claims(
 # ## What this shows, and what it does not
 #
 # The paper's certificates are what its formulas give, and with pools from other text they are valid for i.i.d. sequences; whether several of its
-# sequences come from one document is not published. Sharper inequalities take off 0.4 bits. The rest is the form: a gap that is counted twice, and a
+# sequences come from one document is not published. Sharper inequalities take off about 0.4 bits. The rest is the form: a gap that is counted twice, and a
 # mismatch that charges the whole range for one latent at one token. What the SAEs are like shows in the gap alone, which at layer 4 of Llama is
 # 10.4 bits: there the proxy predicts nothing.
 #
