@@ -178,8 +178,8 @@ show(beside, "A public model here, and three there", decimals=3)
 
 # %% tags=["hide-input"]
 if known_text:
-    settings_of_old = {"corpus": known_text, "n_seq": n_known}
-    old = study.beside(hook_name=places[-1], **settings_of_old)
+    text = {"corpus": known_text, "n_seq": n_known, "n_discovery": None}
+    old = study.beside(hook_name=places[-1], **text)
     bare = {"pools": [], "controls": False, "alphas": [alpha]}
     ages = (old.losses(**bare), losses[places[-1]])
     moved = public.contamination(*ages, delta=delta, **settings)

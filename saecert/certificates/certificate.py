@@ -434,7 +434,7 @@ def certify(
     """
     upper = _upper(inequality, population_size, len(losses), unit)
     shares = split_delta(delta, budget)
-    ablations = measured_ablations(losses, ablations, population_size)
+    stated = measured_ablations(losses, ablations, population_size)
     prior = prior_of(method, prior)
     # concepts are counted on pools ranked on discovery
     ranked = method != "in_sample" or prior == "product" or len(eps) > 0
@@ -442,21 +442,35 @@ def certify(
     sample = Sample.of(rows, alpha)
     pools = choose_pools(sample, method, pool=pool, prior=prior, tolerance=tolerance)
     return Certificate(
-        method=method,
         inequality=inequality,
         delta=delta,
         alpha=alpha,
-        pool=_given_pool(pool, pools),
-        prior=prior,
-        tolerance=tolerance if _chosen_by_tolerance(method, pool, prior) else None,
         seed=seed,
         allow=passed,
         concepts=concept_counts(sample, -math.log(delta), eps, upper),
-        recovered=recovered_rows(sample, ablations, delta, inequality),
+        recovered=recovered_rows(sample, stated, delta, inequality),
+        **_pool_settings(method, pool, pools, prior, tolerance),
         **_plain(budget, eps, unit, population_size),
         **_numbers(sample, pools, shares, upper, checks),
         **_identity(losses, rows),
     )
+
+
+def _pool_settings(
+    method: str,
+    pool: int | Sequence[int] | None,
+    pools: PoolChoice,
+    prior: str | None,
+    tolerance: float,
+) -> dict[str, Any]:
+    """How the pool was asked for; None for what did not matter."""
+    by_tolerance = _chosen_by_tolerance(method, pool, prior)
+    return {
+        "method": method,
+        "pool": _given_pool(pool, pools),
+        "prior": prior,
+        "tolerance": tolerance if by_tolerance else None,
+    }
 
 
 def _plain(

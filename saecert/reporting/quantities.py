@@ -129,24 +129,6 @@ def divergence(
     return measure(subject, corpus, hook_names, **_quietly(settings))
 
 
-def spliced(
-    subject: Subject, corpus: Corpus, hook_names: Sequence[str], settings: Mapping[str, Any]
-) -> ByHook:
-    """Smoothed losses of the model ("clean") and of each of `proxies`, by the names of a record, a
-    column for each of `alphas`; both in `settings`. Without what a certificate needs besides."""
-    from saecert.measurement.collect import collect_layers
-
-    options = {"discovery": settings["discovery"], "alphas": settings["alphas"]}
-    options |= {"progress": settings.get("progress", sys.stderr.isatty()), "allow_bad_sae": True}
-    extra = [name for name in settings["proxies"] if name != "full"]
-    chosen = {"pools": [], "controls": False, "extra": extra}
-    records = collect_layers(subject, corpus, hook_names, **options, **chosen)
-    return {
-        hook: {name: record.loss[name].T for name in ("clean", *record.total_variation)}
-        for hook, record in records.items()
-    }
-
-
 def _quietly(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings, and a progress bar for people only: a page would store it."""
     return {"progress": sys.stderr.isatty(), **settings}
@@ -162,6 +144,5 @@ MEASURABLE: Mapping[str, Measurable] = {
     "aliases": Measurable(aliases, "certification", True),
     "alias_counts": Measurable(alias_counts, "discovery", False),
     "divergence": Measurable(divergence, "certification", True, chosen_on_discovery=True),
-    "spliced": Measurable(spliced, "certification", True, chosen_on_discovery=True),
 }
 """Quantities by name. A new one is a function here."""

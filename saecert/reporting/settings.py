@@ -229,8 +229,6 @@ _CHECKS: Mapping[str, Callable[[str, Any], None]] = {
     "n_calibration": _whole(2, "for all there are"),
     "n_alone": _whole(2),
     "n_known": _whole(2, "for all there are"),
-    "few": _whole(1),
-    "short": _whole(3),
     "n_live": _whole(2),
     "n_pool": _whole(1),
     "n_donors": _whole(1),
