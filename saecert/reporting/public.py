@@ -16,10 +16,22 @@ from saecert.reporting import published
 from saecert.reporting.layers import labels_of
 from saecert.statistics.unpaired import two_sample_limits
 
-BOUNDS = {"direct": "direct", "sharp": "sharp", "bound": "bound"}
+BOUNDS = {"direct": "direct bound", "sharp": "sharp", "bound": "bound"}
 """Bounds of a certificate, and what the table calls them."""
+SHARES = {"sharp": 2, "bound": 1, "direct": 1, "ladder": 1, "proxy": 1, "gap": 1, "mismatch": 1}
+"""Parts of delta for what the page says of one hook point: then all of it holds jointly."""
 WITHIN = 0.5
 """Bits per token within which a share of sequences is certified to stay."""
+
+
+def budget_of(delta: float) -> dict[str, float]:
+    """`delta` divided by `SHARES` among the statements of one certificate.
+
+    >>> sum(budget_of(0.04).values()), budget_of(0.04)["sharp"]
+    (0.04, 0.01)
+    """
+    parts = sum(SHARES.values())
+    return {name: delta * part / parts for name, part in SHARES.items()}
 
 
 def bounds_by_layer(certificates: Mapping[str, Certificate]) -> pd.DataFrame:
@@ -29,7 +41,7 @@ def bounds_by_layer(certificates: Mapping[str, Certificate]) -> pd.DataFrame:
         labels_of(list(certificates)), certificates.values(), strict=True
     ):
         row: dict[str, Any] = {title: getattr(certificate, name) for name, title in BOUNDS.items()}
-        row["share of log2 V"] = certificate.sharp / math.log2(certificate.n_vocab)
+        row["share of uniform"] = certificate.sharp / math.log2(certificate.n_vocab)
         rows[label] = {**row, "better than": certificate.verdict or "none"}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("layer")
 
@@ -52,8 +64,12 @@ def fidelity_by_layer(losses: Mapping[str, SequenceLosses], **settings: Any) -> 
     rows = {}
     for label, record in _labelled(losses):
         score = loss_recovered(record, ablation="zero", **settings)
-        share = tails(record, pool=record.d_sae, eps=(WITHIN,), levels=(), **tail_settings)
-        median = tails(record, pool=record.d_sae, eps=(), levels=(0.9,), **tail_settings)
+        share = tails(
+            record, pool=record.d_sae, eps=(WITHIN,), levels=(), jointly=False, **tail_settings
+        )
+        median = tails(
+            record, pool=record.d_sae, eps=(), levels=(0.9,), jointly=False, **tail_settings
+        )
         rows[label] = {
             "loss recovered": score.recovered,
             "loss recovered, at least": score.lower,
@@ -76,9 +92,9 @@ def beside_published(certificates: Mapping[str, Certificate]) -> pd.DataFrame:
     for row in published.restated("models").itertuples():
         bounds = (row.printed_direct, row.printed_fixed)
         rows[f"{row.model}, published"] = (row.n_seq, *bounds, math.log2(row.n_vocab))
-    columns = ["n", "direct", "bound", "log2 V"]
+    columns = ["n", "direct bound", "bound", "log2 V"]
     frame = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
-    frame["bound / log2 V"] = frame["bound"] / frame["log2 V"]
+    frame["share of uniform"] = frame["bound"] / frame["log2 V"]
     return frame.rename_axis("subject")
 
 
@@ -87,7 +103,7 @@ def contamination(
 ) -> pd.DataFrame:
     """How much larger means are on old text than on fresh text, with limits: a row a predictor.
 
-    **Guarantee.** With probability at least ``1 - delta`` all limits hold, if either sample is
+    **Guarantee.** With probability at least ``1 - delta`` all limits hold, if each sample is
     i.i.d. from its population. Rows "model", "bigram", and "beyond the bigram": the model's loss
     minus the bigram's. Columns "old", "fresh", "difference", "lower", "upper".
     """

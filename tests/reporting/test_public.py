@@ -22,7 +22,7 @@ def test_bounds_and_terms_by_layer(certificates):
     assert list(bounds.index) == ["3", "9"]
     first = certificates[HOOKS[0]]
     assert bounds.loc["3", "sharp"] == first.sharp <= bounds.loc["3", "bound"]
-    assert bounds.loc["3", "share of log2 V"] == pytest.approx(first.sharp / 12)
+    assert bounds.loc["3", "share of uniform"] == pytest.approx(first.sharp / 12)
     terms = public.terms_by_layer(certificates)
     assert terms.loc["9", "proxy risk"] == certificates[HOOKS[1]].means["proxy risk"]
 
@@ -31,7 +31,7 @@ def test_published_rows_stand_beside_and_are_marked(certificates):
     beside = public.beside_published(certificates)
     published = beside[beside.index.str.endswith("published")]
     assert len(published) == 3 and len(beside) == 5
-    assert (beside["bound / log2 V"] == beside["bound"] / beside["log2 V"]).all()
+    assert (beside["share of uniform"] == beside["bound"] / beside["log2 V"]).all()
     assert published.loc["llama-3-8b, published", "bound"] == pytest.approx(7.91890896)
 
 
