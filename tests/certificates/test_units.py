@@ -157,7 +157,8 @@ def test_a_record_with_groups_is_saved_and_one_without_stays_what_it_was(tmp_pat
     np.testing.assert_array_equal(with_groups.take(np.array([3, 0])).groups, [1, 0])
 
 
-def test_groups_that_chose_the_pool_are_no_new_groups(losses):
+def test_groups_that_chose_the_pool_are_no_new_groups():
+    losses = random_losses(60)
     labels = np.arange(60) // 3
     seen = losses.discovery
     shared = replace(seen, losses=replace(seen.losses, groups=np.arange(40, dtype=np.uint64)))
