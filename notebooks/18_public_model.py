@@ -182,7 +182,7 @@ show(beside, "A public model here, and three there", decimals=3)
 
 # %% tags=["hide-input"]
 if known_text:
-    text = {"corpus": known_text, "n_seq": n_known, "n_discovery": None}
+    text = {"corpus": known_text, "n_seq": n_known}
     old = study.beside(hook_name=places[-1], **text)
     bare = {"pools": [], "controls": False, "alphas": [alpha]}
     ages = (old.losses(**bare), losses[places[-1]])
