@@ -23,8 +23,6 @@ CHECKS = {
     "drop them from the sample",
     "pool_from_sample": "sequences on which pool, ranking or prior was chosen: "
     "choose on other text, or pay (in_sample, uniform, eps=())",
-    "shared_groups": "groups that are in the discovery split too (for unit='group'): "
-    "split by group, as load_corpus does with group_column",
     "batch_threshold": "SAE whose threshold depends on the batch (BatchTopK): "
     "load it with the threshold fixed in its training",
     "batch_dependence": "bits by which losses change with the rest of the batch: "
@@ -58,7 +56,11 @@ UNITS = {
 """What is taken for independent."""
 
 SHARED = "shared_groups"
-"""The check that is made besides where the unit is a group."""
+BY_GROUP = {
+    SHARED: "groups that are in the discovery split too: "
+    "split by group, as load_corpus does with group_column"
+}
+"""The same, checked besides where the unit is a group."""
 
 _CHUNK = 512
 
@@ -102,21 +104,21 @@ def checked_sample(
         raise ValueError(
             f"n_seq must lie between 2 and the {len(losses)} {unit}s measured, got {n}"
         )
-    if unknown := set(allowed) - set(CHECKS):
+    every = CHECKS | BY_GROUP
+    if unknown := set(allowed) - set(every):
         raise ValueError(
-            f"allow names no such check: {', '.join(sorted(unknown))}; "
-            f"there are {', '.join(CHECKS)}"
+            f"allow names no such check: {', '.join(sorted(unknown))}; there are {', '.join(every)}"
         )
     sample = losses.take(np.argsort(np.random.default_rng(seed).random(n)))
     findings = _findings(sample)
     findings["pool_from_sample"] = _pool_from_sample(record, sample) if discovery else 0
-    checks = {name: text for name, text in CHECKS.items() if unit == "group" or name != SHARED}
+    checks = CHECKS | (BY_GROUP if unit == "group" else {})
     if SHARED in checks:
         findings[SHARED] = _shared_groups(sample) if discovery else 0
     fired = [name for name in checks if _fires(name, findings[name])]
     if refused := [name for name in fired if name not in allowed]:
         lines = [
-            f"{name} = {findings[name]:g} in {n} sequences, {CHECKS[name]}" for name in refused
+            f"{name} = {findings[name]:g} in {n} sequences, {checks[name]}" for name in refused
         ]
         names = ", ".join(map(repr, fired))
         lines.append(f"to certify all the same, pass allow=({names},): it is recorded in the file")
