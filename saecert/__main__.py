@@ -93,7 +93,8 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
 def _add_train_sae(sae: argparse.ArgumentParser) -> None:
     texts = {
         "subject": "name of a subject, or folder of a model",
-        "corpus": "text to train on (%(default)s); never its certification split",
+        "corpus": "text to train on (%(default)s), never its certification split: of a file the "
+        "first window of each document of the discovery share, a quarter of the documents",
         "out": "where SAEs go, and where it resumes if interrupted",
     }
     numbers = {

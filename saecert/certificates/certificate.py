@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from saecert.arguments import checked
 from saecert.certificates import files
 from saecert.certificates.behaviour import pool_behaviour
 from saecert.certificates.checks import Findings, checked_sample, group_findings
@@ -22,6 +23,7 @@ from saecert.certificates.ladder import climb, rungs
 from saecert.certificates.pool_rules import PoolChoice, choose_pools, prior_of
 from saecert.certificates.sample import Sample
 from saecert.certificates.score import measured_ablations, recovered_rows
+from saecert.certificates.settings import SETTINGS
 from saecert.certificates.summary import source, summary
 from saecert.certificates.terms import (
     Shares,
@@ -165,6 +167,8 @@ class Certificate:
     """Provenance of the losses record."""
 
     def __post_init__(self) -> None:
+        if not all("ablation" in row for row in self.recovered):
+            raise ValueError("a row of recovered names no ablation")
         sums = ((self.terms, self.bound, "bound"), (self.sharp_terms, self.sharp, "sharp bound"))
         for terms, limit, name in sums:
             total = sum(terms.values())
@@ -337,6 +341,7 @@ class Certificate:
         return summary(self)
 
 
+@checked(SETTINGS)
 def certify(
     losses: SequenceLosses,
     *,

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from saecert.arguments import checked
 from saecert.certificates import delta as spending
 from saecert.certificates.behaviour import pool_behaviour
 from saecert.certificates.certificate import Certificate
 from saecert.certificates.checks import BY_GROUP, CHECKS, checked_sample
 from saecert.certificates.sample import Sample
+from saecert.certificates.settings import PAIRED
 from saecert.certificates.summary import source
 from saecert.certificates.terms import joint_loss, sharp_loss
 from saecert.records import SequenceLosses
@@ -78,6 +80,7 @@ class Comparison:
         return "\n".join(lines)
 
 
+@checked(PAIRED)
 def compare(
     cert_a: Certificate,
     cert_b: Certificate,

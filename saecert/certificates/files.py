@@ -94,7 +94,12 @@ def _fits(value: Any, hint: Any) -> bool:
     """Whether a value of JSON is of a field's type; no field is a truth value, and False == 0."""
     options = get_args(hint) if isinstance(hint, UnionType) else (hint,)
     kinds = tuple(get_origin(option) or option for option in options)
-    return isinstance(value, kinds) and not isinstance(value, bool)
+    if not isinstance(value, kinds) or isinstance(value, bool):
+        return False
+    items = next((get_args(option)[0] for option in options if get_origin(option) is list), None)
+    if get_origin(items) is not dict or not isinstance(value, list):
+        return True
+    return all(isinstance(item, dict) for item in value)
 
 
 def compare(stored: Any, again: Any, path: str = "") -> int:

@@ -50,10 +50,16 @@ def prior_of(method: str, prior: str | None) -> str | None:
     Raises
     ------
     ValueError
-        The method has no such prior.
+        Unknown method, or one that has no such prior.
     """
+    if method not in METHODS:
+        raise ValueError(f"unknown method '{method}'; there are {', '.join(METHODS)}")
     known = {"nested": WEIGHTS, "in_sample": PRIORS}.get(method)
     if known is None:
+        if prior is not None:
+            raise ValueError(
+                f"method '{method}' takes no prior, got '{prior}': its pool is fixed beforehand"
+            )
         return None
     if prior is not None and prior not in known:
         raise ValueError(

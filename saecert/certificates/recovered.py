@@ -9,9 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from saecert.arguments import checked
 from saecert.certificates.checks import checked_sample
 from saecert.certificates.delta import split_delta
 from saecert.certificates.sample import Sample
+from saecert.certificates.settings import ONE_POOL
 from saecert.records import SequenceLosses
 from saecert.statistics.inequalities import INEQUALITIES
 from saecert.statistics.ratio import ratio_limits
@@ -68,6 +70,7 @@ class Recovered:
         return f"loss recovered {point} ({', '.join(limits) or 'no limits'})"
 
 
+@checked(ONE_POOL)
 def loss_recovered(
     losses: SequenceLosses,
     *,

@@ -10,12 +10,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from saecert.arguments import checked
 from saecert.certificates.checks import Findings, checked_sample
 from saecert.certificates.comparison import QUANTITIES, values_of
 from saecert.certificates.delta import split_delta
 from saecert.certificates.ladder import rungs
 from saecert.certificates.pool_rules import PoolChoice, fixed_pool
 from saecert.certificates.sample import Sample
+from saecert.certificates.settings import ONE_POOL
 from saecert.records import ROWS, TABLES, SequenceLosses
 from saecert.statistics.betting import mixture
 from saecert.statistics.rounding import lower_text, rounded_up
@@ -83,6 +85,7 @@ class _Bet(NamedTuple):
     most: float
 
 
+@checked(ONE_POOL)
 def certify_stream(
     parts: Iterable[SequenceLosses],
     *,

@@ -14,9 +14,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from saecert.arguments import checked
 from saecert.certificates.checks import checked_sample
 from saecert.certificates.delta import split_delta
 from saecert.certificates.sample import Sample
+from saecert.certificates.settings import ONE_POOL
 from saecert.records import SequenceLosses
 from saecert.statistics.inequalities import INEQUALITIES
 from saecert.statistics.order import quantile_upper, share_lower, values_needed
@@ -195,6 +197,7 @@ class QuantileCount:
         )
 
 
+@checked(ONE_POOL)
 def tails(
     losses: SequenceLosses,
     *,
@@ -260,6 +263,7 @@ def tails(
     )
 
 
+@checked(ONE_POOL)
 def quantile_counts(
     losses: SequenceLosses,
     *,

@@ -43,8 +43,10 @@ def load_corpus(
     Parameters
     ----------
     source
-        ``"docstrings"`` (the shipped corpus) or ``"python-source"`` (the longest function of each
-        module of the same packages, without docstrings); a file, of the kinds that
+        ``"docstrings"`` (the shipped corpus), ``"docstrings-fresh"`` and ``"docstrings-old"`` (what
+        of it hardly or mostly occurs in releases from before November 2024), or
+        ``"python-source"`` (the longest function of each module of the same packages, without
+        docstrings); a file, of the kinds that
         `saecert.corpora.files.read_rows` lists: ``.txt`` (a document a line), ``.jsonl`` (an object
         a line), ``.json`` (an array), each also compressed, and ``.parquet``, ``.csv``, ``.arrow``
         (a document a row); ``"hf:org/name"``, the first 20,000 documents of a dataset of the

@@ -114,6 +114,11 @@ def _group(where: str, row: Any, column: str) -> str:
     """The label under `column`, as text; ValueError where there is none."""
     label = row.get(column) if isinstance(row, dict) else None
     if not isinstance(label, str | int) or isinstance(label, bool) or label == "":
+        if isinstance(row, dict) and column in row:
+            raise ValueError(
+                f"{where}: the group under '{column}' is {label!r:.40}: give every document a text "
+                "that is not empty or a whole number"
+            )
         what = ", ".join(map(str, row)) if isinstance(row, dict) else type(row).__name__
         raise ValueError(
             f"{where}: no group under '{column}' (it has {what}): give every document a label"

@@ -11,6 +11,18 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt64
 
+from saecert.arguments import (
+    Check,
+    checked,
+    kind,
+    names,
+    number,
+    optional,
+    several,
+    text,
+    truth,
+    whole,
+)
 from saecert.corpora.corpus import Corpus
 from saecert.corpora.duplicates import near_duplicates
 from saecert.measurement import proxies
@@ -40,6 +52,30 @@ N_DISCOVERY = 500
 """Discovery sequences on which pools are tried (the survey of the latents uses them all)."""
 
 
+def _proxies(name: str, value: Any) -> list[Any]:
+    listed = [value] if isinstance(value, str | Proxy) else value
+    return several(kind("the name of a proxy or a Proxy", str, Proxy))(name, listed)
+
+
+_CORPUS = kind("a corpus, such as load_corpus makes", Corpus)
+_ARGUMENTS: dict[str, Check] = {
+    "subject": kind("a subject, such as load_subject makes", Subject),
+    "corpus": _CORPUS,
+    "hook_name": optional(text),
+    "hook_names": optional(names),
+    "discovery": optional(_CORPUS),
+    "pools": optional(several(whole)),
+    "controls": truth,
+    "extra": _proxies,
+    "rank": text,
+    "alphas": several(number),
+    "batch_size": optional(whole),
+    "allow_bad_sae": truth,
+    "progress": truth,
+}
+
+
+@checked(_ARGUMENTS)
 def collect(
     subject: Subject,
     corpus: Corpus,
@@ -131,6 +167,7 @@ def collect(
     return losses[hook_name]
 
 
+@checked(_ARGUMENTS)
 def collect_layers(
     subject: Subject,
     corpus: Corpus,

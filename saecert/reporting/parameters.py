@@ -19,7 +19,7 @@ from nbformat import NotebookNode
 
 from saecert.reporting.settings import SettingsError, check_settings
 
-PATHS = ("subject", "second_subject", "sae", "corpus", "shifted")
+PATHS = ("subject", "second_subject", "sae", "corpus", "shifted", "known_text")
 """Parameters that may name a file or folder."""
 LONGEST = 20_000
 """Characters in the value of a parameter."""

@@ -16,8 +16,11 @@ _TOLERANCE = 0.02  # of the largest logit
 
 
 def check_device(device: str | torch.device) -> None:
-    """Raise ValueError for a CUDA device that is not here."""
-    asked = torch.device(device)
+    """Raise ValueError for no device, or a CUDA device that is not here."""
+    try:
+        asked = torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(f"device takes 'cpu', 'cuda' or 'cuda:0', got {device!r:.60}") from error
     if asked.type != "cuda":
         return
     if not torch.cuda.is_available():

@@ -37,6 +37,7 @@ from saecert.subjects.listing import SHIPPED, packaged_file
 
 COMMAND = "python -m pip install gguf==0.19.0"
 """What installs the reader of GGUF files."""
+_EXACT = {"F64", "F32"}
 _QUANTISER = ("hf_quantizer", "is_quantized", "quantization_method")  # left on a model by loading
 
 
@@ -55,7 +56,9 @@ class GGUF:
 
     @property
     def quantisation(self) -> str:
-        """How its tensors are stored, such as "210 Q4_1, 61 F32, 1 Q8_0"."""
+        """How its tensors are stored, such as "210 Q4_1, 61 F32, 1 Q8_0"; "" if none is rounded."""
+        if set(self.types) <= _EXACT:
+            return ""
         return ", ".join(f"{count} {name}" for name, count in self.types.items())
 
 

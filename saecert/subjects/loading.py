@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from sae_lens import SAE
@@ -12,6 +13,7 @@ from transformer_lens.model_bridge import TransformerBridge
 from transformers import PreTrainedTokenizerBase
 from transformers.utils import logging
 
+from saecert.arguments import Check, checked, kind, names, optional, refusal, text, truth
 from saecert.subjects.checks import check_device, check_finite, check_logits, check_memory
 from saecert.subjects.folders import (
     check_weights,
@@ -29,6 +31,32 @@ from saecert.subjects.saes import LoadedSAEs, Source, check_hooks, load_saes, n_
 from saecert.subjects.subject import CENTERED, UNPROCESSED, Subject
 
 
+def _place(name: str, value: Any) -> Any:
+    """What names a place: no empty text, which would be the working folder."""
+    if str(value).strip() == "":
+        raise refusal(name, "a name or a path", value)
+    return kind("a name or a path", str, Path)(name, value)
+
+
+def _sources(name: str, value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {hook: _sources(f"{name}[{hook!r}]", value[hook]) for hook in value}
+    return value if isinstance(value, SAE) else _place(name, value)
+
+
+_ARGUMENTS: dict[str, Check] = {
+    "model": _place,
+    "sae": optional(_sources),
+    "hooks": optional(names),
+    "bos": optional(truth),
+    "center_writing_weights": optional(truth),
+    "revision": optional(text),
+    "name": optional(text),
+    "allow_hook_mismatch": truth,
+}
+
+
+@checked(_ARGUMENTS)
 def load_subject(
     model: str | Path = "docstring-6l",
     *,

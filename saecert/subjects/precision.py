@@ -79,5 +79,7 @@ def chosen(
 def _number_type(dtype: str | torch.dtype) -> torch.dtype:
     asked = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
     if not isinstance(asked, torch.dtype) or not asked.is_floating_point or asked.itemsize < 2:
-        raise ValueError(f"dtype={dtype!r} is no number type: 'float32' or 'bfloat16'")
+        raise ValueError(
+            f"dtype={dtype!r} is no number type: 'float32', 'bfloat16', 'float16' or 'float64'"
+        )
     return asked

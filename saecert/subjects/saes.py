@@ -104,7 +104,8 @@ def load_saes(
     for hook, place in located:
         sae, facts = _load(place, device, dtype)
         where = "the SAE given" if isinstance(place, SAE) else str(place)
-        stated = sae.cfg.metadata.hook_name
+        # sae_lens drops the metadata of a file that does not name its version
+        stated = sae.cfg.metadata.hook_name or _stated_hook(place)
         hook = hook or stated
         if not hook:
             raise ValueError(

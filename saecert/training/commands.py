@@ -28,6 +28,10 @@ from saecert.training.text import Windows, training_text
 
 SHARD_TOKENS = 65_536
 """Activations mixed with each other, and held in memory at each hook point while they are."""
+_USED = {
+    True: "every window of its train split",
+    False: "of each document not meant for certification the first window, a twentieth held out",
+}
 N_HELD_OUT = 50_000
 """Held-out activations, on which thresholds are set and figures are made."""
 
@@ -224,7 +228,10 @@ def _facts(
 def _claim(path: Path, facts: dict[str, Any], n_tokens: int) -> None:
     """Write what is trained in this folder; ValueError when it is something else already."""
     if facts["tokens_cached"] < n_tokens:
-        print(f"'{facts['source']}' has {facts['tokens_cached']:,} tokens: all of them are used")
+        print(
+            f"'{facts['source']}' has {facts['tokens_cached']:,} tokens to train on, {n_tokens:,} "
+            f"were asked for: {_USED[facts['source'] == 'docstrings' and facts['bos_left_out']]}"
+        )
     if not path.exists():
         with atomic_path(path) as partial:
             partial.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")

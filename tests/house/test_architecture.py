@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from checks import ROOT
 
-BASE = {"storage", "untrusted"}
+BASE = {"arguments", "storage", "untrusted"}
 STATISTICS = {"statistics"} | BASE
 CERTIFICATES = {"certificates", "statistics", "records"} | BASE
 CORPORA = {"corpora", "subjects"} | BASE
@@ -19,6 +19,7 @@ DICTIONARIES = {"dictionaries", "statistics"} | MEASUREMENT
 
 ALLOWED = {
     "storage": BASE,
+    "arguments": set(),
     "untrusted": set(),
     "record_files": BASE,
     "records": {"record_files"} | BASE,

@@ -129,6 +129,7 @@ def test_without_samples_every_cached_activation_is_seen_once(folders, text, tmp
     n_tokens = facts["tokens_in_source"]
     assert facts["recipe"]["n_samples"] == facts["tokens_cached"] == n_tokens < 100_000
     said = capsys.readouterr().out
-    assert said.count(f"has {n_tokens:,} tokens: all of them are used") == 1
+    assert said.count(f"has {n_tokens:,} tokens to train on, 100,000,000 were asked for") == 1
+    assert "of each document not meant for certification the first window" in said
     few = arguments(folders["llama"], text, tmp_path / "few", tokens=5)
     assert main([word for word in few if word not in ("--samples", "60000")]) == 1
