@@ -13,7 +13,7 @@
 # ---
 
 # %% [markdown]
-# # 08 · Most of what a limit on the mean allows for is catastrophes never seen; quantiles, shares and loss recovered are certified without
+# # 08 · Most of what a limit on the mean gap adds to the sample is paid for catastrophes that nobody has seen
 #
 # **Question.** A limit on the mean gap between model and pooled proxy is well above every mean in sight: what is it spent on? And what can be
 # certified of the gap of *most* sequences, and of the score that SAEs are usually given, loss recovered?
@@ -66,6 +66,7 @@ from saecert.reporting import tails as tables
 from saecert.reporting.claims import claims
 from saecert.reporting.study import open_study, wrapped
 from saecert.reporting.tables import show
+from saecert.statistics.rounding import upper_text
 
 # %% [markdown]
 # ## Statements that no largest loss enters
@@ -152,7 +153,7 @@ print(
 )
 
 # %% [markdown]
-# So nearly everything that the limit on the mean adds is the allowance for a few sequences in a thousand, never seen, on which the proxy would
+# So nearly everything that the limit on the mean adds here is the allowance for a few sequences in a thousand, never seen, on which the proxy would
 # fail as badly as the support permits. Whoever can live with "a gap above one bit counts as one bit" gets a limit that is hardly above the
 # mean. Where gaps stay below the cap the two means are the same; for small pools it cuts real gaps off, and the capped mean is a smaller
 # quantity.
@@ -190,8 +191,10 @@ for count in counts:
 # ````
 #
 # With an inequality that is monotone in its data the chain need not be fixed: one that refutes $[a, b]$ refutes every $c$ in it. The upper
-# limit comes from $-W_c$ in the same way, and holds at another $\delta$. Where an ablation does not hurt, $\varrho$ means nothing: that it hurts is tested
-# first, and costs nothing, since where it is false no other statement can be wrong.
+# limit comes from $-W_c$ in the same way, and holds at another $\delta$. Where an ablation does not hurt, $\varrho$ means nothing, so that it hurts is tested
+# first, at the whole of $\delta$ too, and only if that is shown is anything said of $\varrho$. The $\delta$ is not spent twice: if the ablation does
+# not hurt, to say anything at all is the one error there is, and the test makes it with probability at most $\delta$; if it does hurt, the test cannot
+# err, and all of $\delta$ is left for the limit.
 
 # %%
 whole = {
@@ -228,8 +231,8 @@ named = ["full", *(f"pool({k})" for k in pools[1:]), "mean", "zero"]
 measured = study.measure("divergence", proxies=named, alphas=alphas)
 print("range of the divergence (bits):")
 for weight in alphas:
-    highest = divergence_range(weight, losses.n_vocab)
-    print(f"  alpha = {weight:g}: 0 to {highest:.2f}")
+    highest = upper_text(divergence_range(weight, losses.n_vocab))
+    print(f"  alpha = {weight:g}: 0 to {highest}")
 
 # %% tags=["hide-input"]
 divergences = tables.divergence_table(
@@ -269,6 +272,9 @@ distant = divergences[divergences["proxy"].isin(["mean", "zero"])]
 claims(
     strict,
     {
+        "unseen catastrophes: most of what the limit adds": (
+            (means["share"] < 2 * allowance).all()
+        ),
         "whole SAE: at least 95 % of loss recovered": (
             (scored["lower"] >= 0.95).all() if len(scored) else untested
         ),

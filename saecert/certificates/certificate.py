@@ -437,7 +437,7 @@ def certify(
         not in `allow`; groups that the record does not have, a `population_size` below the length
         of the record, with the unit "group", or with an inequality that is false there.
     """
-    upper = _upper(inequality, population_size, len(losses), unit)
+    upper = _upper(inequality, population_size, losses, unit)
     shares = split_delta(delta, budget)
     stated = measured_ablations(losses, ablations, population_size)
     prior = prior_of(method, prior)
@@ -490,7 +490,9 @@ def _plain(
     }
 
 
-def _upper(inequality: str, population_size: int | None, n_seq: int, unit: str) -> Upper:
+def _upper(
+    inequality: str, population_size: int | None, losses: SequenceLosses, unit: str
+) -> Upper:
     """The inequality, for the mean of a list of `population_size` if there is one."""
     if inequality not in INEQUALITIES:
         raise ValueError(f"unknown inequality '{inequality}'; there are {', '.join(INEQUALITIES)}")
@@ -502,10 +504,16 @@ def _upper(inequality: str, population_size: int | None, n_seq: int, unit: str) 
             "give one of the two"
         )
     upper = finite_upper(inequality, population_size)
-    if population_size < n_seq:
+    if population_size < len(losses):
         raise ValueError(
-            f"population_size = {population_size} is less than the {n_seq} sequences of the "
+            f"population_size = {population_size} is less than the {len(losses)} sequences of the "
             "record, which were drawn from that list: give the length of the whole list"
+        )
+    listed = losses.provenance.get("n_list", population_size)
+    if listed != population_size:
+        raise ValueError(
+            f"population_size = {population_size}, but the list that the sequences were drawn from "
+            f"has {listed} of them: give that number"
         )
     return upper
 

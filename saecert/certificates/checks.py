@@ -55,6 +55,13 @@ UNITS = {
 }
 """What is taken for independent."""
 
+SHARED = "shared_groups"
+BY_GROUP = {
+    SHARED: "groups that are in the discovery split too: "
+    "split by group, as load_corpus does with group_column"
+}
+"""The same, checked besides where the unit is a group."""
+
 _CHUNK = 512
 
 
@@ -97,23 +104,26 @@ def checked_sample(
         raise ValueError(
             f"n_seq must lie between 2 and the {len(losses)} {unit}s measured, got {n}"
         )
-    if unknown := set(allowed) - set(CHECKS):
+    every = CHECKS | BY_GROUP
+    if unknown := set(allowed) - set(every):
         raise ValueError(
-            f"allow names no such check: {', '.join(sorted(unknown))}; "
-            f"there are {', '.join(CHECKS)}"
+            f"allow names no such check: {', '.join(sorted(unknown))}; there are {', '.join(every)}"
         )
     sample = losses.take(np.argsort(np.random.default_rng(seed).random(n)))
     findings = _findings(sample)
     findings["pool_from_sample"] = _pool_from_sample(record, sample) if discovery else 0
-    fired = [name for name in CHECKS if _fires(name, findings[name])]
+    checks = CHECKS | (BY_GROUP if unit == "group" else {})
+    if SHARED in checks:
+        findings[SHARED] = _shared_groups(sample) if discovery else 0
+    fired = [name for name in checks if _fires(name, findings[name])]
     if refused := [name for name in fired if name not in allowed]:
         lines = [
-            f"{name} = {findings[name]:g} in {n} sequences, {CHECKS[name]}" for name in refused
+            f"{name} = {findings[name]:g} in {n} sequences, {checks[name]}" for name in refused
         ]
         names = ", ".join(map(repr, fired))
         lines.append(f"to certify all the same, pass allow=({names},): it is recorded in the file")
         raise ValueError("\n".join(lines))
-    return sample, {name: findings[name] for name in CHECKS}, fired
+    return sample, {name: findings[name] for name in checks}, fired
 
 
 def one_per_group(losses: SequenceLosses, seed: int) -> SequenceLosses:
@@ -139,6 +149,14 @@ def one_per_group(losses: SequenceLosses, seed: int) -> SequenceLosses:
     if len(first) < 2:
         raise ValueError(f"unit='group' needs at least 2 groups, the record has {len(first)}")
     return losses.take(order[rng.permutation(first)])
+
+
+def _shared_groups(sample: SequenceLosses) -> int | None:
+    """Groups of the sample that gave a sequence to discovery: no new groups to what was chosen."""
+    seen = None if sample.discovery is None else sample.discovery.losses
+    if seen is None or seen.groups is None:
+        return None
+    return len(np.intersect1d(sample.groups, seen.groups))
 
 
 def group_findings(sample: SequenceLosses, joint: np.ndarray) -> Findings:

@@ -12,7 +12,7 @@ from saecert.arguments import checked
 from saecert.certificates import delta as spending
 from saecert.certificates.behaviour import pool_behaviour
 from saecert.certificates.certificate import Certificate
-from saecert.certificates.checks import CHECKS, checked_sample
+from saecert.certificates.checks import BY_GROUP, CHECKS, checked_sample
 from saecert.certificates.sample import Sample
 from saecert.certificates.settings import PAIRED
 from saecert.certificates.summary import source
@@ -180,7 +180,7 @@ def _behind(cert: Certificate, losses: SequenceLosses, quantity: str) -> Measure
             "certify another method, or compare 'gap'"
         )
     # what the checks find is on the certificate already
-    sample, *_ = checked_sample(losses, cert.n_seq, cert.seed, tuple(CHECKS), unit=cert.unit)
+    sample, *_ = checked_sample(losses, cert.n_seq, cert.seed, (*CHECKS, *BY_GROUP), unit=cert.unit)
     k = losses.d_sae if quantity == "gap" else cert.k
     return values_of(sample, quantity, k, cert.alpha)
 

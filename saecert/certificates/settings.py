@@ -9,7 +9,7 @@ from typing import Any
 from saecert.arguments import Check, names, number, optional, refusal, several, text, truth, whole
 from saecert.records import SequenceLosses
 
-SMALLEST_DELTA = 1e-300
+SMALLEST_DELTA = 1e-310
 """Parts of a smaller one would be rounded to 0."""
 
 

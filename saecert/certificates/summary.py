@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from saecert.certificates.checks import CHECKS, short_windows
+from saecert.certificates.checks import BY_GROUP, CHECKS, short_windows
 from saecert.certificates.delta import BEHAVIOUR
 from saecert.statistics.rounding import lower_text, nearest_text, probability_text, upper_text
 from saecert.untrusted import printable
@@ -152,8 +152,9 @@ def _joint(c: Certificate) -> list[str]:
 
 
 def _checks(c: Certificate) -> list[str]:
+    every = CHECKS | BY_GROUP
     lines = [
-        f"  Let through: {name} = {c.checks[name]:g} ({CHECKS[name].partition(':')[0]})"
+        f"  Let through: {name} = {c.checks[name]:g} ({every[name].partition(':')[0]})"
         for name in c.allow
     ]
     if "design_effect" in c.checks:

@@ -52,6 +52,8 @@ class Corpus:
     """Sequences dropped because an earlier one resembles them."""
     n_documents: int = 0
     """Different documents in all splits together; 0 where that is not known or has no end."""
+    n_list: int = 0
+    """Sequences in the whole split, of which this is a part; 0 where that is not known."""
     exempt_bos: bool = True
     """Whether BOS keeps its native activation when others are replaced."""
     n_required: int = 0

@@ -69,7 +69,8 @@ def load_corpus(
         Where JSON objects, tables and hub datasets hold the text.
     group_column
         Where they hold the group of each document (its author, site, file, ...), a text or a whole
-        number: `Corpus.groups`. Of equal documents the first one's group counts. The shipped
+        number: `Corpus.groups`. Then no group has documents in both splits: a hash of the group
+        decides. Of equal documents the first one's group counts. The shipped
         docstrings are grouped by package.
     bos
         Whether sequences start with BOS. Default: as the subject does.
@@ -112,6 +113,7 @@ def load_corpus(
         corpus = _corpus_of_texts(source, (column, group_column), subject, split, n_ctx, bos)
     if split == "certification" and near_duplicates == "drop":
         corpus = corpus.without_similar()
+    corpus = replace(corpus, n_list=len(corpus))
     return corpus if n_seq is None else corpus.take(n_seq, at_most=at_most)
 
 
@@ -152,7 +154,9 @@ def _corpus_of_texts(
 ) -> Corpus:
     """The corpus of a user's own documents; `columns` of their text and of their group."""
     name, texts, labels = read_texts(source, *columns)
-    documents, chosen = by_hash(texts, split, name)
+    # the first of equal documents counts
+    group_of = dict(zip(reversed(texts), reversed(labels), strict=True)) if labels else None
+    documents, chosen = by_hash(texts, split, name, group_of)
     corpus = tokenize(
         chosen,
         subject.tokenizer,
@@ -163,8 +167,6 @@ def _corpus_of_texts(
         text_hash=hash_documents(documents),
         n_documents=len(documents),
     )
-    if not labels:
+    if group_of is None:
         return corpus
-    # the first of equal documents counts
-    group_of = dict(zip(reversed(texts), reversed(labels), strict=True))
     return replace(corpus, groups=tuple(group_of[documents[key]] for key in corpus.keys))

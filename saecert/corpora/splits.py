@@ -28,16 +28,31 @@ def text_split(key: str) -> str:
     return "discovery" if int(key[:8], 16) % 100 < TEXT_SPLITS["discovery"] else "certification"
 
 
-def by_hash(texts: list[str], split: str, name: str) -> tuple[dict[str, str], dict[str, str]]:
+def by_hash(
+    texts: list[str], split: str, name: str, groups: Mapping[str, str] | None = None
+) -> tuple[dict[str, str], dict[str, str]]:
     """All different documents by their SHA-256, and those of one split in that order.
+
+    Where the group of each document is given, a hash of the group decides on the split: no group
+    has documents in two.
 
     Raises
     ------
     ValueError
         The split got no document; the message says how many it takes.
     """
-    documents = {hashlib.sha256(text.encode()).hexdigest(): text for text in texts}
-    chosen = {key: documents[key] for key in sorted(documents) if text_split(key) == split}
+    documents = {_sha256(text): text for text in texts}
+    deciding = {key: key for key in documents}
+    if groups is not None:
+        deciding = {key: _sha256(groups[text]) for key, text in documents.items()}
+    chosen = {
+        key: documents[key] for key in sorted(documents) if text_split(deciding[key]) == split
+    }
+    if not chosen and groups is not None:
+        raise ValueError(
+            f"more groups needed: the {split} split of '{name}' got none of its "
+            f"{len(set(groups.values()))} groups; a hash puts {TEXT_SPLITS[split]} % of them there"
+        )
     if not chosen:
         share = TEXT_SPLITS[split]
         n_needed = ceil(log(_RISK) / log(1 - share / 100))
@@ -49,6 +64,10 @@ def by_hash(texts: list[str], split: str, name: str) -> tuple[dict[str, str], di
             f"so give {n_needed} or more different ones"
         )
     return documents, chosen
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def hash_documents(documents: Mapping[str, str]) -> str:

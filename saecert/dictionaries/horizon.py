@@ -124,14 +124,16 @@ def chosen_horizons(hook_name: str, n_blocks: int, horizons: Sequence[int] | Non
 
 
 def largest_smoothed_kl(alpha: float, n_vocab: int) -> float:
-    """Upper end of the KL of two smoothed predictions in bits, ``log2(1 + (1 - alpha) V / alpha)``.
+    """Upper end of the KL of two smoothed predictions in bits.
 
-    No ratio of two probabilities in [alpha/V, 1 - alpha + alpha/V] is larger.
+    ``(1 - alpha) log2(1 + (1 - alpha) V / alpha)``: KL is convex in the pair, and smoothing is
+    affine, so the largest value is that of two certainties of different words (our derivation; as
+    `saecert.certificates.divergence.divergence_range`).
 
     >>> round(largest_smoothed_kl(0.5, 4096), 3)
-    12.0
+    6.0
     """
-    return math.log2(1 + (1 - alpha) * n_vocab / alpha)
+    return (1 - alpha) * math.log2(1 + (1 - alpha) * n_vocab / alpha)
 
 
 def divergences(

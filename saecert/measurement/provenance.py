@@ -84,6 +84,7 @@ def _about_corpus(corpus: Corpus) -> dict[str, Any]:
         "n_ctx": corpus.n_ctx,
         "bos": corpus.bos,
         **replaced,
+        **({"n_list": corpus.n_list} if corpus.n_list else {}),
         "n_too_short": corpus.n_too_short,
         "n_similar": corpus.n_similar,
         "notes": list(corpus.notes),

@@ -174,6 +174,16 @@ def worst_cells(frame: pd.DataFrame, by: Sequence[str] = ("label", "inequality")
     return frame.loc[rows].reset_index(drop=True)
 
 
+def caught(frames: Mapping[str, pd.DataFrame]) -> pd.Series:
+    """Whether each wrong method is rejected on at least one population, by quantity and label.
+
+    `frames` are tables of wrong methods by what is bounded: a label may come back in another table,
+    and has to be rejected in each.
+    """
+    verdicts = pd.concat(frames, names=["quantity"]).groupby(["quantity", "label"], sort=False)
+    return verdicts["verdict"].agg(lambda cells: (cells == "rejected").any())
+
+
 def tightness_of_resamples(
     losses: SequenceLosses,
     *,
@@ -238,9 +248,11 @@ def floor_tightness(
 def repeated_in_theory(source: str, copies: int, delta: float) -> float:
     """How often a bound at `delta` misses if it took `copies` of each document for independent.
 
-    ``Phi(Phi^-1(delta) / sqrt(r))`` where the normal approximation decides, ``delta^(1/r)`` for an
-    event that the sample does not contain.
+    ``Phi(Phi^-1(delta) / sqrt(r))`` for coins, where the normal approximation decides,
+    ``delta^(1/r)`` for an event that the sample does not contain, NaN for measured losses.
     """
+    if source == MEASURED:
+        return float("nan")
     if source == RARE:
         return float((0.98 * delta) ** (1 / copies))
     return float(ndtr(ndtri(delta) / np.sqrt(copies)))

@@ -487,6 +487,8 @@ def plot_denser_codes(codes: pd.DataFrame, faithful: pd.DataFrame, vacuous: Numb
         look = {"color": COLOURS[place], "markersize": 7, "label": family}
         left.plot(part["l0"], part["bound"], f"{MARKERS[place]}-", **look)
     left.axhline(vacuous, **DASHED)
+    place = {"xycoords": ("axes fraction", "data"), "ha": "right", "va": "bottom"}
+    left.annotate("uniform predictor", (0.99, vacuous), fontsize=9, **place)
     log_axis(left, sorted(set(codes["l0"].round())))
     top = 1.1 * max(vacuous, codes["bound"].max())
     left.set(xlabel="active latents per token (L0)", ylabel="bound (bits per token)", ylim=(0, top))

@@ -22,8 +22,8 @@ _BOUNDS = {
     "sharper_occam": ("with Occam, sharper", {"color": ORANGE, "marker": "o"}),
     "fixed": ("fixed pool, as printed", {"color": BLUE, "linestyle": ":", "marker": "s"}),
     "sharper_fixed": ("fixed pool, sharper", {"color": BLUE, "marker": "s"}),
-    "core": ("empirical core", {"color": "black", "marker": "x", "linewidth": 1.2}),
     "sharper_direct": ("direct, no SAE", {"color": GREEN, "linewidth": 1.6}),
+    "core": ("empirical core", {"color": "black", "marker": "x", "linewidth": 0.7}),
 }
 _PARTS = {
     "risk": ("model risk", SKY),
@@ -51,7 +51,8 @@ def plot_published_layers(frame: pd.DataFrame) -> Figure:
             for ax in (left, right):
                 ax.axvspan(place - 0.5, place + 0.5, color="0.9", zorder=0, linewidth=0)
     for column, (label, look) in _BOUNDS.items():
-        left.plot(places, frame[column], markersize=5, label=label, **look)
+        size = 3 if column == "core" else 6  # what it would hide lies just above it
+        left.plot(places, frame[column], markersize=size, label=label, **look)
     parts = frame.assign(excess=frame["proxy_risk"] - frame["risk"])
     bottom = pd.Series(0.0, index=frame.index)
     for column, (label, colour) in _PARTS.items():
@@ -65,6 +66,7 @@ def plot_published_layers(frame: pd.DataFrame) -> Figure:
         ax.grid(axis="x", visible=False)
         legend_below(ax)
     left.set_ylabel("bits per token")
-    place = {"xycoords": ("axes fraction", "data"), "ha": "right", "va": "bottom"}
-    right.annotate("log2 V: vacuous above", (0.99, vacuous), fontsize=9, **place)
+    words = {"text": "log2 V: vacuous above", "xycoords": ("axes fraction", "data"), "fontsize": 9}
+    left.annotate(xy=(0.01, 0.98 * vacuous), ha="left", va="top", **words)
+    right.annotate(xy=(0.99, vacuous), ha="right", va="bottom", **words)
     return fig

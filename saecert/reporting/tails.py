@@ -26,13 +26,13 @@ def quantile_table(
     """Upper limits on quantiles of the gap in bits, and on P(gap > eps): one row a pool.
 
     Each limit is a statement of its own at `delta`. Index k; columns "<level>", as many as the
-    number of sequences allows, and "P(gap > eps)" with eps as a number.
+    number of sequences allows, and "P(gap > eps), at most" with eps as a number.
     """
     rows = {}
     for k in pools:
         found = tails(losses, pool=k, delta=delta, alpha=alpha, eps=(eps,), **ALONE)
         limits = {f"{row.level:g}": row.upper for row in found.quantiles}
-        rows[k] = limits | {f"P(gap > {eps:g})": found.shares[0].exceeded}
+        rows[k] = limits | {f"P(gap > {eps:g}), at most": found.shares[0].exceeded}
     return pd.DataFrame(rows).T.rename_axis("k")
 
 

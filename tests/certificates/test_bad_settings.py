@@ -31,7 +31,7 @@ BAD = [
     (CERTIFY, {"seed": None}, "seed takes a whole number, got None"),
     (CERTIFY, {"seed": -1}, "seed takes a whole number from 0"),
     (CERTIFY, {"delta": "0.05"}, "delta takes a number"),
-    (CERTIFY, {"delta": 5e-324}, "delta takes a probability of at least 1e-300"),
+    (CERTIFY, {"delta": 5e-324}, "delta takes a probability of at least 1e-310"),
     (CERTIFY, {"alpha": "0.5"}, "alpha takes a number"),
     (CERTIFY, {"n_seq": 2.5}, "n_seq takes a whole number"),
     (CERTIFY, {"eps": 0.1}, "eps takes a list, got 0.1"),

@@ -67,6 +67,10 @@ def test_what_cannot_be_said_of_a_list():
     losses = random_losses(60)
     with pytest.raises(ValueError, match="population_size = 59 is less than the 60 sequences"):
         certify(losses, population_size=59, **BETTING)
+    listed = replace(losses, provenance=losses.provenance | {"n_list": 304})
+    with pytest.raises(ValueError, match="has 304 of them: give that number"):
+        certify(listed, population_size=400, **BETTING)
+    assert certify(listed, population_size=304, **BETTING).population_size == 304
     for name in ("dirichlet", "empirical_bernstein"):
         with pytest.raises(ValueError, match=f"'{name}' is not valid .* inequality='betting'"):
             certify(losses, population_size=100, inequality=name)
@@ -151,3 +155,19 @@ def test_a_record_with_groups_is_saved_and_one_without_stays_what_it_was(tmp_pat
     np.testing.assert_array_equal(again.groups, with_groups.groups)
     assert with_groups.fingerprint() != losses.fingerprint()
     np.testing.assert_array_equal(with_groups.take(np.array([3, 0])).groups, [1, 0])
+
+
+def test_groups_that_chose_the_pool_are_no_new_groups():
+    losses = random_losses(60)
+    labels = np.arange(60) // 3
+    seen = losses.discovery
+    shared = replace(seen, losses=replace(seen.losses, groups=np.arange(40, dtype=np.uint64)))
+    record = replace(grouped(losses, labels), discovery=shared)
+    with pytest.raises(ValueError, match="shared_groups = 20 in 20 sequences, groups that are in"):
+        certify(record, unit="group")
+    allowed = certify(record, unit="group", allow=("shared_groups",), eps=())
+    assert allowed.checks["shared_groups"] == 20
+    apart = np.arange(1_000, 1_040, dtype=np.uint64)
+    others = replace(seen, losses=replace(seen.losses, groups=apart))
+    assert certify(replace(record, discovery=others), unit="group").checks["shared_groups"] == 0
+    assert "shared_groups" not in certify(record).checks

@@ -13,7 +13,7 @@ from synthetic_losses import HI, make_losses, random_losses
 
 from saecert.__main__ import main
 from saecert.certificates.certificate import Certificate, certify
-from saecert.certificates.checks import CHECKS, REPORTED, UNITS
+from saecert.certificates.checks import BY_GROUP, CHECKS, REPORTED, UNITS
 from saecert.certificates.delta import QUANTITIES
 from saecert.certificates.files import SCHEMA, compare
 from saecert.certificates.pool_rules import METHODS, PRIORS, WEIGHTS
@@ -324,8 +324,8 @@ def test_the_published_schema_knows_what_the_code_knows():
     assert fields["method"]["enum"] == list(METHODS)
     assert fields["inequality"]["enum"] == list(INEQUALITIES)
     assert fields["prior"]["enum"] == [*PRIORS, *WEIGHTS, None]
-    assert fields["allow"]["items"]["enum"] == list(CHECKS)
-    assert list(fields["checks"]["properties"]) == [*CHECKS, *REPORTED]
+    assert fields["allow"]["items"]["enum"] == [*CHECKS, *BY_GROUP]
+    assert list(fields["checks"]["properties"]) == [*CHECKS, *BY_GROUP, *REPORTED]
     assert fields["unit"]["enum"] == list(UNITS)
     assert PUBLISHED["$defs"]["statement_name"]["enum"] == list(QUANTITIES)
     for at in places(PUBLISHED):  # every field says what it is

@@ -9,6 +9,7 @@ import torch
 from conftest import identity_sae, make_texts
 
 from saecert import load_corpus, load_subject
+from saecert.certificates.divergence import divergence_range
 from saecert.dictionaries import horizon as horizons
 from saecert.dictionaries.horizon import chosen_horizons, divergences, horizon, largest_smoothed_kl
 from saecert.dictionaries.quantities import CEILING, OUTPUT, PERTURBATIONS, divergence_name
@@ -141,9 +142,9 @@ def test_smoothed_kl_reaches_its_ceiling_and_no_further(subject, monkeypatch):
     )
     ceiling = largest_smoothed_kl(0.01, 320)
     assert plain[0] > 1000 and same[0] == none[0] == 0
-    # (1 - a) of the largest ratio, both ways: the other terms vanish with a
-    assert 0.98 * ceiling < smoothed[0] <= ceiling
-    assert ceiling == pytest.approx(math.log2((0.99 + 0.01 / 320) / (0.01 / 320)))
+    assert smoothed[0] == pytest.approx(ceiling, rel=1e-5)
+    assert ceiling == pytest.approx(divergence_range(0.01, 320))
+    assert ceiling == pytest.approx(0.99 * math.log2((0.99 + 0.01 / 320) / (0.01 / 320)))
 
 
 @pytest.mark.parametrize(

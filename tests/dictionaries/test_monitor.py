@@ -341,6 +341,6 @@ def test_too_few_sequences_for_this_calibration():
     assert calibrate(np.arange(1, 60)[:, None], 0.05, delta=0.05).upper == 59
     with pytest.raises(ValueError, match="at delta = 0.025, it takes 146"):
         calibrate(l0, 0.05, two_sided=True, delta=0.05)
-    for delta in (0.0, 1.0, -1):
+    for delta in (0.0, 1.0, -1.0):
         with pytest.raises(ValueError, match="delta must lie strictly between 0 and 1"):
             calibrate(l0, 0.05, delta=delta)

@@ -123,6 +123,15 @@ def test_the_floor_lies_below_the_yardstick_and_is_that_of_the_theorem():
 def test_repeats_miss_as_often_as_arithmetic_says():
     assert experiments.repeated_in_theory("coins", 1, 0.05) == pytest.approx(0.05)
     assert experiments.repeated_in_theory("rare event", 2, 0.05) == pytest.approx(0.049**0.5)
+    assert np.isnan(experiments.repeated_in_theory(experiments.MEASURED, 2, 0.05))
+
+
+def test_a_label_of_two_tables_has_to_be_rejected_in_each():
+    frame = pd.DataFrame({"label": ["a", "a", "b"], "verdict": ["valid", "rejected", "rejected"]})
+    missed = frame.assign(verdict=["valid", "valid", "rejected"])
+    found = experiments.caught({"v_A": frame, "s_A": missed})
+    assert found.loc["v_A"].all() and len(found) == 4
+    assert not found["s_A", "a"] and found["s_A", "b"]
 
 
 def test_only_the_mutant_counts_wrong_too_often():

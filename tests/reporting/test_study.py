@@ -16,6 +16,7 @@ from synthetic_losses import random_losses
 from saecert import certify
 from saecert.measurement.named import parse
 from saecert.reporting import measurements, simulations, study
+from saecert.reporting.measurements import all_kept, load_record
 from saecert.reporting.settings import SettingsError
 from saecert.reporting.study import open_study
 
@@ -143,9 +144,10 @@ def test_what_a_larger_record_answers_is_not_kept_beside_it(place, measured, mon
     small = open_study(n_seq=7).losses()
     monkeypatch.setattr(study.Study, "sample", [None] * 30)
     open_study(n_seq=30).losses(controls=False)
-    assert len(list(place.glob("*.npz"))) == 2, "neither is a part of the other"
+    assert len(list(all_kept("losses"))) == 2, "neither is a part of the other"
     open_study(n_seq=30).losses()
-    assert len(list(place.glob("*.*"))) == 2
+    assert len(list(all_kept("losses"))) == 1
+    assert len(list(place.glob("docstring*.*"))) == 2, "the record and its side file"
     assert open_study(n_seq=7).losses().fingerprint() == small.fingerprint()
 
 
@@ -205,9 +207,9 @@ def test_fewer_than_were_asked_for_are_taken_and_it_is_said(place, measured, cap
 def test_numbers_are_those_of_a_file_whether_read_or_measured(place, measured):
     record = open_study(n_seq=0).losses()
     assert all((x == x.astype(np.float32)).all() for x in record.raw.values())
-    (path,) = place.glob("*.npz")
+    (kept,) = all_kept("losses")
     certificate = certify(record)
-    assert certificate.verify(type(record).load(path)) > 10
+    assert certificate.verify(load_record(kept)) > 10
 
 
 def test_an_sae_that_failed_the_check_is_refused_when_it_is_read(place, measured, monkeypatch):

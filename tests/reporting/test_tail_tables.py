@@ -24,9 +24,9 @@ def losses():
 def test_tables_have_a_row_a_pool(losses):
     pools = losses.pool_sizes[::-1]
     limits = tails.quantile_table(losses, pools, eps=1.0, **SETTINGS)
-    assert list(limits.columns) == ["0.5", "0.9", "0.95", "0.99", "P(gap > 1)"]
+    assert list(limits.columns) == ["0.5", "0.9", "0.95", "0.99", "P(gap > 1), at most"]
     assert list(limits.index) == [16, 8, 4]
-    assert limits["P(gap > 1)"][16] == pytest.approx(1 - 0.05 ** (1 / 300))
+    assert limits["P(gap > 1), at most"][16] == pytest.approx(1 - 0.05 ** (1 / 300))
     means = tails.mean_table(losses, pools, cap=0.5, inequality="dirichlet", **SETTINGS)
     assert (means["mean, at most"] > means["mean"]).all()
     assert (means["capped, at most"] > means["capped mean"]).all()
@@ -48,7 +48,7 @@ def test_tables_have_a_row_a_pool(losses):
 def test_one_hook_few_sequences_and_no_ablation_are_no_obstacle():
     record = random_losses(40)
     limits = tails.quantile_table(record, (16,), eps=1.0, **SETTINGS)
-    assert list(limits.columns) == ["0.5", "0.9", "P(gap > 1)"]
+    assert list(limits.columns) == ["0.5", "0.9", "P(gap > 1), at most"]
     scores = tails.recovered_table(record, (16,), inequality="dirichlet", **SETTINGS)
     assert scores.empty and list(scores.columns) == ["ablation", "k", "mean", "lower", "upper"]
 
