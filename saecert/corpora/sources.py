@@ -116,8 +116,8 @@ def _group(where: str, row: Any, column: str) -> str:
     if not isinstance(label, str | int) or isinstance(label, bool) or label == "":
         if isinstance(row, dict) and column in row:
             raise ValueError(
-                f"{where}: no group under '{column}', which is {label!r:.40}: give every document a "
-                "text not empty, or a whole number"
+                f"{where}: no group under '{column}', which is {label!r:.40}: give every document "
+                "a text not empty, or a whole number"
             )
         what = ", ".join(map(str, row)) if isinstance(row, dict) else type(row).__name__
         raise ValueError(
