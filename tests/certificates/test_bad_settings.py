@@ -52,7 +52,7 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize(("function", "settings", "message"), BAD, ids=str)
+@pytest.mark.parametrize(("function", "settings", "message"), BAD, ids=[row[2] for row in BAD])
 def test_a_setting_that_is_none_is_refused_in_a_line(function, settings, message):
     with pytest.raises(ValueError, match=message) as caught:
         function(**settings)
