@@ -92,6 +92,15 @@ def horizon(
     return measure(subject, corpus, hook_names, **_quietly(settings))
 
 
+def norms(
+    subject: Subject, corpus: Corpus, hook_names: Sequence[str], settings: Mapping[str, Any]
+) -> ByHook:
+    """Norms of activations and codes, coherence, and the cost of splicing at the same tokens."""
+    from saecert.dictionaries.norms import norms as measure
+
+    return measure(subject, corpus, hook_names, **_quietly(settings))
+
+
 def aliases(
     subject: Subject, corpus: Corpus, hook_names: Sequence[str], settings: Mapping[str, Any]
 ) -> ByHook:
@@ -141,6 +150,7 @@ MEASURABLE: Mapping[str, Measurable] = {
     "rivals": Measurable(rivals, "certification", True),
     "mixing": Measurable(mixing, "discovery", False),
     "horizon": Measurable(horizon, "certification", True),
+    "norms": Measurable(norms, "certification", True),
     "aliases": Measurable(aliases, "certification", True),
     "alias_counts": Measurable(alias_counts, "discovery", False),
     "divergence": Measurable(divergence, "certification", True, chosen_on_discovery=True),
