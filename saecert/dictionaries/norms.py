@@ -101,8 +101,8 @@ def atoms_of(sae: SAE) -> tuple[Float[Tensor, "d_sae d_in"], Float[Tensor, "d_in
     """
     if not isinstance(sae, ADDITIVE):
         raise ValueError(
-            f"SAEs of the kind '{sae.cfg.architecture()}' are not known to decode by adding up atoms "
-            "and a bias: nothing can be told from their norms"
+            f"SAEs of the kind '{sae.cfg.architecture()}' are not known to decode by adding up "
+            "atoms and a bias: nothing can be told from their norms"
         )
     if getattr(sae.cfg, "rescale_acts_by_decoder_norm", False):
         return sae.W_dec / sae.W_dec.norm(dim=1, keepdim=True), sae.b_dec

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 import torch
 from conftest import D_MODEL, identity_sae
-from sae_lens import MatchingPursuitSAE, MatchingPursuitSAEConfig, StandardSAE, StandardSAEConfig, TopKSAE, TopKSAEConfig
+from sae_lens import (
+    MatchingPursuitSAE,
+    MatchingPursuitSAEConfig,
+    StandardSAE,
+    StandardSAEConfig,
+    TopKSAE,
+    TopKSAEConfig,
+)
 from scipy.stats import kendalltau
 
 from saecert.dictionaries.norms import TOKENS, atoms_of, norms
@@ -96,9 +103,7 @@ def test_rows_are_means_over_tokens_by_hand(subject, sample, rows):
 def test_rank_correlations_are_those_of_scipy(subject, sample, rows):
     found = by_hand(subject, sample)
     _, variation = costs_by_hand(subject, sample)
-    expected = [
-        kendalltau(x, y).statistic for x, y in zip(found["nmse"], variation, strict=True)
-    ]
+    expected = [kendalltau(x, y).statistic for x, y in zip(found["nmse"], variation, strict=True)]
     np.testing.assert_allclose(rows[tau_name("nmse", "total_variation")], expected, atol=0.01)
 
 
