@@ -32,10 +32,11 @@ from saecert.measurement.site import Site
 from saecert.statistics.rank import kendall_tau
 from saecert.subjects.forward import clean_run, final_residual
 from saecert.subjects.subject import Subject
+from saecert.subjects.top_afa import TopAFASAE
 
 TOKENS = 2
 """Tokens of each sequence whose values are kept one by one."""
-ADDITIVE = (*Site.linear, BatchTopKTrainingSAE)
+ADDITIVE = (*Site.linear, BatchTopKTrainingSAE, TopAFASAE)
 """SAEs that decode by adding up atoms and a bias."""
 
 
