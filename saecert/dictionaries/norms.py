@@ -19,6 +19,7 @@ from saecert.dictionaries.quantities import (
     COHERENCE_WITH_BIAS,
     COSTS,
     PREDICTORS,
+    SIZES,
     outside_name,
     tau_name,
     token_name,
@@ -61,7 +62,7 @@ def norms(
     * `tau_name`: Kendall's tau over tokens of each of `PREDICTORS` with each of `COSTS`
     * `token_name` of "norm_z", "norm_f", "nmse", "eps_identity", "loss_increase",
       "total_variation": values at `TOKENS` tokens drawn at random, a column each
-    * `COHERENCE` and `COHERENCE_WITH_BIAS`, the same in all rows
+    * `COHERENCE`, `COHERENCE_WITH_BIAS` and `SIZES`, the same in all rows
 
     What `quasi_orthogonality` says is said of the activation as the SAE reads it. A clean run
     serves all hook points, each takes one run more. Kept in the cache folder.
@@ -84,7 +85,7 @@ def norms(
         `quasi_orthogonality` refuses.
     """
     names = tuple(hook_names or subject.hook_names)
-    truths = {name: _coherences(subject.sae_at(name)) for name in names}
+    truths = {name: _of_sae(subject.sae_at(name)) for name in names}
     measure = partial(_norms, seed=seed)
     quantity = Quantity("norms", digest(seed, TOKENS), measure, names)
     values = run(subject, corpus, quantity, batch_size=batch_size, progress=progress)
@@ -110,10 +111,13 @@ def atoms_of(sae: SAE) -> tuple[Float[Tensor, "d_sae d_in"], Float[Tensor, "d_in
     return sae.W_dec, sae.b_dec
 
 
-def _coherences(sae: SAE) -> dict[str, float]:
+def _of_sae(sae: SAE) -> dict[str, float]:
+    """What is the same for every sequence."""
     atoms, bias = atoms_of(sae)
-    values = {COHERENCE: coherence(atoms).value}
-    return values | {COHERENCE_WITH_BIAS: coherence(atoms, bias).value}
+    values = dict(zip(SIZES, map(float, atoms.shape), strict=True))
+    values[COHERENCE] = coherence(atoms).value
+    values[COHERENCE_WITH_BIAS] = coherence(atoms, bias).value
+    return values
 
 
 def _norms(

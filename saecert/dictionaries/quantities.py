@@ -66,6 +66,9 @@ COHERENCE = "coherence"
 COHERENCE_WITH_BIAS = "coherence with b_dec"
 """The same with the bias as one atom more."""
 
+SIZES = ("d_sae", "d_in")
+"""Number of latents and of dimensions, likewise in every row."""
+
 
 def outside_name(band: float) -> str:
     """Name of the share of a sequence's tokens outside a band.

@@ -9,14 +9,16 @@ that is a lower bound for every token.
 
 from __future__ import annotations
 
-import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from saecert.dictionaries.coherent import eps_lbo, welch_limit
 from saecert.dictionaries.quantities import NORMS
+
+__all__ = ["Coherence", "coherence", "eps_lbo", "quasi_orthogonality", "welch_limit"]
 
 ATOMS_AT_ONCE = 1024
 """Rows and columns of the block of cosines that is held at once."""
@@ -97,46 +99,6 @@ def quasi_orthogonality(
     return dict(zip(NORMS, found, strict=True))
 
 
-def eps_lbo(norm_z: Any, norm_f: Any, d_sae: int) -> Any:
-    """The paper's ``| ||z||^2 - ||f~||^2 | / ((h - 1) ||f~||^2)`` from norms alone, h = `d_sae`.
-
-    What eps must be for the norms to agree, were the reconstruction exact and all h latents active
-    alike (arXiv 2503.24277). Infinite where no latent is active and no bias is added.
-
-    Parameters
-    ----------
-    norm_z, norm_f
-        Norms of activations and of codes: numbers, arrays or tensors of one shape.
-    d_sae
-        Number of latents.
-
-    Raises
-    ------
-    ValueError
-        Fewer than two latents, norms of different shapes, negative, not finite, or a zero `norm_z`.
-
-    Examples
-    --------
-    >>> eps_lbo(3.0, 2.0, 6).item()
-    0.25
-    """
-    if d_sae < 2:
-        raise ValueError(f"d_sae={d_sae}: the angle between atoms needs two of them")
-    z = torch.as_tensor(norm_z, dtype=torch.float64)
-    f = torch.as_tensor(norm_f, dtype=torch.float64)
-    if z.shape != f.shape:
-        raise ValueError(
-            f"norm_z and norm_f are of different tokens: shapes {tuple(z.shape)} and "
-            f"{tuple(f.shape)}"
-        )
-    finite = z.isfinite().all() and f.isfinite().all()
-    if not finite or (z <= 0).any() or (f < 0).any():
-        raise ValueError("norms are finite, of codes at least 0, and of activations above 0")
-    squares = f.square()
-    eps = (z.square() - squares).abs() / ((d_sae - 1) * squares)
-    return eps if isinstance(norm_z, Tensor) else eps.numpy()[()]
-
-
 @torch.no_grad()
 def coherence(
     W_dec: Float[Tensor, "d_sae d_in"],
@@ -175,20 +137,6 @@ def coherence(
                 pair = sorted((first + row, second + column))
                 best = Coherence(value.item(), (pair[0], pair[1]))
     return Coherence(min(best.value, 1.0), best.pair)
-
-
-def welch_limit(n_atoms: int, d_in: int) -> float:
-    """What the coherence of so many atoms in `d_in` dimensions cannot be below (Welch 1974).
-
-    ``sqrt((m - n) / (n (m - 1)))`` for m atoms in n dimensions, 0 if they may be orthogonal.
-    ValueError for fewer than two atoms or no dimension.
-
-    >>> round(welch_limit(1536, 192), 4)
-    0.0675
-    """
-    if n_atoms < 2 or d_in < 1:
-        raise ValueError(f"two atoms or more in one dimension or more, got {n_atoms} in {d_in}")
-    return math.sqrt(max(0, n_atoms - d_in) / (d_in * (n_atoms - 1)))
 
 
 def _of_tokens(

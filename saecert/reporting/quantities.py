@@ -138,6 +138,19 @@ def divergence(
     return measure(subject, corpus, hook_names, **_quietly(settings))
 
 
+def built(
+    subject: Subject, corpus: Corpus, hook_names: Sequence[str], settings: Mapping[str, Any]
+) -> ByHook:
+    """What the function of the library makes that `settings` name as "build", "module:function":
+    SAEs that are trained for a page, measured."""
+    from saecert.reporting.simulations import function_named
+
+    build = function_named(settings["build"])
+    if build is None:
+        raise ValueError(f"build='{settings['build']}' names no function of saecert")
+    return build(subject, corpus, hook_names, _quietly(settings))
+
+
 def _quietly(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings, and a progress bar for people only: a page would store it."""
     return {"progress": sys.stderr.isatty(), **settings}
@@ -151,6 +164,7 @@ MEASURABLE: Mapping[str, Measurable] = {
     "mixing": Measurable(mixing, "discovery", False),
     "horizon": Measurable(horizon, "certification", True),
     "norms": Measurable(norms, "certification", True),
+    "built": Measurable(built, "certification", False),
     "aliases": Measurable(aliases, "certification", True),
     "alias_counts": Measurable(alias_counts, "discovery", False),
     "divergence": Measurable(divergence, "certification", True, chosen_on_discovery=True),

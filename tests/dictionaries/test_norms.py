@@ -130,6 +130,7 @@ def test_rows_do_not_depend_on_the_batch(subject, sample, rows, tmp_path, monkey
 def test_no_token_is_above_the_truth(subject, sample, rows):
     sae = subject.sae_at(HOOK)
     assert rows[COHERENCE][0] == coherence(sae.W_dec).value
+    assert (rows["d_sae"][0], rows["d_in"][0]) == sae.W_dec.shape
     truth = coherence(sae.W_dec, sae.b_dec).value
     assert set(rows[COHERENCE_WITH_BIAS]) == {truth}
     assert (rows["largest eps_identity"] <= truth + 1e-9).all()
