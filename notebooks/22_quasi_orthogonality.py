@@ -147,7 +147,7 @@ n_all = len(measured[places[0]]["norm_z"])
 # independent, so limits on medians are from one token drawn at random from each sequence: order statistics, which assume nothing about the
 # distribution. All limits of a table hold together with probability $1-\delta$.
 
-# %% mystnb={"figure": {"caption": "Norm of the code against norm of the activation, two tokens drawn from each of 500 sequences of docstring-6l, at the first and the last layer. Solid: equal norms; broken lines: the interval of the theorem for three values of eps times (h - 1), of which the widest has no upper end. Nearly all tokens lie below the line.", "name": "fig-zf"}, "image": {"alt": "Two scatter plots. At the first layer points spread along a ray well below the line of equal norms; at the last layer they lie below it, too."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Norm of the code against norm of the activation, one token drawn from each of 500 sequences of docstring-6l, at the first and the last layer. Solid: equal norms; broken lines: the interval of the theorem for three values of eps times (h - 1), of which the widest has no upper end. Nearly all tokens lie below the line.", "name": "fig-zf"}, "image": {"alt": "Two scatter plots. At the first layer points spread along a ray well below the line of equal norms; at the last layer they lie below it, too."}} tags=["hide-input"]
 ends = dict.fromkeys((places[0], places[-1]))
 titles = {name: f"layer {layers.labels_of([name])[0]}" for name in ends}
 norm_figures.plot_norms(norms.points(measured, titles))
@@ -178,8 +178,8 @@ show(
 )
 
 # %% [markdown]
-# Codes are about a quarter shorter than their activations. By (i) cosines of atoms that are active together are positive on average: they point
-# the same way, as they would if the mean activation, or a common direction, was written by many of them. As reported elsewhere:
+# Codes are shorter than their activations, by more than a quarter at the first layer and by a ninth at the last. So by (i), as far as errors are small, cosines of atoms that are
+# active together are positive on average: they point the same way, as they would if a common direction was written by many of them. As reported elsewhere:
 
 # %% tags=["hide-input"]
 show(
@@ -190,8 +190,8 @@ show(
 )
 
 # %% [markdown]
-# The same picture on two other models. But $\varepsilon_{\mathrm{LBO}}$ lies a factor of a thousand below Welch's limit there. *Every* decoder with so many atoms has
-# a larger coherence than that. So the number cannot tell a good decoder from a bad one as a statement about its angles; it is the ratio of norms in other units, divided by
+# The same picture on two other models, but for the first layer of Gemma-2-2B. And $\varepsilon_{\mathrm{LBO}}$ lies hundreds to thousands of times below Welch's limit there. *Every*
+# decoder with so many atoms has a larger coherence than that. So the number cannot tell a good decoder from a bad one as a statement about its angles; it is the ratio of norms in other units, divided by
 # the number of latents.
 #
 # ## Against the truth
@@ -290,13 +290,15 @@ if len(places) > 1:
     by_layer = norm_limits.ranks_of_saes(measured, delta, inequality)
 
 # %% tags=["hide-input"]
-if by_layer is not None:
-    show(
-        by_layer.rename(index=norms.WORDS),
-        "Kendall's tau of medians with mean total variation over layers",
-        note=f"{len(places)} layers, n = {n_all}, delta = {delta:g}",
-        decimals=2,
-    )
+caption = "Kendall's tau of medians with mean total variation"
+note = f"{len(places)} layers, n = {n_all}, delta = {delta:g}"
+None if by_layer is None else show(
+    by_layer.rename(index=norms.WORDS), caption, note=note, decimals=2
+)
+
+# %% [markdown]
+# Of the six layers the error's size gives the right order, and the norms give the reverse: where codes are nearest in length to their activations, at the last layers, a
+# splice moves predictions most. With so few layers that is a fact about this subject, in which errors, norms and costs all change with depth.
 
 # %%
 pair = ("nmse", "eps_lbo")
@@ -331,9 +333,10 @@ claims(
 #
 # On `docstring-6l`, as reported for GPT-2 Small and Gemma-2-2B, codes are shorter than activations: atoms that are active together agree more than
 # orthogonal ones would. Read as a statement about the decoder, $\varepsilon_{\mathrm{LBO}}$ is below what every decoder of the same size satisfies, here and in the reported table. The
-# bound with $\hat z$ and the active atoms alone is valid and about a hundred times larger, and still no estimate of the coherence.
+# bound with $\hat z$ and the active atoms alone is valid and, at the median token, some sixty to a hundred times larger, and still no estimate of the coherence.
 #
-# As a sign of what a splice will do to a token, the norm of its code is a weak one; the size of the error, which is as easily had, is a better one. That does not make
+# As a sign of what a splice will do to a prediction, the norm of a code is a weak one; the size of the error, which is as easily had, is a better one. How much *worse* the prediction of the
+# next token gets is ranked by neither to speak of. That does not make
 # norms useless for *choosing* the number of latents: the {doc}`next page <23_top_afa>` trains SAEs that do.
 #
 # It does *not* show that coherence matters. A decoder may have a pair of nearly equal atoms that are never active together, and lose nothing

@@ -78,9 +78,9 @@ def rank_panels(frame: pd.DataFrame, cost: str) -> pd.DataFrame:
 
 
 def points(measured: Measured, names: Mapping[str, str]) -> pd.DataFrame:
-    """Norms at the tokens that were kept: columns panel (its title), z and f."""
+    """Norms at one random token of each sequence: columns panel (its title), z and f."""
     frames = []
     for key, title in names.items():
-        norms = {axis: measured[key][token_name(f"norm_{axis}")].ravel() for axis in ("z", "f")}
-        frames.append(pd.DataFrame(norms).assign(panel=title))
+        drawn = {axis: measured[key][token_name(f"norm_{axis}")][:, 0] for axis in ("z", "f")}
+        frames.append(pd.DataFrame(drawn).assign(panel=title))
     return pd.concat(frames, ignore_index=True)

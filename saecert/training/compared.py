@@ -45,7 +45,7 @@ TOKENS = ("norm_z", "norm_f", "nmse", "eps_identity", "loss_increase", "total_va
 TRUTHS = ("d_sae", "d_in", "coherence", "coherence with b_dec")
 """Facts of an SAE that are kept."""
 
-Acts = Float[np.ndarray, "n d_in"]
+Acts = Float[np.ndarray, "_ d_in"]
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,12 @@ class Plan:
             raise ValueError(f"lambdas are one or more numbers from 0 on, got {self.lambdas}")
         if not 0 < self.pool_share <= 1:
             raise ValueError(f"pool_share lies in (0, 1], got {self.pool_share}")
+
+    @property
+    def of_training(self) -> tuple[float, ...]:
+        """What changes any SAE; lambdas and numbers of active latents are in the names of theirs."""
+        sizes = (self.n_cached, self.n_samples, self.expansion, self.batch_size)
+        return (*sizes, self.learning_rate, self.seed)
 
     def recipe(self, kind: str, l0: int, weight: float = 0.0) -> SAERecipe:
         """That of one SAE."""
@@ -117,8 +123,8 @@ def compared(
     of top-AFA), "asked" (active latents asked for; of top-AFA, that it ended with, rounded),
     `TRUTHS`, "largest eps_identity" and "largest eps_lbo"; by sequence `ROWS`, `SHARED`,
     `token_name` of `TOKENS`, the taus of `norms` with total variation, and the smoothed losses
-    "full" and "pool"; and "l0 counts", tokens by number of active latents. Without that axis: the losses "clean" and "zero" by sequence, and
-    "pool size".
+    "full" and "pool"; and "l0 counts", tokens by number of active latents. Without that axis: the
+    losses "clean" and "zero" by sequence, and "pool size".
 
     SAEs and activations are in the cache folder; an interrupted call goes on where it was.
 
@@ -140,7 +146,7 @@ def compared(
     given = {key: value for key, value in settings.items() if key not in ("progress", "build")}
     plan = Plan(**{**given, "lambdas": tuple(given["lambdas"])})
     shown = bool(settings.get("progress"))
-    folder = cache_dir() / "compared" / digest(subject.fingerprint, plan)[:16]
+    folder = cache_dir() / "compared" / digest(subject.fingerprint, *plan.of_training)[:16]
     found = {}
     with contextlib.ExitStack() as quiet:
         if not shown:  # the bars of sae_lens know no switch

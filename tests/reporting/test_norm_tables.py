@@ -54,7 +54,7 @@ def test_ranks_are_laid_out_by_predictor_and_layer(measured):
 
 def test_norms_are_drawn_with_three_bands(measured):
     points = norms.points(measured, {name: f"layer {label}" for name, label in NAMES.items()})
-    assert len(points) == 2 * 200 * 2
+    assert len(points) == 2 * 200
     fig = norm_figures.plot_norms(points)
     assert [ax.get_title() for ax in fig.axes] == ["layer 0", "layer 3"]
     # the line of equal norms, three lower ends, two upper ones
