@@ -82,7 +82,7 @@ class Plan:
 
     @property
     def of_training(self) -> tuple[float, ...]:
-        """What changes any SAE; lambdas and numbers of active latents are in the names of theirs."""
+        """What changes all SAEs; lambdas and numbers of active latents are in their names."""
         sizes = (self.n_cached, self.n_samples, self.expansion, self.batch_size)
         return (*sizes, self.learning_rate, self.seed)
 
