@@ -337,7 +337,7 @@ claims(
 #
 # As a sign of what a splice will do to a prediction, the norm of a code is a weak one; the size of the error, which is as easily had, is a better one. How much *worse* the prediction of the
 # next token gets is ranked by neither to speak of. That does not make
-# norms useless for *choosing* the number of latents: the {doc}`next page <23_top_afa>` trains SAEs that do.
+# norms useless for *choosing* the number of latents, which is what top-AFA SAEs do: `python -m saecert train sae --architecture top_afa` trains one.
 #
 # It does *not* show that coherence matters. A decoder may have a pair of nearly equal atoms that are never active together, and lose nothing
 # by it. And ranks say nothing of causes: at a token where the SAE is wrong, everything about its code may be unusual.
