@@ -16,6 +16,7 @@ from saecert.certificates.recovered import loss_recovered
 from saecert.certificates.tails import tails
 from saecert.dictionaries.norm_limits import mean_limits
 from saecert.records import SequenceLosses, smoothed_support
+from saecert.statistics.order import share_lower
 
 BUILD = "saecert.training.compared:compared"
 """What trains and measures them."""
@@ -217,16 +218,20 @@ def differences(
     """top-AFA less TopK and less BatchTopK of as many active latents, paired by sequence.
 
     A row a pair; NMSE (each token at most 1), "gap" and "sharp" as
-    `saecert.certificates.comparison.compare` has them. All limits hold together at `delta`.
+    `saecert.certificates.comparison.compare` has them; and the share of texts on which the NMSE of
+    top-AFA is the larger one (Clopper & Pearson 1934). All limits hold together at `delta`.
     """
     pairs = [(a, b) for a, *others in triples for b in others]
-    share = delta / (3 * len(pairs))
+    share = delta / (4 * len(pairs))
     rows = {}
     for a, b in pairs:
         difference = a.values["nmse"] - b.values["nmse"]
         nats = float(np.log(2 / share))
         limits = mean_limits(difference, (-1.0, 1.0), nats, inequality)
         row = {("NMSE", end): x for end, x in zip(ENDS, limits, strict=True)}
+        row["texts with larger NMSE", "share"] = float((difference > 0).mean())
+        least = share_lower(difference > 0, -np.log(share))
+        row["texts with larger NMSE", "at least"] = float(least)
         (cert_a, record_a), (cert_b, record_b) = made[a.label], made[b.label]
         for quantity in ("gap", "sharp"):
             records = (record_a, record_b)

@@ -117,7 +117,11 @@ def test_records_are_certified_and_compared(measured):
     a, b = (next(m for m in found if m.label == label) for label in (first, other))
     mean = (a.values["nmse"] - b.values["nmse"]).mean()
     assert table.iloc[0][("NMSE", "mean")] == pytest.approx(mean, abs=1e-6)
-    assert (table.xs("lower", axis=1, level=1) <= table.xs("upper", axis=1, level=1)).all(axis=None)
+    ends = [table.xs(end, axis=1, level=1) for end in ("lower", "upper")]
+    assert (ends[0] <= ends[1]).all(axis=None)
+    larger = (a.values["nmse"] > b.values["nmse"]).mean()
+    assert table.iloc[0][("texts with larger NMSE", "share")] == larger
+    assert table.iloc[0][("texts with larger NMSE", "at least")] <= larger
     rows = top_afa.certified(made, 0.05, "dirichlet")
     assert rows.loc[first, "sharp"] == made[first][0].sharp
     assert "sharp" in str(show(rows, "a table"))
