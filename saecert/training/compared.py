@@ -81,7 +81,7 @@ class Plan:
             raise ValueError(f"pool_share lies in (0, 1], got {self.pool_share}")
 
     @property
-    def of_training(self) -> tuple[float, ...]:
+    def of_training(self) -> tuple[float | int, ...]:
         """What changes all SAEs; lambdas and numbers of active latents are in their names."""
         sizes = (self.n_cached, self.n_samples, self.expansion, self.batch_size)
         return (*sizes, self.learning_rate, self.seed)

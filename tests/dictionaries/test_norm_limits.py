@@ -68,7 +68,7 @@ def test_the_largest_of_any_token_stands_beside_the_truth():
 
 
 def test_ranks_within_sequences_are_means_of_tau():
-    rows = made_up(300, 0)
+    rows = made_up(300, 1)
     frame = ranks_within({"a": rows}, 0.05, "dirichlet")
     for predictor, cost in WITHIN:
         limits = frame.loc[(cost, predictor, "a")]

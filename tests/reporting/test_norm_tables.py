@@ -37,7 +37,7 @@ def test_reported_numbers_fit_each_other():
         h, _ = norms.REPORTED_SIZES[model]
         expected = abs(ratio**-2 - 1) / (h - 1) * norms.SCALE
         if layer != "1":
-            assert eps == pytest.approx(expected, rel=0.02), (model, layer)
+            assert eps == pytest.approx(expected, rel=0.03), (model, layer)
     table = norms.reported()
     assert (table["Welch x 100,000"] > 100 * table[norms.WORDS["eps_lbo"]]).all()
 
