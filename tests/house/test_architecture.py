@@ -35,6 +35,9 @@ ALLOWED = {
     "reporting.tables": {"reporting.tables", "reporting.show"} | CERTIFICATES,
     "reporting.panels": CERTIFICATES,
     "reporting.figures": {"reporting.panels", "reporting.tables"} | CERTIFICATES,
+    "reporting.report": {"reporting.figures", "reporting.panels", "reporting.tables"}
+    | CERTIFICATES,
+    "cli": {"cli", "reporting"} | MEASUREMENT | CERTIFICATES,
     "reporting": {"reporting", "dictionaries"} | MEASUREMENT | CERTIFICATES,
 }
 """Rooms, and modules with a stricter rule than their room, with what they may import."""
