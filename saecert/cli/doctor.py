@@ -32,7 +32,7 @@ def examine(options: argparse.Namespace) -> int:
     sick = False
     for part in (installed, machine, subjects, files):
         for name, found in part():
-            print(f"{name:<14} {found}", flush=True)
+            print(f"{name:<18} {found}", flush=True)
             sick |= found.startswith(PROBLEM)
     print("something is missing: see the lines with !!" if sick else "all is well")
     return int(sick)
@@ -59,6 +59,8 @@ def installed() -> Iterator[Line]:
         else:
             command = f"python -m pip install {name}=={wanted[name]}"
             yield f"  {name}", f"{PROBLEM}missing: {command}"
+    extra = _version("gguf")
+    yield "  gguf", extra or "not there: only needed for GGUF files (pip install 'saecert[gguf]')"
 
 
 def machine() -> Iterator[Line]:

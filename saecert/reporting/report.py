@@ -129,7 +129,7 @@ def _figures(certificate: Certificate, losses: SequenceLosses) -> dict[str, str]
     return {
         "terms_figure": _figure(
             plot_four_terms(terms, references),
-            "The terms add up to the limit in the papers' form, written beside each bar and rounded "
+            "The terms add up to the limit in the papers' form, written beside the bar and rounded "
             "up; below it the model without any SAE. Dotted: references on the same sequences.",
         ),
         "sequences_figure": _figure(
