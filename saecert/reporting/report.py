@@ -25,7 +25,7 @@ from saecert.certificates.certificate import Certificate, certify
 from saecert.certificates.meaning import meaning
 from saecert.certificates.summary import source
 from saecert.records import SequenceLosses
-from saecert.reporting.figures import panels, plot_convergence, plot_four_terms
+from saecert.reporting.figures import panels, plot_convergence, plot_terms
 from saecert.reporting.panels import BLUE, GREY, ORANGE
 from saecert.reporting.tables import (
     footing,
@@ -42,6 +42,9 @@ from saecert.untrusted import printable
 TEMPLATE = Path(__file__).with_name("report.html")
 SIZES = (2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000)
 """Sequences at which the limit is drawn, as far as there are so many."""
+WIDTH = 7.2
+"""Inches across a figure: its letters are legible on a phone."""
+_TWO_SIDED = {"one-sided gap": "reconstruction gap", "one-sided mismatch": "pool mismatch"}
 _SVG = {"svg.hashsalt": "saecert"}
 
 
@@ -92,6 +95,29 @@ def growth(certificate: Certificate, losses: SequenceLosses) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def plot_limits(certificate: Certificate) -> Figure:
+    """The terms of both limits, and of the one on the model alone, stacked."""
+    sharp = {_TWO_SIDED.get(name, name): x for name, x in certificate.sharp_terms.items()}
+    del sharp["complexity"]
+    sharp |= {f"complexity: {name}": x for name, x in certificate.sharp_complexity.items()}
+    risk = certificate.means["model risk"]
+    alone = {"model risk": risk, "complexity: sampling": certificate.direct - risk}
+    absolute = terms_table(certificate).set_index("term")["bits"].to_dict()
+    bars = {"absolute gaps": absolute, "sharp": sharp, "model alone": alone}
+    rows = [
+        {"label": label, "term": term, "bits": bits}
+        for label, terms in bars.items()
+        for term, bits in terms.items()
+    ]
+    limits = dict(
+        zip(bars, (certificate.bound, certificate.sharp, certificate.direct), strict=True)
+    )
+    fig, (ax,) = panels(1, height=4.4)
+    references = {row["rung"]: row["risk"] for row in certificate.ladder}
+    plot_terms(pd.DataFrame(rows), ax, references, limits)
+    return fig
+
+
 def plot_sequences(certificate: Certificate, losses: SequenceLosses) -> Figure:
     """How the losses of single sequences are spread: the model, and the pooled proxy."""
     names = {"model": ("clean", BLUE), "pooled proxy": (pooled(certificate, losses), ORANGE)}
@@ -116,21 +142,16 @@ def pooled(certificate: Certificate, losses: SequenceLosses) -> str:
 
 
 def _figures(certificate: Certificate, losses: SequenceLosses) -> dict[str, str]:
-    frame = terms_table(certificate)[["term", "bits"]].assign(label="through the pool")
-    risk = certificate.means["model risk"]
-    alone = {"model risk": risk, "complexity: sampling": certificate.direct - risk}
-    rows = [{"label": "model alone", "term": name, "bits": x} for name, x in alone.items()]
-    terms = pd.concat([frame, pd.DataFrame(rows)], ignore_index=True)
-    references = {row["rung"]: row["risk"] for row in certificate.ladder}
     curve = growth(certificate, losses)
     lines, (ax,) = panels(1, height=4.0)
     plot_convergence(curve, ax, certificate.uniform)
     lines.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return {
         "terms_figure": _figure(
-            plot_four_terms(terms, references),
-            "The terms add up to the limit in the papers' form, written beside the bar and rounded "
-            "up; below it the model without any SAE. Dotted: references on the same sequences.",
+            plot_limits(certificate),
+            "What each limit is the sum of; the limit stands beside its bar, rounded up. With "
+            "absolute gaps it is the papers' form, the sharp one counts each loss once. Dotted: "
+            "references on the same sequences.",
         ),
         "sequences_figure": _figure(
             plot_sequences(certificate, losses),
@@ -172,11 +193,14 @@ def _cards(certificate: Certificate) -> str:
         f'<div class="card"><b>{number}</b><span>{text}</span></div>' for number, text in facts
     ]
     verdict = f"better than {certificate.verdict}" if certificate.verdict else "vacuous"
-    cards.append(f'<div class="card"><b>{_safe(verdict)}</b><span>verdict</span></div>')
+    cards.append(
+        f'<div class="card"><b class="words">{_safe(verdict)}</b><span>verdict</span></div>'
+    )
     return "\n".join(cards)
 
 
 def _figure(fig: Figure, caption: str) -> str:
+    fig.set_figwidth(WIDTH)
     stream = io.BytesIO()
     with matplotlib.rc_context(_SVG):
         fig.savefig(stream, format="svg", metadata={"Date": None})

@@ -141,7 +141,12 @@ def test_text_must_be_said_for_a_model_of_ones_own(folders, capsys):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("", "empty"), ("\n\n", "empty"), ("too short\n", "too short"), ("\x00\xff", "")],
+    [
+        ("", "'texts.txt' holds no text"),
+        ("\n\n", "'texts.txt' holds no text"),
+        ("too short\n", "too short"),
+        ("\x00\xff", "texts.txt"),
+    ],
 )
 def test_a_file_without_text_is_told(folders, tmp_path, content, message, capsys):
     path = tmp_path / "texts.txt"
