@@ -80,10 +80,10 @@ def certify_model(options: argparse.Namespace) -> int:
         losses = _losses(study, options.alpha, stages)
         stages.say(f"certifying {len(losses)} sequences")
         certificate = _certificate(losses, options)
+        write(certificate, losses, options.json, options.html, stages)
     print(certificate)
     if not options.quiet:
         print(f"\n{meaning(certificate)}")
-    write(certificate, losses, options.json, options.html, stages)
     return 0
 
 

@@ -13,16 +13,17 @@ MOST = 1000
 """Characters of a message that are shown."""
 
 _OPTIONS = {
-    r"\bn_seq\b(?==|:| takes| must)": "--n",
-    r"\bn_discovery\b(?==|:| takes| must)": "--n-discovery",
-    r"\bn_ctx\b(?==|:| takes| must)": "--n-ctx",
+    r"\bn_seq\b": "--n",
+    r"\bn_discovery\b": "--n-discovery",
+    r"\bn_ctx\b": "--n-ctx",
+    r"\bpopulation_size\b": "--population-size",
     r"\ballow_bad_sae=True": "--allow-bad-sae",
     r"^corpus (?=')": "--text ",
     r"\bunknown subject\b": "unknown MODEL",
     r"^subject (?=')": "MODEL ",
     r"\bsae=": "--sae",
     r"\ballow=\(": "--allow (",
-    r"^(delta|alpha|inequality|tolerance|device|pool)\b": r"--\1",
+    r"^(delta|alpha|inequality|tolerance|device|seed)\b": r"--\1",
 }
 """How the library names a setting, and what it is called in the shell."""
 

@@ -119,7 +119,7 @@ def test_the_middle_hook_point_of_one_sae_elsewhere(folders, text, tmp_path, cap
         (["docstring-6l", "--alpha", "nan"], "--alpha must lie strictly between 0 and 1"),
         (["docstring-6l", "--delta", "1"], "--delta must lie strictly between 0 and 1"),
         (["docstring-6l", "--delta", "five"], "--delta: invalid float value: 'five'"),
-        (["docstring-6l", "--seed", "-1"], "seed takes a whole number of at least 0"),
+        (["docstring-6l", "--seed", "-1"], "--seed takes a whole number of at least 0"),
         (["docstring-6l", "--inequality", "hope"], "unknown inequality 'hope'"),
         (["docstring-6l", "--method", "hope"], "invalid choice: 'hope'"),
         (["docstring-6l", "--device", "toaster"], "--device takes 'cpu', 'cuda'"),
@@ -144,7 +144,7 @@ def test_text_must_be_said_for_a_model_of_ones_own(folders, capsys):
     [
         ("", "'texts.txt' holds no text"),
         ("\n\n", "'texts.txt' holds no text"),
-        ("too short\n", "too short"),
+        ("too short\n", "lower --n-ctx or give longer text"),
         ("\x00\xff", "texts.txt"),
     ],
 )
@@ -165,6 +165,13 @@ def test_a_wrong_sae_is_told(folders, text, tmp_path, capsys):
     said = wrong([*asked, tmp_path / "bad"], capsys)
     assert "of the variance" in said and "--allow-bad-sae measures it" in said
     assert main(["certify", *map(str, asked[1:]), str(tmp_path / "bad"), "--allow-bad-sae"]) == 0
+
+
+def test_an_inequality_that_is_false_for_a_list_is_told(written, capsys, monkeypatch):
+    folder, arguments = written
+    monkeypatch.setenv("SAECERT_CACHE", str(folder / "cache"))
+    said = wrong(["certify", *arguments, "--population-size", "5"], capsys)
+    assert "'dirichlet' is not valid" in said and "with --population-size take" in said
 
 
 def test_no_saes_is_told(folders, text, tmp_path, capsys):
