@@ -32,7 +32,7 @@ def examine(options: argparse.Namespace) -> int:
     sick = False
     for part in (installed, machine, subjects, files):
         for name, found in part():
-            print(f"{name:<18} {found}", flush=True)
+            print(f"{name:<18} {found}".rstrip(), flush=True)
             sick |= found.startswith(PROBLEM)
     print("something is missing: see the lines with !!" if sick else "all is well")
     return int(sick)
