@@ -12,7 +12,6 @@ from saecert.cli.compare import add_compare
 from saecert.cli.completion import add_completion
 from saecert.cli.doctor import add_doctor
 from saecert.cli.errors import finish
-from saecert.cli.errors import one_line as _one_line
 from saecert.cli.parsing import Parser, add_debug
 
 if TYPE_CHECKING:
@@ -173,6 +172,7 @@ def _pair(text: str) -> tuple[str, str]:
 def _verify(options: argparse.Namespace) -> int:
     from saecert.certificates.certificate import Certificate
     from saecert.records import SequenceLosses
+    from saecert.untrusted import one_line
 
     losses = options.losses or losses_beside(options.certificate)
     try:
@@ -183,7 +183,7 @@ def _verify(options: argparse.Namespace) -> int:
         print(f"not verified: there is no file {error.filename}: {what}", file=sys.stderr)
         return 1
     except (OSError, ValueError, MemoryError) as error:
-        print(f"not verified: {_one_line(error)}", file=sys.stderr)
+        print(f"not verified: {one_line(error)}", file=sys.stderr)
         return 1
     print(certificate)
     print(f"verified: all {agreeing} values of {options.certificate} follow from {losses}")

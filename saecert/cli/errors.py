@@ -9,8 +9,6 @@ import sys
 
 FORESEEN = (OSError, ValueError, MemoryError, ImportError, RuntimeError)
 """Errors whose message says what is wrong; any other one is a fault of the program."""
-MOST = 1000
-"""Characters of a message that are shown."""
 
 _OPTIONS = {
     r"\bn_seq\b": "--n",
@@ -47,6 +45,8 @@ def finish(options: argparse.Namespace) -> int:
 
 def told(error: Exception) -> str:
     """One or two lines about an error."""
+    from saecert.untrusted import one_line
+
     if isinstance(error, FileNotFoundError) and error.filename is not None:
         return f"error: there is no file {one_line(ValueError(error.filename))}"
     message = in_shell_words(one_line(error))
@@ -54,15 +54,6 @@ def told(error: Exception) -> str:
         return f"error: {message}"
     kind = type(error).__name__
     return f"error: unexpected {kind}: {message}\nthe same command with --debug shows where"
-
-
-def one_line(error: Exception) -> str:
-    """An error as a line that a terminal can show: files from anybody are quoted in it."""
-    from saecert.untrusted import printable
-
-    words = " ".join((str(error) or type(error).__name__).split())
-    shown = printable(words)
-    return shown if len(shown) <= MOST else f"{shown[:MOST]}..."
 
 
 def in_shell_words(message: str) -> str:
