@@ -12,7 +12,7 @@ from saecert.cli.compare import add_compare
 from saecert.cli.completion import add_completion
 from saecert.cli.doctor import add_doctor
 from saecert.cli.errors import finish
-from saecert.cli.parsing import Parser, add_debug
+from saecert.cli.parsing import Parser
 
 if TYPE_CHECKING:
     from saecert.training.recipes import SAERecipe
@@ -28,12 +28,11 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="command")
     add_certify(commands)
     add_compare(commands)
-    _add_verify(commands)
-    _add_run(commands)
-    _add_train(commands)
     add_doctor(commands)
     add_completion(commands, parser)
-    add_debug(parser, commands)
+    _add_run(commands)
+    _add_verify(commands)
+    _add_train(commands)
     return parser
 
 

@@ -37,7 +37,7 @@ def finish(options: argparse.Namespace) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except Exception as error:
-        if options.debug:
+        if getattr(options, "debug", False):
             raise
         print(told(error), file=sys.stderr)
         return 1

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import argparse
-from typing import NoReturn
+from typing import Any, NoReturn
 
 Commands = argparse._SubParsersAction
 """To which every command is added."""
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that says what is wrong and where help is, without listing every option."""
+    """A parser that says what is wrong and where help is, without listing every option.
+
+    Every command has the option ``--debug``: parsers of commands are of this class too.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        text = "on an error show where in the code it arose"
+        self.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=text)
 
     def error(self, message: str) -> NoReturn:
         """End with exit code 2 and two lines."""
@@ -27,11 +35,3 @@ def add_command(
     return commands.add_parser(
         name, help=text, description=description, epilog=epilog, formatter_class=shape
     )
-
-
-def add_debug(parser: argparse.ArgumentParser, commands: Commands) -> None:
-    """The option ``--debug``, before and behind the name of a command."""
-    words = {"action": "store_true", "help": "on an error show where in the code it arose"}
-    parser.add_argument("--debug", **words)
-    for command in dict.fromkeys(commands.choices.values()):
-        command.add_argument("--debug", default=argparse.SUPPRESS, **words)

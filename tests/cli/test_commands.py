@@ -114,6 +114,11 @@ def test_every_command_has_help(command, capsys):
         assert f"\n  saecert {command}" in said.partition("examples:")[2].replace('eval "$(', "")
 
 
+def test_debug_is_an_option_of_commands_of_commands():
+    words = ["train", "sae", "--debug", "--subject", "a", "--out", "b", "--hooks", "c"]
+    assert _parser().parse_args([*words, "--tokens", "5"]).debug
+
+
 def test_examples_of_the_help_are_understood():
     parser = _parser()
     for command in ("certify", "compare"):

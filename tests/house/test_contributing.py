@@ -10,7 +10,7 @@ from synthetic_losses import random_losses
 
 from saecert import certify, collect
 from saecert.cli.errors import finish
-from saecert.cli.parsing import Parser, add_debug
+from saecert.cli.parsing import Parser
 
 HOOK = "blocks.0.hook_resid_post"
 
@@ -67,7 +67,6 @@ def test_command(tmp_path, capsys, name, code):
     parser = Parser(prog="saecert")
     commands = parser.add_subparsers()
     executed("a command of the shell")["add_count"](commands)
-    add_debug(parser, commands)
     assert finish(parser.parse_args(["count", str(tmp_path / name)])) == code
     said = capsys.readouterr()
     assert (said.out, "error: there is no file" in said.err) == (
