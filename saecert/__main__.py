@@ -1,4 +1,4 @@
-"""Certify a frozen language model through its SAE: ``saecert``, or ``python -m saecert``."""
+"""Certify a frozen language model through its SAE; python -m saecert is the same."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = Parser(prog="saecert", description=__doc__)
+    start = "begin with: saecert certify docstring-6l, or saecert certify --help for examples"
+    parser = Parser(prog="saecert", description=__doc__, epilog=start)
     commands = parser.add_subparsers(required=True, metavar="command")
     add_certify(commands)
     add_compare(commands)
