@@ -78,9 +78,9 @@ def certify_model(options: argparse.Namespace) -> int:
     stages = Stages(options.quiet)
     with stages.working():
         losses = _losses(study, options.alpha, stages)
-        stages.say(f"certifying {len(losses)} sequences")
-        certificate = _certificate(losses, options)
-        write(certificate, losses, options.json, options.html, stages)
+    stages.say(f"certifying {len(losses)} sequences")
+    certificate = _certificate(losses, options)
+    write(certificate, losses, options.json, options.html, stages)
     print(certificate)
     if not options.quiet:
         print(f"\n{meaning(certificate)}")
