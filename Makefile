@@ -72,9 +72,10 @@ book: $(READY)
 # what was measured waits under _build until all pages have run; an interrupted one goes on where it was
 measure: $(READY)
 	@mkdir -p $(ANEW)
+	@$(PY) -m saecert.reporting.measurements begin
 	@SAECERT_CACHE=$(ANEW) $(call corpus)
 	@SAECERT_CACHE=$(ANEW) SAECERT_MEASURE=1 $(PY) -m saecert run --all --out _build/measuring --pages-only --jobs 1 -p strict=False
-	@$(PY) -m saecert.reporting.measurements && rm -rf $(ANEW) _build/measuring
+	@$(PY) -m saecert.reporting.measurements publish && rm -rf $(ANEW) _build/measuring
 
 ANEW := $(CURDIR)/_build/measure-cache
 
