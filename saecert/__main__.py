@@ -1,4 +1,4 @@
-"""The one entry point: ``python -m saecert run | verify | train``."""
+"""The one entry point: ``python -m saecert run | verify | train | measure | merge``."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from saecert.measurement.commands import add_measure, add_merge
 
 if TYPE_CHECKING:
     from saecert.training.recipes import SAERecipe
@@ -27,6 +29,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_run(commands)
     _add_verify(commands)
     _add_train(commands)
+    add_measure(commands)
+    add_merge(commands)
     return parser
 
 
@@ -165,6 +169,7 @@ def _pair(text: str) -> tuple[str, str]:
 def _verify(options: argparse.Namespace) -> int:
     from saecert.certificates.certificate import Certificate
     from saecert.records import SequenceLosses
+    from saecert.untrusted import one_line
 
     try:
         certificate = Certificate.load(options.certificate)
@@ -174,20 +179,11 @@ def _verify(options: argparse.Namespace) -> int:
         print(f"not verified: there is no file {error.filename}: {what}", file=sys.stderr)
         return 1
     except (OSError, ValueError, MemoryError) as error:
-        print(f"not verified: {_one_line(error)}", file=sys.stderr)
+        print(f"not verified: {one_line(error)}", file=sys.stderr)
         return 1
     print(certificate)
     print(f"verified: all {agreeing} values of {options.certificate} follow from {options.losses}")
     return 0
-
-
-def _one_line(error: Exception) -> str:
-    """An error as a line that a terminal can show: files from anybody are quoted in it."""
-    from saecert.untrusted import printable
-
-    words = " ".join((str(error) or type(error).__name__).split())
-    shown = printable(words)
-    return shown if len(shown) <= 1000 else f"{shown[:1000]}..."
 
 
 def _train(options: argparse.Namespace) -> int:

@@ -245,6 +245,14 @@ class SequenceLosses:
         }
         return replace(self, **tables, **per_row)
 
+    def tables(self) -> dict[str, dict[str, np.ndarray]]:
+        """The tables of numbers by predictor, each with sequences on its last axis."""
+        return {name: getattr(self, name) for name in TABLES}
+
+    def rows(self) -> dict[str, np.ndarray]:
+        """The arrays with a row for each sequence that are known."""
+        return {name: value for name in ROWS if (value := getattr(self, name)) is not None}
+
     def fingerprint(self) -> str:
         """SHA-256 of every array and of the provenance: what a certificate was computed from."""
         digest = hashlib.sha256(json.dumps(_header(self), sort_keys=True).encode())

@@ -28,6 +28,7 @@ BARS = "SAECERT_BARS"
 _Content = TypeVar("_Content")
 _PARTIAL = ".saecert-partial"
 _OLD = 86_400.0  # seconds after which a temporary file of another machine is litter
+_ATTEMPTS = 5  # at a folder that others may remove while it is empty
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, KeyError, TypeError, OSError)
 
@@ -65,17 +66,39 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     OSError
         The disk is full; the message names the file and what to do.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _remove_litter(path.parent)
-    prefix = f"{_PARTIAL}-{_machine()}-{os.getpid()}-"
+    with _partial(Path(path), os.replace) as partial:
+        yield partial
+
+
+@contextmanager
+def atomic_path_once(path: str | Path) -> Iterator[Path]:
+    """`atomic_path` that leaves a file as it is which another process made meanwhile.
+
+    Of many processes that write the same file the first wins, and all read the same content.
+    """
+    with _partial(Path(path), _keep_first) as partial:
+        yield partial
+
+
+def _keep_first(partial: str, path: Path) -> None:
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=path.suffix)
-        os.close(handle)
+        os.link(partial, path)
+    except FileExistsError:
+        return
+    except OSError:  # no hard links on this file system
+        if not path.exists():
+            os.replace(partial, path)
+
+
+@contextmanager
+def _partial(path: Path, put: Callable[[str, Path], None]) -> Iterator[Path]:
+    """A temporary file beside `path`, which `put` makes the file when the block succeeds."""
+    try:
+        name = _temporary_file(path)
         try:
             yield Path(name)
             os.chmod(name, 0o644)  # temporary files are private, results are not
-            os.replace(name, path)
+            put(name, path)
         finally:
             Path(name).unlink(missing_ok=True)
     except OSError as error:
@@ -86,6 +109,22 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             "and run again"
         )
         raise OSError(error.errno, message, str(path)) from error
+
+
+def _temporary_file(path: Path) -> str:
+    """Name of a new empty file in the folder of `path`, which is made."""
+    prefix = f"{_PARTIAL}-{_machine()}-{os.getpid()}-"
+    for attempt in range(_ATTEMPTS):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        remove_litter(path.parent)
+        try:
+            handle, name = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=path.suffix)
+            break
+        except FileNotFoundError:  # another process removed the folder while it was empty
+            if attempt == _ATTEMPTS - 1:
+                raise
+    os.close(handle)
+    return name
 
 
 def cached_arrays(
@@ -136,7 +175,7 @@ def read_kept(path: Path, read: Callable[[Path], _Content]) -> _Content | None:
         return None
 
 
-def _remove_litter(folder: Path) -> None:
+def remove_litter(folder: Path) -> None:
     """Remove temporary files of processes that are gone, and old ones of other machines."""
     for path in folder.glob(f"{_PARTIAL}-*"):
         machine, process = path.name.removeprefix(f"{_PARTIAL}-").split("-")[:2]
