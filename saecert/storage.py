@@ -6,8 +6,8 @@ import errno
 import hashlib
 import os
 import platform
+import shutil
 import tempfile
-import time
 import warnings
 import zipfile
 import zlib
@@ -175,6 +175,20 @@ def read_kept(path: Path, read: Callable[[Path], _Content]) -> _Content | None:
         return None
 
 
+@contextmanager
+def partial_folder(parent: str | Path) -> Iterator[Path]:
+    """A new folder in `parent` for what is only needed in the block; gone afterwards.
+
+    If the process is killed, whoever writes to `parent` next removes it.
+    """
+    parent = Path(parent)
+    parent.mkdir(parents=True, exist_ok=True)
+    remove_litter(parent)
+    prefix = f"{_PARTIAL}-{_machine()}-{os.getpid()}-"
+    with tempfile.TemporaryDirectory(dir=parent, prefix=prefix) as folder:
+        yield Path(folder)
+
+
 def remove_litter(folder: Path) -> None:
     """Remove temporary files of processes that are gone, and old ones of other machines."""
     for path in folder.glob(f"{_PARTIAL}-*"):
@@ -183,11 +197,23 @@ def remove_litter(folder: Path) -> None:
             if machine == _machine() and process.isdigit():
                 is_litter = not psutil.pid_exists(int(process))
             else:
-                is_litter = time.time() - path.stat().st_mtime > _OLD
-            if is_litter:
+                is_litter = _now_in(folder) - path.stat().st_mtime > _OLD
+            if is_litter and path.is_dir():
+                shutil.rmtree(path)
+            elif is_litter:
                 path.unlink()
         except OSError:  # another process was faster, or it is not ours to remove
             continue
+
+
+def _now_in(folder: Path) -> float:
+    """Time by the clock that dates the files of a folder, which may be that of a server.
+
+    The clock of this machine may be wrong, or jump; what another machine is writing just now must
+    not look old.
+    """
+    with tempfile.TemporaryFile(dir=folder) as file:
+        return os.fstat(file.fileno()).st_mtime
 
 
 def _machine() -> str:
