@@ -29,6 +29,7 @@ _Content = TypeVar("_Content")
 _PARTIAL = ".saecert-partial"
 _OLD = 86_400.0  # seconds after which a temporary file of another machine is litter
 _ATTEMPTS = 5  # at a folder that others may remove while it is empty
+_LITTLE = 1 << 16  # bytes left on a disk that is full
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, KeyError, TypeError, OSError)
 
@@ -93,22 +94,44 @@ def _keep_first(partial: str, path: Path) -> None:
 @contextmanager
 def _partial(path: Path, put: Callable[[str, Path], None]) -> Iterator[Path]:
     """A temporary file beside `path`, which `put` makes the file when the block succeeds."""
-    try:
+    with room_for(path):
         name = _temporary_file(path)
-        try:
+    try:
+        with room_for(path):
             yield Path(name)
             os.chmod(name, 0o644)  # temporary files are private, results are not
             put(name, path)
-        finally:
-            Path(name).unlink(missing_ok=True)
-    except OSError as error:
-        if error.errno not in _FULL:
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+@contextmanager
+def room_for(path: Path) -> Iterator[None]:
+    """Whatever fails in the block for want of space becomes an OSError that says what to do."""
+    try:
+        yield
+    except Exception as error:
+        if not _is_full(error, path.parent):
             raise
         message = (
             "the disk is full: free some space, or set SAECERT_CACHE to a folder on another disk, "
             "and run again"
         )
-        raise OSError(error.errno, message, str(path)) from error
+        raise OSError(errno.ENOSPC, message, str(path)) from error
+
+
+def _is_full(error: Exception, folder: Path) -> bool:
+    """Whether a write failed for want of space; torch and safetensors say so in their own ways."""
+    number = getattr(error, "errno", None)
+    if number is not None:
+        return number in _FULL
+    said = str(error)
+    failed = "No space left" in said or "failed writing" in said or "write failed" in said
+    return failed or (
+        isinstance(error, OSError | RuntimeError)
+        and folder.exists()
+        and shutil.disk_usage(folder).free < _LITTLE
+    )
 
 
 def _temporary_file(path: Path) -> str:
@@ -182,11 +205,12 @@ def partial_folder(parent: str | Path) -> Iterator[Path]:
     If the process is killed, whoever writes to `parent` next removes it.
     """
     parent = Path(parent)
-    parent.mkdir(parents=True, exist_ok=True)
-    remove_litter(parent)
     prefix = f"{_PARTIAL}-{_machine()}-{os.getpid()}-"
-    with tempfile.TemporaryDirectory(dir=parent, prefix=prefix) as folder:
-        yield Path(folder)
+    with room_for(parent / prefix):
+        parent.mkdir(parents=True, exist_ok=True)
+        remove_litter(parent)
+        with tempfile.TemporaryDirectory(dir=parent, prefix=prefix) as folder:
+            yield Path(folder)
 
 
 def remove_litter(folder: Path) -> None:
