@@ -10,6 +10,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,7 @@ def measure_on_ray(
         raise ValueError(f"num_gpus must not be negative, got {num_gpus}")
     if address is not None and not ray.is_initialized():
         check_reachable(address)
+    task = located(task)
     Worker(task).measure(None)  # what is fixed on discovery, once, and what is wrong at once
     with _connected(ray, address, workers):
         numbers = ray.data.from_items([{"number": number} for number in range(1, of + 1)])
@@ -74,6 +76,27 @@ def measure_on_ray(
         rows = measured.take_all()
     ordered = sorted(rows, key=lambda row: (int(row["number"]), str(row["path"])))
     return [Path(str(row["path"])) for row in ordered]
+
+
+def located(task: Task) -> Task:
+    """The task with paths that mean the same wherever a process is started."""
+    loading = {name: _absolute(value) for name, value in task.loading.items()}
+    return replace(
+        task,
+        folder=str(Path(task.folder).absolute()),
+        subject=_absolute(task.subject),
+        corpus=_absolute(task.corpus),
+        loading=loading,
+    )
+
+
+def _absolute(value: Any) -> Any:
+    """A text that names something on this machine, as an absolute path; anything else as it is."""
+    if not isinstance(value, str | Path) or not str(value):
+        return value
+    path = Path(value)
+    there = path.exists() or (len(path.parts) > 1 and path.parent.exists())
+    return str(path.absolute()) if there else value
 
 
 class ShardActor:

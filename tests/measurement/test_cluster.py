@@ -11,7 +11,7 @@ import pytest
 from conftest import N_CTX, make_texts
 
 from saecert.__main__ import main
-from saecert.measurement.cluster import check_reachable, measure_on_ray
+from saecert.measurement.cluster import check_reachable, located, measure_on_ray
 from saecert.measurement.engines import Task, measure_all
 from saecert.shards import merge
 
@@ -103,6 +103,19 @@ def test_addresses_that_are_none():
             check_reachable(address)
     with pytest.raises(ConnectionError, match=r"no Ray cluster answers at '127.0.0.1:9'"):
         check_reachable("127.0.0.1:9")
+
+
+def test_paths_are_those_of_this_process(folders, tmp_path, monkeypatch):
+    """Workers may be started elsewhere."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "texts.jsonl").touch()
+    (tmp_path / "saes").mkdir()
+    loading = {"sae": "saes/*", "device": "cpu"}
+    task = located(Task("out", "docstring-6l", corpus="texts.jsonl", loading=loading))
+    assert task.folder == str(tmp_path / "out")
+    assert task.subject == "docstring-6l" and task.corpus == str(tmp_path / "texts.jsonl")
+    assert task.loading == {"sae": str(tmp_path / "saes/*"), "device": "cpu"}
+    assert located(Task("out", str(folders["llama"]), corpus=["a text"])).corpus == ["a text"]
 
 
 def test_an_engine_that_is_not_installed_says_the_extra(folders, tmp_path, monkeypatch, capsys):
