@@ -107,7 +107,7 @@ test: $(READY)
 
 # short forms of these are part of make test; counts are printed
 faults: $(READY)
-	@SAECERT_FAULTS=long $(PY) -m pytest -m faults tests/faults $(PYTEST_ARGS)
+	@OMP_NUM_THREADS=1 SAECERT_FAULTS=long $(PY) -m pytest -m faults tests/faults $(PYTEST_ARGS)
 
 lint: $(READY)
 	@$(PY) -m ruff check -q --output-format concise . && $(PY) -m ruff format -q --check . && $(PY) tests/checks.py lint
