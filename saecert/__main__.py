@@ -13,6 +13,7 @@ from saecert.cli.completion import add_completion
 from saecert.cli.doctor import add_doctor
 from saecert.cli.errors import finish
 from saecert.cli.parsing import Parser
+from saecert.measurement.commands import add_measure, add_merge
 
 if TYPE_CHECKING:
     from saecert.training.recipes import SAERecipe
@@ -34,6 +35,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_run(commands)
     _add_verify(commands)
     _add_train(commands)
+    add_measure(commands)
+    add_merge(commands)
     return parser
 
 

@@ -12,7 +12,17 @@ from saecert.__main__ import _parser, main
 from saecert.cli import doctor
 from saecert.cli.completion import SHELLS, script
 
-COMMANDS = ("certify", "compare", "verify", "run", "train", "doctor", "completion")
+COMMANDS = (
+    "certify",
+    "compare",
+    "verify",
+    "run",
+    "train",
+    "measure",
+    "merge",
+    "doctor",
+    "completion",
+)
 
 
 @pytest.fixture

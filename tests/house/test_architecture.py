@@ -14,7 +14,7 @@ BASE = {"arguments", "storage", "untrusted"}
 STATISTICS = {"statistics"} | BASE
 CERTIFICATES = {"certificates", "statistics", "records"} | BASE
 CORPORA = {"corpora", "subjects"} | BASE
-MEASUREMENT = {"measurement", "corpora", "subjects", "records"} | BASE
+MEASUREMENT = {"measurement", "corpora", "subjects", "records", "shards"} | BASE
 DICTIONARIES = {"dictionaries", "statistics"} | MEASUREMENT
 
 ALLOWED = {
@@ -23,6 +23,7 @@ ALLOWED = {
     "untrusted": set(),
     "record_files": BASE,
     "records": {"record_files"} | BASE,
+    "shards": {"records"} | BASE,
     "statistics": STATISTICS,
     "certificates": CERTIFICATES,
     "subjects": {"subjects"} | BASE,
