@@ -129,6 +129,16 @@ def divergence(
     return measure(subject, corpus, hook_names, **_quietly(settings))
 
 
+def spliced(
+    subject: Subject, corpus: Corpus, hook_names: Sequence[str], settings: Mapping[str, Any]
+) -> ByHook:
+    """Losses and KL of the SAE and its pool run in several ways, for each sequence: `splices`,
+    `contexts`, `pool` and `alpha` in `settings`."""
+    from saecert.dictionaries.spliced import spliced as measure
+
+    return measure(subject, corpus, hook_names, **_quietly(settings))
+
+
 def _quietly(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings, and a progress bar for people only: a page would store it."""
     return {"progress": sys.stderr.isatty(), **settings}
@@ -144,5 +154,6 @@ MEASURABLE: Mapping[str, Measurable] = {
     "aliases": Measurable(aliases, "certification", True),
     "alias_counts": Measurable(alias_counts, "discovery", False),
     "divergence": Measurable(divergence, "certification", True, chosen_on_discovery=True),
+    "spliced": Measurable(spliced, "certification", True, chosen_on_discovery=True),
 }
 """Quantities by name. A new one is a function here."""
