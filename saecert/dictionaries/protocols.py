@@ -7,8 +7,8 @@ way; `saecert.dictionaries.spliced` measures several on the same sequences.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
@@ -25,7 +25,8 @@ MODEL, SAE, POOL = "model", "SAE", "pool"
 """Smoothed losses in bits per token: of the model, the SAE proxy and the pooled proxy."""
 KL, SMOOTHED_KL = "KL", "smoothed KL"
 """Divergence of the SAE proxy's predictions from the model's in bits, as they are and smoothed."""
-MEASURED = (MODEL, SAE, POOL, KL, SMOOTHED_KL)
+N_VOCAB = "n_vocab"
+"""Size of the vocabulary: beside the others, the same for every sequence."""
 
 Values = Mapping[str, Float[np.ndarray, "n_seq"]]
 """What `saecert.dictionaries.spliced.spliced` measures at one hook point."""
@@ -78,20 +79,15 @@ class Factors:
         chosen = {name: getattr(self, name)[name in other] for name in FACTORS}
         return Protocol(Splice(chosen["n_active"], chosen["bos"]), chosen["n_ctx"])
 
-    def grid(self) -> dict[tuple[str, ...], Protocol]:
-        """All eight protocols, by the choices that are made in the other way."""
-        subsets = [
-            tuple(name for bit, name in enumerate(FACTORS) if index >> bit & 1)
-            for index in range(2 ** len(FACTORS))
-        ]
-        subsets.sort(key=len)
-        return {names: self.protocol(*names) for names in subsets}
-
 
 FACTORS = {"n_active": "fewer latents", "bos": "BOS replaced", "n_ctx": "short contexts"}
 """Choices of `Factors`, and what the other way is called."""
+OURS = "ours"
+"""None of them."""
 TOGETHER = "all three"
-"""What all of them together are called."""
+"""All of them: the protocol under examination."""
+BOS_LOST = "BOS lost"
+"""Ours, but for an SAE that cannot reconstruct BOS at all."""
 
 
 def array_name(what: str, protocol: Protocol) -> str:
@@ -103,13 +99,41 @@ def array_name(what: str, protocol: Protocol) -> str:
     return f"{what} | {protocol}"
 
 
-def labelled(factors: Factors) -> dict[str, Protocol]:
-    """The protocols that differ from ours in one choice, and in all three."""
-    alone = {title: factors.protocol(name) for name, title in FACTORS.items()}
-    return {**alone, TOGETHER: factors.protocol(*FACTORS)}
+def grid(factors: Factors) -> dict[str, Protocol]:
+    """All eight protocols that choices in the other way make, none of them first, all of them last.
+
+    >>> list(grid(Factors((0, 11), ("exempt", "replaced"), (128, 32))))[3:5]
+    ['short contexts', 'fewer latents, BOS replaced']
+    """
+    indices = sorted(range(2 ** len(FACTORS)), key=int.bit_count)
+    names = list(FACTORS)
+    made = {}
+    for index in indices:
+        other = [name for bit, name in enumerate(names) if index >> bit & 1]
+        made[_label(other)] = factors.protocol(*other)
+    return made
 
 
-def lost_at_bos(factors: Factors) -> Protocol:
-    """Our protocol, for an SAE that cannot reconstruct BOS at all."""
+def compared(factors: Factors) -> dict[str, Protocol]:
+    """Protocols that are compared with ours: each choice alone, the two about the SAE, and all
+    three; and ours for an SAE that cannot reconstruct BOS.
+    """
+    chosen = [[name] for name in FACTORS]
+    chosen += [["n_active", "bos"], list(FACTORS)]
+    made = {_label(names): factors.protocol(*names) for names in chosen}
     ours = factors.protocol()
-    return replace(ours, splice=replace(ours.splice, bos=LOST))
+    lost = Protocol(Splice(ours.splice.n_active, LOST), ours.n_ctx)
+    return {**made, BOS_LOST: lost}
+
+
+def splices_of(factors: Factors) -> list[list[int | str]]:
+    """What `saecert.dictionaries.spliced.spliced` has to measure, as JSON values."""
+    protocols = (*grid(factors).values(), *compared(factors).values())
+    splices = dict.fromkeys(protocol.splice for protocol in protocols)
+    return [[splice.n_active, splice.bos] for splice in splices]
+
+
+def _label(other: Sequence[str]) -> str:
+    if not other:
+        return OURS
+    return TOGETHER if len(other) == len(FACTORS) else ", ".join(FACTORS[name] for name in other)

@@ -25,6 +25,7 @@ from saecert.dictionaries.protocols import (
     KL,
     LOST,
     MODEL,
+    N_VOCAB,
     POOL,
     SAE,
     SMOOTHED_KL,
@@ -85,8 +86,8 @@ def spliced(
     every length in `contexts`. "model", "SAE" and "pool" are smoothed losses in bits per token; the
     pooled proxy's latents are masked before the largest are taken. "KL" and "smoothed KL" are those
     of the SAE proxy's predictions from the model's in bits. All are means over every position that
-    predicts a token within the context. Kept in the cache folder, a file for each hook point and
-    way.
+    predicts a token within the context; "n_vocab" stands beside them. Kept in the cache folder, a
+    file for each hook point and way.
 
     Parameters
     ----------
@@ -113,8 +114,9 @@ def spliced(
     ------
     ValueError
         Fewer than 0 latents, an unknown word for BOS or one where no BOS is, a corpus that says
-        itself that BOS is replaced, a context of less than 2 tokens or more than there are, a pool larger than the dictionary or without `discovery`,
-        alpha outside (0, 1), a hook point without an SAE.
+        itself that BOS is replaced, a context of less than 2 tokens or more than there are, a pool
+        larger than the dictionary or without `discovery`, alpha outside (0, 1), a hook point
+        without an SAE.
     """
     hooks = tuple(dict.fromkeys(hook_names or subject.hook_names))
     ways = list(dict.fromkeys(Splice(int(n), str(bos)) for n, bos in splices))
@@ -128,7 +130,8 @@ def spliced(
     parts = [plan.clean, *plan.splices]
     title = f"spliced x{len(ways)}"
     found = measure_parts(subject, corpus, parts, measure, title=title, **running)
-    values: dict[str, dict[str, np.ndarray]] = {hook: {} for hook in hooks}
+    sizes = np.full(len(corpus), float(subject.d_vocab))
+    values: dict[str, dict[str, np.ndarray]] = {hook: {N_VOCAB: sizes} for hook in hooks}
     for part, way in plan.splices.items():
         arrays = {**found[plan.clean].arrays, **found[part].arrays}
         for name, array in arrays.items():

@@ -12,6 +12,7 @@ from saecert.dictionaries.protocols import (
     KL,
     LOST,
     MODEL,
+    N_VOCAB,
     POOL,
     REPLACED,
     SAE,
@@ -187,7 +188,7 @@ def test_without_a_pool_the_whole_dictionary_stays(subject, sample, corpora):
     protocol = Protocol(Splice(), 24)
     losses = [found[array_name(what, protocol)] for what in (SAE, POOL)]
     np.testing.assert_array_equal(*losses)
-    assert len(found) == 5
+    assert len(found) == 6 and set(found[N_VOCAB]) == {subject.d_vocab}
 
 
 @pytest.mark.parametrize(
