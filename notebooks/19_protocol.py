@@ -244,3 +244,43 @@ show(
     note=f"n = {n_all}; jointly at about delta = {delta:g}",
     decimals=3,
 )
+
+# %% tags=["hide-input"]
+label = layers.labels_of(places)[0]
+low = changes["share, lower"].unstack("protocol")
+worst = changes.loc[(places[0], TOGETHER)]
+lost = changes.loc[(places[0], BOS_LOST)]
+print(f"all three against ours, layer {label}:")
+print(f"v_A at least {lower_text(worst['v_A, lower'])} bits more")
+print(f"BOS lost against ours, layer {label}:")
+print(f"v_A at least {lower_text(lost['v_A, lower'])} bits more")
+
+# %% tags=["hide-input"]
+pair = "fewer latents, BOS replaced"
+first = rough.loc[places[0], "v_A"]
+apart = first["fewer latents"] + first["BOS replaced"]
+sharpest = bounds["upper"].unstack("protocol")
+uniform = np.log2(limits.n_vocab_of(measured[places[0]]))
+claims(
+    strict,
+    {
+        "most texts: fewer latents raise the KL, everywhere": bool(
+            (low["fewer latents"] > 0.5).all()
+        ),
+        "most texts: all three raise the KL, everywhere": bool(
+            (low[TOGETHER] > 0.5).all()
+        ),
+        "first layer: all three raise E v_A": bool(
+            worst["v_A, lower"] > 0
+        ),
+        "first layer, by the means: two together cost more than apart": (
+            bool(first[pair] > apart)
+        ),
+        "our protocol beats uniform at every layer": bool(
+            (sharpest[OURS] < uniform).all()
+        ),
+        "all three are vacuous at the first layer": bool(
+            sharpest.loc[places[0], TOGETHER] >= uniform
+        ),
+    },
+)

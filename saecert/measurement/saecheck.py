@@ -82,11 +82,12 @@ def check_sae(
     Explained variance, 1 - E||x - x_hat||^2 / E||x - E x||^2 pooled over all tokens but BOS, must
     lie in [0.3, 1], and the mean number of active latents within a factor 3 of what the release
     lists, if it lists one. A few outlier tokens, of huge norm, can hold most of the variance: so it
-    is also told without the tokens above 8 times the median norm, and fits are compared by that. An
-    SAE that fails is also tried on rescaled and on centred activations, and the message names what
-    fits best: the usual mistakes are an index that counts from 1, an activation scaling that was
-    not folded in, and writing weights that were not centred. It may also be the text: an SAE can
-    fail on text unlike what it was trained on.
+    is also told without the tokens above 8 times the median norm, and fits are compared by that.
+
+    An SAE that fails is also tried in all other layers, and on rescaled and on centred activations,
+    and the message names what fits best: the usual mistakes are an index that counts from 1, an
+    activation scaling that was not folded in, and writing weights that were not centred. It may
+    also be the text: an SAE can fail on text unlike what it was trained on.
 
     Returns ``explained_variance`` (all tokens), ``explained_variance_without_outliers``,
     ``outlier_share``, ``l0``, ``listed_l0`` (or None), ``best_at``, the hook point up to two layers
@@ -119,6 +120,8 @@ def check_sae(
     if acceptable(fit_here, listed):
         return facts | {"problem": None}
     del fits[here]
+    far = [Trial(name) for name in _all_layers(subject, hook_name) if Trial(name) not in around]
+    fits |= _fits(subject, some, hook_name, far)
     # what "expected_average_only_in" of sae_lens means
     usual = subject.sae_at(hook_name).cfg.d_in ** 0.5 / fit_here.norm
     fits |= _fits(
@@ -156,7 +159,7 @@ def _problem(
     better = f"It fits best {best.advice()} (explains {fit_there.told()}). Or the text"
     if not acceptable(fit_there, listed):
         better = (
-            "No layer around, rescaling or centring helps: another model's SAE, another "
+            "No other layer, rescaling or centring helps: another model's SAE, another "
             "processing of the weights, half-trained, or the text"
         )
     listing = (
@@ -252,8 +255,13 @@ def _explained(sums: Mapping[str, Any], of: str) -> float:
     return explained_variance(float(error), spread)
 
 
+def _all_layers(subject: Subject, hook_name: str) -> list[str]:
+    """The same hook point in every layer."""
+    layers = range(subject.n_layers)
+    return [re.sub(r"\d+", str(layer), hook_name, count=1) for layer in layers]
+
+
 def _layers_around(subject: Subject, hook_name: str) -> list[str]:
     """The same hook point in this layer and up to two layers before and after."""
     layer = hook_layer(hook_name)
-    layers = range(max(layer - 2, 0), min(layer + 3, subject.n_layers))
-    return [re.sub(r"\d+", str(layer), hook_name, count=1) for layer in layers]
+    return _all_layers(subject, hook_name)[max(layer - 2, 0) : layer + 3]

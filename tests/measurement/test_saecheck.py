@@ -115,6 +115,14 @@ def test_sae_of_another_layer_is_named(shipped, texts):
     )
 
 
+def test_sae_of_a_layer_far_away_is_named(shipped, texts):
+    hook = "blocks.5.hook_resid_post"
+    true = "blocks.0.hook_resid_post"
+    wrong = with_sae(shipped, hook, shipped.sae_at(true))
+    with pytest.raises(ValueError, match=f"It fits best at '{true}': was it trained there"):
+        check_sae(wrong, texts, hook)
+
+
 def test_sae_of_the_layer_before_passes_but_the_record_shows_it(shipped, texts):
     facts = check_sae(
         with_sae(shipped, "blocks.1.hook_resid_post", shipped.saes["blocks.0.hook_resid_post"]),
@@ -172,7 +180,7 @@ def test_an_sae_that_fits_nowhere(subject, corpora):
     sae.W_dec.data = torch.randn(sae.W_dec.shape, generator=torch.Generator().manual_seed(0))
     with pytest.raises(
         ValueError,
-        match="No layer around, rescaling or centring helps: another model's SAE"
+        match="No other layer, rescaling or centring helps: another model's SAE"
         ".*the text is unlike",
     ):
         check_sae(with_sae(subject, hook, sae), corpora["discovery"], hook)
