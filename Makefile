@@ -98,9 +98,10 @@ certificates: $(READY)
 	    $(PY) -m saecert run 02_four_terms --force -p hook_name=blocks.$$layer.hook_resid_post -p alpha=$$alpha || exit 1; done; done
 	@rm -f certificates/docstring-6l-*.json && cp runs/docstring-6l/certificates/*.json certificates/
 
+# two processes, one thread each: with two threads each they wait for one another most of the time
 test: $(READY)
 	@$(call corpus)
-	@$(PY) -m pytest --nbval --nbval-current-env --nbval-sanitize-with tests/nbval_sanitize.cfg --ignore-glob='*.failed.ipynb' --ignore-glob='notebooks/.*' -n 2 --dist loadfile tests notebooks $(PYTEST_ARGS)
+	@OMP_NUM_THREADS=1 $(PY) -m pytest --nbval --nbval-current-env --nbval-sanitize-with tests/nbval_sanitize.cfg --ignore-glob='*.failed.ipynb' --ignore-glob='notebooks/.*' -n 2 --dist loadfile tests notebooks $(PYTEST_ARGS)
 
 lint: $(READY)
 	@$(PY) -m ruff check -q --output-format concise . && $(PY) -m ruff format -q --check . && $(PY) tests/checks.py lint

@@ -30,6 +30,7 @@ def test_the_shipped_filter_is_under_3_mb_and_knows_its_releases():
     assert facts["mistaken"] == pytest.approx(fresh.old_shingles().mistaken, abs=1e-6)
 
 
+@pytest.mark.shared_cache
 def test_text_that_was_never_published_is_new_and_words_beyond_the_window_do_not_count():
     documents = docstring_documents()
     old = documents["numpy:numpy.lib._function_base_impl.percentile"]
@@ -41,6 +42,7 @@ def test_text_that_was_never_published_is_new_and_words_beyond_the_window_do_not
     assert fresh.old_share([]).shape == (0,)
 
 
+@pytest.mark.shared_cache
 @pytest.mark.parametrize("source", [fresh.FRESH, fresh.OLD])
 def test_documents_are_of_their_age_and_were_seen_in_no_training(source):
     every, certified = fresh.documents_by_age(source, "certification")
