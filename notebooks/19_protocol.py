@@ -13,7 +13,7 @@
 # ---
 
 # %% [markdown]
-# # 19 · Fewer latents and BOS replaced are harmless apart and harmful together: the protocol can make an early layer vacuous
+# # 19 · The same SAEs, run with fewer latents and BOS replaced, take an early layer of SmolLM2 from 6.5 bits to 14.5
 #
 # **Question.** The paper finds that early layers of Llama-3-8B are never certified. Is that the model, or the way in which its SAEs were run?
 #
@@ -31,7 +31,7 @@ corpus = "docstrings-fresh"
 # hook points, separated by commas; empty: all that have an SAE
 hooks = ""
 # certification sequences; 0: all
-n_seq = 100
+n_seq = 80
 # sequences left out: looked at when this page was made
 skip = 4
 # discovery sequences; 0: all
@@ -65,6 +65,7 @@ from saecert.dictionaries import protocols
 from saecert.dictionaries.protocols import BOS_LOST, OURS, TOGETHER
 from saecert.reporting import figures, layers, protocol
 from saecert.reporting import protocol_limits as limits
+from saecert.reporting.claims import claims
 from saecert.reporting.study import open_study
 from saecert.reporting.tables import show
 from saecert.statistics.rounding import lower_text, upper_text
@@ -194,12 +195,21 @@ show(
     note=sizes,
 )
 
-# %% mystnb={"figure": {"caption": "What the protocol does at each layer of SmolLM2-135M: mean v_A (left) and mean KL (right), n = 100, sample means without limits.", "name": "fig-protocol"}, "image": {"alt": "Two line plots against layer with a line for each protocol."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "What the protocol does at each layer of SmolLM2-135M: mean v_A (left) and mean KL (right), n = 80, sample means without limits. In our protocol the layers are alike; with all three choices made the other way the first is by far the worst.", "name": "fig-protocol"}, "image": {"alt": "Two line plots against layer with a line for each protocol. The line of our protocol is flat, that of all three is highest at the first layer, falls, rises at layer 15 and falls again."}} tags=["hide-input"]
 drawn = {OURS: ours, **alone}
 figures.plot_layers(protocol.panels(measured, drawn, alpha))
 plt.show()
 
 # %% [markdown]
+# In our protocol the layers are within 0.3 bits of each other. Fewer latents cost more than a bit at each. BOS replaced costs the whole SAE next to nothing: its KL rises by
+# at most 0.006 bits. That the SAEs have not seen BOS in training did not matter, at any depth; they reconstruct it. What it costs at the layers 15 and 22 is the *pool's*: it was chosen
+# on tokens without BOS, and leaves out what BOS needs.
+#
+# **Together** is another matter. With 11 latents the SAE at layer 3 cannot reconstruct BOS any more, and every later token reads it: the KL rises by 3.7 bits, not by the 0.9 of the one and
+# nothing of the other. The row "BOS lost" shows the same from the other side: an SAE that has all its latents, but nothing for this one outlier, loses one to two and a half bits of KL at every depth.
+#
+# Short contexts make all losses larger, the model's too: that is text, not SAE. They add to what a bad BOS costs: more of the tokens are near it.
+#
 # ## What the sample tells for certain
 #
 # One $\delta$ is divided equally among all limits of this section: at each of the hook points two upper limits on $\mathbb{E}\,v_A$, in our protocol and in the paper's, and six for each of the
@@ -229,7 +239,7 @@ show(
 )
 
 # %% [markdown]
-# Limits on means are wide: a hundred sequences cannot rule out that one in thirty is a catastrophe. Limits on shares are not. What an approximate interval says (Student's, all of them together at about
+# Limits on means are wide: so few sequences cannot rule out that one in fifteen is a catastrophe. Limits on shares are not. What an approximate interval says (Student's, all of them together at about
 # $1-\delta$; no certificate):
 
 # %%
@@ -254,31 +264,48 @@ for way in (TOGETHER, BOS_LOST):
 
 # %% tags=["hide-input"]
 low = changes["share, lower"].unstack("protocol")
+rise = changes["v_A, lower"].unstack("protocol")
 means = rough.loc[start, "v_A"]
 apart = means["fewer latents"] + means["BOS replaced"]
-pair = means["fewer latents, BOS replaced"]
 upper = bounds["upper"].unstack("protocol")
 uniform = np.log2(limits.n_vocab_of(measured[start]))
 claims(
     strict,
     {
-        "most texts: fewer latents raise the KL, everywhere": bool(
-            (low["fewer latents"] > 0.5).all()
+        f"most texts: KL rises at every layer with {way}": bool(
+            (low[way] > 0.5).all()
+        )
+        for way in ("fewer latents", TOGETHER, BOS_LOST)
+    }
+    | {
+        f"E v_A rises at every layer with {TOGETHER}": bool(
+            (rise[TOGETHER] > 0).all()
         ),
-        "most texts: all three raise the KL, everywhere": bool(
-            (low[TOGETHER] > 0.5).all()
-        ),
-        "first layer: all three raise E v_A": bool(
-            changes.loc[(start, TOGETHER), "v_A, lower"] > 0
-        ),
-        "first layer: two together cost more than apart (means)": (
-            bool(pair > apart)
+        "first layer: two together cost more than apart (means)": bool(
+            means["fewer latents, BOS replaced"] > apart
         ),
         "our protocol beats uniform at every layer": bool(
             (upper[OURS] < uniform).all()
         ),
-        "all three do not at the first layer": bool(
-            upper.loc[start, TOGETHER] >= uniform
-        ),
     },
 )
+
+# %% [markdown]
+# ## What this shows, and what it does not
+#
+# A layer that is certified with room to spare in one protocol is nearly useless in another, with the same model, SAE and text: at layer 3 the limit on $\mathbb{E}\,v_A$ goes from less than half of
+# the uniform predictor's loss to almost all of it. And the order of the layers changes: alike in ours, the first one far the worst in the paper's, as in the paper. The largest part is an *interaction*: fewer latents are too few for the one
+# token that everything attends to. So "early layers are never certified" can be a fact about a protocol.
+#
+# It does *not* show that it is so for Llama-3-8B. **The hypothesis**, to be tested there with the 192 latents of training and BOS exempt: most of the rise of the paper's bound from the last layer to layer 4 goes away. What
+# speaks against taking it for granted: TopK SAEs and the JumpReLU SAEs here may lose other latents first; its SAEs were trained on other text, and perhaps on BOS; SmolLM2 is small, its weights are of four bits, and 80 sequences of
+# documentation are few. Nor is the paper's bound this one: it adds a term for tokens whose latents leave the pool. Even here, all three at once are not vacuous at any depth.
+#
+# ## Exercise
+#
+# `python -m saecert run 19_protocol -p n_active=22` (after `make smollm2`; it measures for about half an hour). Predict first: at which layer does the interaction vanish?
+#
+# ```{dropdown} What to look at
+# The row of fewer latents and BOS replaced beside the two rows of one choice each, layer by layer. Where the first is about the sum of the other two, 22 latents are
+# enough for BOS. Where "BOS replaced" alone costs something already, look at the pool mismatch: more latents cannot bring back what the pool has left out.
+# ```
