@@ -13,7 +13,7 @@
 # ---
 
 # %% [markdown]
-# # 19 · The same SAEs, run with fewer latents and BOS replaced, take an early layer of SmolLM2 from 6.5 bits to 14.5
+# # 19 · The same SAEs, run with fewer latents and BOS replaced, take an early layer of SmolLM2 from 6.5 bits to 12.9
 #
 # **Question.** The paper finds that early layers of Llama-3-8B are never certified. Is that the model, or the way in which its SAEs were run?
 #
@@ -139,7 +139,7 @@ print(f"{n_all} sequences of '{corpus}' of {long} tokens, BOS included")
 print(f"pool: {k} latents; contexts of {short} tokens: the beginnings")
 
 # %% [markdown]
-# The first sequences of the sample (`skip`) were looked at when the page was made, and left out. That the short contexts are beginnings of long documents is part of their population.
+# The first sequences of the sample (`skip`) were looked at when the page was made, and left out. There are 80 because of the time they took, not because of what came out. That the short contexts are beginnings of long documents is part of their population.
 #
 # Are these the numbers of {doc}`the page before <18_public_model>`? What that page keeps of the same sequences was measured by other code, in our protocol:
 
@@ -201,12 +201,12 @@ figures.plot_layers(protocol.panels(measured, drawn, alpha))
 plt.show()
 
 # %% [markdown]
-# In our protocol the layers are within 0.3 bits of each other. Fewer latents cost more than a bit at each. BOS replaced costs the whole SAE next to nothing: its KL rises by
-# at most 0.006 bits. That the SAEs have not seen BOS in training did not matter, at any depth; they reconstruct it. What it costs at the layers 15 and 22 is the *pool's*: it was chosen
+# In our protocol the layers are within 0.3 bits of each other. Fewer latents cost more than a bit at each. BOS replaced costs the whole SAE next to nothing: its mean KL rises by
+# some thousandths of a bit. That the SAEs have not seen BOS in training did not matter, at any depth; they reconstruct it. What it costs at the layers 15 and 22 is the *pool's*: it was chosen
 # on tokens without BOS, and leaves out what BOS needs.
 #
-# **Together** is another matter. With 11 latents the SAE at layer 3 cannot reconstruct BOS any more, and every later token reads it: the KL rises by 3.7 bits, not by the 0.9 of the one and
-# nothing of the other. The row "BOS lost" shows the same from the other side: an SAE that has all its latents, but nothing for this one outlier, loses one to two and a half bits of KL at every depth.
+# **Together** is another matter. With 11 latents the SAE at layer 3 cannot reconstruct BOS any more, and every later token reads it: the KL rises by 3.7 bits, not by the 0.95 of the one and
+# next to nothing of the other, and v_A from 6.5 to 12.9 bits, with short contexts to 14.5. The row "BOS lost" shows the same from the other side: an SAE that has all its latents, but nothing for this one outlier, loses 0.9 to 2.4 bits more of KL at every depth.
 #
 # Short contexts make all losses larger, the model's too: that is text, not SAE. They add to what a bad BOS costs: more of the tokens are near it.
 #
@@ -303,9 +303,6 @@ claims(
 #
 # ## Exercise
 #
-# `python -m saecert run 19_protocol -p n_active=22` (after `make smollm2`; it measures for about half an hour). Predict first: at which layer does the interaction vanish?
-#
-# ```{dropdown} What to look at
-# The row of fewer latents and BOS replaced beside the two rows of one choice each, layer by layer. Where the first is about the sum of the other two, 22 latents are
-# enough for BOS. Where "BOS replaced" alone costs something already, look at the pool mismatch: more latents cannot bring back what the pool has left out.
-# ```
+# `python -m saecert run 19_protocol -p n_active=22` (after `make smollm2`; it measures for about half an hour). Predict first: at which layer does the interaction vanish? *What to look at.* The row of fewer latents and BOS replaced beside
+# the two rows of one choice each, layer by layer. Where it is about their sum, 22 latents are enough for BOS. Where "BOS replaced" alone costs something
+# already, look at the pool mismatch: more latents cannot bring back what the pool has left out.
