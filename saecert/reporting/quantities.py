@@ -139,6 +139,24 @@ def spliced(
     return measure(subject, corpus, hook_names, **_quietly(settings))
 
 
+def optimality(
+    subject: Subject, corpus: Corpus, hook_names: Sequence[str], settings: Mapping[str, Any]
+) -> ByHook:
+    """How far each SAE is from an optimum of sparse coding: costs by sequence, and by latent."""
+    from saecert.dictionaries.optimality import optimality as measure
+
+    return measure(subject, corpus, hook_names, **_quietly(settings))
+
+
+def phenomena(
+    subject: Subject, corpus: Corpus, hook_names: Sequence[str], settings: Mapping[str, Any]
+) -> ByHook:
+    """Pairs of latents that theory expects, chosen on discovery, and what they do together."""
+    from saecert.dictionaries.phenomena import phenomena as measure
+
+    return measure(subject, corpus, hook_names, **_quietly(settings))
+
+
 def _quietly(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings, and a progress bar for people only: a page would store it."""
     return {"progress": sys.stderr.isatty(), **settings}
@@ -155,5 +173,7 @@ MEASURABLE: Mapping[str, Measurable] = {
     "alias_counts": Measurable(alias_counts, "discovery", False),
     "divergence": Measurable(divergence, "certification", True, chosen_on_discovery=True),
     "spliced": Measurable(spliced, "certification", True, chosen_on_discovery=True),
+    "phenomena": Measurable(phenomena, "certification", False, chosen_on_discovery=True),
+    "optimality": Measurable(optimality, "certification", False, chosen_on_discovery=True),
 }
 """Quantities by name. A new one is a function here."""

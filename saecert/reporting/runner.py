@@ -15,7 +15,6 @@ from contextlib import chdir, suppress
 from contextvars import Context
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from types import MappingProxyType
 from typing import Any
 
@@ -47,7 +46,7 @@ from saecert.reporting.parameters import (
     parse_value,
 )
 from saecert.reporting.progress import Progress
-from saecert.storage import BARS, atomic_path
+from saecert.storage import BARS, atomic_path, partial_folder
 
 __all__ = [
     "RunError",
@@ -155,9 +154,9 @@ def execute(job: Job, progress: Progress, head: str = "") -> None:
     """
     failed = job.target.with_suffix(".failed.ipynb")
     job.notebook.metadata = NotebookNode(kernelspec=NotebookNode(KERNEL))
-    with atomic_path(job.target) as partial, TemporaryDirectory() as scratch:
+    with atomic_path(job.target) as partial, partial_folder(job.target.parent) as scratch:
         nbformat.write(job.notebook, partial)
-        bars = Path(scratch, "bars")
+        bars = scratch / "bars"
         try:
             with progress.page(head, bars) as bar:
                 options = {"progress_bar": bar, "extra_arguments": _kernel_options(job, bars)}

@@ -23,6 +23,7 @@ from sae_lens import (
 from sae_lens.config import SAETrainerConfig
 from torch import Tensor
 
+from saecert.storage import partial_folder
 from saecert.training.activations import shuffled_batches
 from saecert.training.recipes import SAERecipe
 
@@ -66,6 +67,8 @@ def train_sae(
         training that diverged.
     """
     if (out / "sae_weights.safetensors").exists():
+        if checkpoints is not None:  # killed before they were removed
+            shutil.rmtree(checkpoints, ignore_errors=True)
         return out
     if recipe.l0 > recipe.expansion * acts.shape[1]:
         raise ValueError(
@@ -204,9 +207,8 @@ def set_threshold(sae: SAE, acts: Float[Tensor, "n d_in"], l0: int) -> None:
 
 def _save(sae: SAE, out: Path) -> None:
     """Write the folder `out`, whole or not at all."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".sae-") as folder:
-        written = Path(folder) / out.name
+    with partial_folder(out.parent) as folder:
+        written = folder / out.name
         sae.save_model(written)
         if out.exists():
             shutil.rmtree(out)
