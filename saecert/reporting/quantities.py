@@ -129,6 +129,16 @@ def divergence(
     return measure(subject, corpus, hook_names, **_quietly(settings))
 
 
+def spliced(
+    subject: Subject, corpus: Corpus, hook_names: Sequence[str], settings: Mapping[str, Any]
+) -> ByHook:
+    """Losses and KL of the SAE and its pool run in several ways, for each sequence: `splices`,
+    `contexts`, `pool` and `alpha` in `settings`."""
+    from saecert.dictionaries.spliced import spliced as measure
+
+    return measure(subject, corpus, hook_names, **_quietly(settings))
+
+
 def optimality(
     subject: Subject, corpus: Corpus, hook_names: Sequence[str], settings: Mapping[str, Any]
 ) -> ByHook:
@@ -162,6 +172,7 @@ MEASURABLE: Mapping[str, Measurable] = {
     "aliases": Measurable(aliases, "certification", True),
     "alias_counts": Measurable(alias_counts, "discovery", False),
     "divergence": Measurable(divergence, "certification", True, chosen_on_discovery=True),
+    "spliced": Measurable(spliced, "certification", True, chosen_on_discovery=True),
     "phenomena": Measurable(phenomena, "certification", False, chosen_on_discovery=True),
     "optimality": Measurable(optimality, "certification", False, chosen_on_discovery=True),
 }

@@ -17,7 +17,7 @@ from saecert.measurement.sweep import sweep
 from saecert.storage import atomic_path
 from saecert.subjects.forward import native_acts_at
 from saecert.subjects.subject import Subject
-from saecert.training.figures import OUTLIER_FACTOR, held_out_figures
+from saecert.training.figures import held_out_figures
 
 N_CARD = 64
 """Sequences on which the figures of a card are measured."""

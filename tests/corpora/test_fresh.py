@@ -61,6 +61,21 @@ def test_documents_are_of_their_age_and_were_seen_in_no_training(source):
     assert not any(key.startswith("torch:") for key in every)
 
 
+@pytest.mark.parametrize(("source", "share"), [(fresh.FRESH, 0.9), (fresh.OLD, 0.1)])
+def test_text_of_an_age_that_is_not_there_is_refused(monkeypatch, source, share):
+    documents = {f"numpy:{index}": NEW for index in range(60)}
+    monkeypatch.setattr(fresh, "docstring_documents", lambda: documents)
+    monkeypatch.setattr(fresh, "document_ages", lambda: dict.fromkeys(documents, share))
+    with pytest.raises(ValueError, match=f"'{source}' has no certification document"):
+        fresh.documents_by_age(source, "certification")
+
+
+@pytest.mark.parametrize("source", [fresh.FRESH, fresh.OLD])
+def test_no_text_of_an_age_is_for_training(source):
+    with pytest.raises(ValueError, match="no train split: its documents are held out of training"):
+        fresh.documents_by_age(source, "train")
+
+
 def test_a_damaged_filter_is_refused(tmp_path, monkeypatch):
     facts = (fresh.FOLDER / "facts.json").read_bytes()
     content = bytearray((fresh.FOLDER / "shingles.npy").read_bytes())
