@@ -313,7 +313,7 @@ claims(
 # layer less the first, locally, the smoothed limits go from $-0.201$ and $0.394$ to $-0.695$ and
 # $1.131$: 1.826 bits apart where it was 0.595, 3.07 times as far, as $\Lambda$ is 3.07 times as
 # large. With 100 sequences nearly all of that distance is what they did not show, and that is
-# priced at $\Lambda$. The middle moves up, too, as the KL does when less is mixed in, but by 0.13
+# priced at $\Lambda$. The middle moves up, too, as the KL does when less is mixed in, but by 0.12
 # bits only, so that the sign remains untold; the 500 of the page tell it at $\alpha = 0.5$, with a
 # lower limit of 0.039.
 # ```
