@@ -468,7 +468,7 @@ claims(
 # ```{admonition} Answer
 # :class: dropdown
 # The default comes nearest, 19.6 % at $n = 500$ where it was 4.96 of 5 %, and betting next, 18.2 %.
-# Hoeffding's uses a larger part, 3.4 of 20 % or a sixth, where it was 0.70 of 5 % or a seventh. Its
+# Hoeffding's uses a larger part, 3.35 of 20 % or a sixth, where it was 0.70 of 5 % or a seventh. Its
 # limit is $\sqrt{\ln(1/\delta)/2n}$ above the mean of coins, whose standard error is $1/\sqrt{4n}$,
 # so that about $\Phi(-\sqrt{2 \ln(1/\delta)})$ of the samples miss: 0.7 % at $\delta = 0.05$ and
 # 3.6 % at 0.2. What is lost is the price of an inequality that bounds a tail by an exponential, and
