@@ -234,7 +234,7 @@ print(f"each at delta / 20: some limit wrong in {careful:.1%}")
 #
 # A gambler reads the same documents. He starts with one coin. For each document that is good his wealth grows by 10 %, for
 # each bad one it shrinks by 40 %. At a share of 20 % this game is fair: on average his wealth stays where it is. **Ville's
-# inequality** {cite}`ville1939` says that in a fair game wealth *ever* reaches $1/\delta$ coins with probability at most $\delta$, however long it goes on. For
+# inequality** {cite}`waudbysmith2024` says that in a fair game wealth *ever* reaches $1/\delta$ coins with probability at most $\delta$, however long it goes on. For
 # if it did so more often, stopping there would make a profit on average, and the game would not be fair.
 
 # %%
