@@ -215,7 +215,7 @@ for name, which in missed.items():
 # Somebody makes limits for twenty models, each on a sample of its own and each at $\delta$. How often is at least one of the twenty wrong?
 
 # %%
-twenty = rng.binomial(n_seq, truth, size=(draws // 20, 20))
+twenty = rng.binomial(n_seq, truth, size=(draws // 4, 20))
 each = clopper_pearson_upper(twenty, n_seq, nats)
 shared = clopper_pearson_upper(twenty, n_seq, np.log(20 / delta))
 careless = (each < truth).any(axis=1).mean()
@@ -260,7 +260,7 @@ claims(
         "computed: wrong in at most a share delta": rate <= delta,
         "a look after each document breaks the promise": ever > delta,
         "a share of delta each is enough for twenty": careful
-        <= delta + 3 * np.sqrt(delta / (draws // 20)),
+        <= delta + 3 * np.sqrt(delta / (draws // 4)),
         "the gambler keeps it": rich
         <= delta + 3 * np.sqrt(delta / 2_000),
     },
