@@ -294,7 +294,7 @@ claims(
 #
 # ## Exercise
 #
-# Run `python -m saecert run 05_tightness -p delta=0.001`. Predict first whether the default comes nearer to its yardstick or moves away, on
+# Run `python -m saecert run 05_tightness -p delta=0.001`, which resamples anew, for some minutes. Predict first whether the default comes nearer to its yardstick or moves away, on
 # $v_A$ at 20 and at 2,500 sequences; then compare with the first table.
 #
 # ```{admonition} Answer
