@@ -110,10 +110,11 @@ def _add_train_sae(sae: argparse.ArgumentParser) -> None:
     numbers = {
         "tokens": (int, None, "tokens whose activations are cached"),
         "samples": (int, None, "activations seen in training (those cached, once)"),
-        "l0": (int, 32, "active latents per token (%(default)s)"),
+        "l0": (int, 32, "active latents per token, except of top_afa (%(default)s)"),
         "expansion": (int, 8, "latents per dimension of the activation (%(default)s)"),
         "batch-size": (int, 1024, "activations a step (%(default)s)"),
         "learning-rate": (float, 1.5e-3, "its peak (%(default)s)"),
+        "afa-coefficient": (float, 1 / 16, "lambda of top_afa (%(default)s)"),
         "n-ctx": (int, None, "tokens per window, BOS included (the model's context, at most 128)"),
         "seed": (int, 0, "of weights and order (%(default)s)"),
     }
@@ -131,6 +132,12 @@ def _add_train_sae(sae: argparse.ArgumentParser) -> None:
         choices=("bfloat16", "float32"),
         default="bfloat16",
         help="in which products are computed; bfloat16 by autocast (%(default)s)",
+    )
+    sae.add_argument(
+        "--architecture",
+        choices=("batchtopk", "topk", "top_afa"),
+        default="batchtopk",
+        help="kind of SAE (%(default)s)",
     )
     sae.set_defaults(command=_train_sae)
 
@@ -219,6 +226,8 @@ def _train_sae(options: argparse.Namespace) -> int:
             seed=options.seed,
             order_seed=options.seed,
             autocast=options.dtype == "bfloat16",
+            architecture=options.architecture,
+            afa_coefficient=options.afa_coefficient,
         )
         if Path(options.out).is_file():
             raise ValueError(f"--out takes a folder, and {options.out} is a file")

@@ -60,3 +60,53 @@ def horizons_of(names: Iterable[str]) -> list[int | str]:
     words = {name.rpartition(" at ")[2] for name in names if name != CEILING}
     blocks = sorted(int(word) for word in words if word != OUTPUT)
     return [*blocks, OUTPUT]
+
+
+NORMS = ("norm_z", "norm_f", "norm_z_hat", "nmse", "eps_lbo", "eps_identity")
+"""What `saecert.dictionaries.quasi_orthogonality.quasi_orthogonality` returns of each token."""
+
+BANDS = (0.25, 0.5, 1.0)
+"""Values of eps (h - 1) at which bands are drawn around the line ``norm_f = norm_z``."""
+
+PREDICTORS = ("nmse", "norm_deviation", "eps_lbo", "eps_identity")
+"""What might say what splicing costs at a token; "norm_deviation" is ``|norm_f / norm_z - 1|``."""
+
+COSTS = ("loss_increase", "total_variation")
+"""What splicing costs at a token: bits that its next token costs more, and how far the prediction
+moves, in [0, 1]."""
+
+COHERENCE = "coherence"
+"""Largest |cosine| of two atoms of the decoder, beside the others, the same for every sequence."""
+
+COHERENCE_WITH_BIAS = "coherence with b_dec"
+"""The same with the bias as one atom more."""
+
+SIZES = ("d_sae", "d_in")
+"""Number of latents and of dimensions, likewise in every row."""
+
+
+def outside_name(band: float) -> str:
+    """Name of the share of a sequence's tokens outside a band.
+
+    >>> outside_name(0.5)
+    'outside 0.5'
+    """
+    return f"outside {band:g}"
+
+
+def tau_name(predictor: str, cost: str) -> str:
+    """Name of the rank correlation over the tokens of a sequence.
+
+    >>> tau_name("nmse", "loss_increase")
+    'tau of nmse with loss_increase'
+    """
+    return f"tau of {predictor} with {cost}"
+
+
+def token_name(name: str) -> str:
+    """Name of the values at tokens drawn at random, some in each sequence.
+
+    >>> token_name("nmse")
+    'token nmse'
+    """
+    return f"token {name}"

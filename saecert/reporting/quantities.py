@@ -92,6 +92,15 @@ def horizon(
     return measure(subject, corpus, hook_names, **_quietly(settings))
 
 
+def norms(
+    subject: Subject, corpus: Corpus, hook_names: Sequence[str], settings: Mapping[str, Any]
+) -> ByHook:
+    """Norms of activations and codes, coherence, and the cost of splicing at the same tokens."""
+    from saecert.dictionaries.norms import norms as measure
+
+    return measure(subject, corpus, hook_names, **_quietly(settings))
+
+
 def aliases(
     subject: Subject, corpus: Corpus, hook_names: Sequence[str], settings: Mapping[str, Any]
 ) -> ByHook:
@@ -157,6 +166,19 @@ def phenomena(
     return measure(subject, corpus, hook_names, **_quietly(settings))
 
 
+def built(
+    subject: Subject, corpus: Corpus, hook_names: Sequence[str], settings: Mapping[str, Any]
+) -> ByHook:
+    """What the function of the library makes that `settings` name as "build", "module:function":
+    SAEs that are trained for a page, measured."""
+    from saecert.reporting.simulations import function_named
+
+    build = function_named(settings["build"])
+    if build is None:
+        raise ValueError(f"build='{settings['build']}' names no function of saecert")
+    return build(subject, corpus, hook_names, _quietly(settings))
+
+
 def _quietly(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings, and a progress bar for people only: a page would store it."""
     return {"progress": sys.stderr.isatty(), **settings}
@@ -169,6 +191,8 @@ MEASURABLE: Mapping[str, Measurable] = {
     "rivals": Measurable(rivals, "certification", True),
     "mixing": Measurable(mixing, "discovery", False),
     "horizon": Measurable(horizon, "certification", True),
+    "norms": Measurable(norms, "certification", True),
+    "built": Measurable(built, "certification", False),
     "aliases": Measurable(aliases, "certification", True),
     "alias_counts": Measurable(alias_counts, "discovery", False),
     "divergence": Measurable(divergence, "certification", True, chosen_on_discovery=True),

@@ -20,9 +20,12 @@ from saecert.subjects.hub import HUB
 from saecert.subjects.registry import load_release, locate, release_of
 from saecert.subjects.sparsify import WEIGHTS, hook_name, load_sparsify
 from saecert.subjects.subject import weights_hash
+from saecert.subjects.top_afa import register
 
 Source = str | Path | SAE
 """A ready SAE, its folder, or the name of a release or of a folder on the hub."""
+
+register()  # so that a folder with a top-AFA SAE is loaded like any other
 
 _NEEDED = ("cfg.json", "sae_weights.safetensors")
 _CENTRING = "\\nThis SAE has non-empty model_from_pretrained_kwargs"  # load_subject sees to it

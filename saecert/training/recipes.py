@@ -40,9 +40,16 @@ class LanguageModelRecipe:
     """Validation documents looked at."""
 
 
+BATCH_TOP_K = "batchtopk"
+TOP_K = "topk"
+TOP_AFA = "top_afa"
+ARCHITECTURES = (BATCH_TOP_K, TOP_K, TOP_AFA)
+"""Kinds of SAEs that there is a recipe for."""
+
+
 @dataclass(frozen=True)
 class SAERecipe:
-    """A BatchTopK SAE, saved as JumpReLU with one threshold for all latents."""
+    """An SAE: BatchTopK (saved as JumpReLU with one threshold for all latents), TopK or top-AFA."""
 
     n_samples: int
     """Activations seen in training; those cached are seen again if there are fewer."""
@@ -50,7 +57,8 @@ class SAERecipe:
     """Peak of the learning rate: linear warm-up, constant, then linear to a tenth over the last
     third."""
     l0: int
-    """Active latents per token, on average: k of BatchTopK, and what the threshold is set to."""
+    """Active latents per token, on average: k of BatchTopK, and what the threshold is set to; k of
+    TopK. top-AFA chooses by itself."""
     expansion: int = 8
     """Latents per dimension of the activation, ``d_sae / d_in``."""
     batch_size: int = 512
@@ -73,8 +81,23 @@ class SAERecipe:
     """How often the state is kept, over the whole training, so that it can be resumed."""
     autocast: bool = False
     """Multiply in bfloat16, weights and their updates in float32: twice as fast on many CPUs."""
+    architecture: str = BATCH_TOP_K
+    """One of `ARCHITECTURES`."""
+    afa_coefficient: float = 1 / 16
+    """Of top-AFA: lambda, the weight of norms that disagree. Its other settings are those of
+    `saecert.subjects.top_afa.TopAFATrainingSAEConfig`, likewise."""
+    afa_compared: str = "roots"
+    afa_loss_norm: str = "input"
+    afa_reconstruction: str = "mean"
+    afa_encoder_bias: bool = False
 
     def __post_init__(self) -> None:
+        if self.architecture not in ARCHITECTURES:
+            raise ValueError(
+                f"architecture is one of {', '.join(ARCHITECTURES)}, got {self.architecture!r}"
+            )
+        if not 0 <= self.afa_coefficient < float("inf"):
+            raise ValueError(f"afa_coefficient must be 0 or more, got {self.afa_coefficient}")
         for name in ("n_samples", "l0", "expansion", "batch_size", "n_calibration"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")

@@ -1,4 +1,4 @@
-"""Train a BatchTopK SAE with sae_lens, set its threshold, and keep it in half precision."""
+"""Train an SAE with sae_lens, make it ready for use, and keep it in half precision."""
 
 from __future__ import annotations
 
@@ -13,22 +13,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float
-from sae_lens import (
-    SAE,
-    BatchTopKTrainingSAE,
-    BatchTopKTrainingSAEConfig,
-    LoggingConfig,
-    SAETrainer,
-)
+from sae_lens import SAE, LoggingConfig, SAETrainer, TrainingSAE
 from sae_lens.config import SAETrainerConfig
-from torch import Tensor
 
 from saecert.storage import partial_folder
 from saecert.training.activations import shuffled_batches
-from saecert.training.recipes import SAERecipe
-
-CALIBRATION_BATCH = 5_000
-"""Activations encoded at once when the threshold is set."""
+from saecert.training.architectures import finished, new_sae
+from saecert.training.recipes import TOP_AFA, SAERecipe
 
 
 def train_sae(
@@ -43,8 +34,8 @@ def train_sae(
 ) -> Path:
     """Train an SAE on `acts`, set its threshold on `held_out`, and return its folder, `out`.
 
-    It is saved as JumpReLU in float16, in the format of sae_lens, whole or not at all; one that is
-    there already is kept.
+    It is saved in float16, in the format of sae_lens, whole or not at all; one that is there
+    already is kept. BatchTopK becomes JumpReLU; TopK and top-AFA have no threshold.
 
     Parameters
     ----------
@@ -70,21 +61,20 @@ def train_sae(
         if checkpoints is not None:  # killed before they were removed
             shutil.rmtree(checkpoints, ignore_errors=True)
         return out
-    if recipe.l0 > recipe.expansion * acts.shape[1]:
+    if recipe.architecture != TOP_AFA and recipe.l0 > recipe.expansion * acts.shape[1]:
         raise ValueError(
             f"l0={recipe.l0} asked of an SAE of {recipe.expansion * acts.shape[1]} latents"
         )
     torch.manual_seed(recipe.seed)
-    sae = _new_sae(acts.shape[1], recipe, hook_name, subject_name)
+    sae = new_sae(acts.shape[1], recipe, hook_name, subject_name)
     trainer = _trainer(sae, recipe)
     store = None if checkpoints is None else _Checkpoints(checkpoints, acts, recipe)
     start = 0
     if store is not None:
         start = store.attach(trainer)
     trainer.data_provider = shuffled_batches(acts, recipe.batch_size, recipe.order_seed, start)
-    inference = _as_inference(trainer.fit())
     calibration = held_out[: recipe.n_calibration].astype(np.float32)
-    set_threshold(inference, torch.from_numpy(calibration), recipe.l0)
+    inference = finished(trainer.fit(), torch.from_numpy(calibration), recipe)
     inference.cfg.dtype = "float16"
     _save(inference.half(), out)
     if store is not None:
@@ -92,27 +82,7 @@ def train_sae(
     return out
 
 
-def _new_sae(
-    d_in: int, recipe: SAERecipe, hook_name: str, subject_name: str
-) -> BatchTopKTrainingSAE:
-    """The untrained SAE, its decoder bias zero."""
-    settings = BatchTopKTrainingSAEConfig(
-        d_in=d_in,
-        d_sae=recipe.expansion * d_in,
-        k=recipe.l0,
-        apply_b_dec_to_input=True,
-        normalize_activations="expected_average_only_in",
-        topk_threshold_lr=recipe.threshold_rate,
-    )
-    settings.metadata.hook_name = hook_name
-    settings.metadata.model_name = subject_name
-    sae = BatchTopKTrainingSAE.from_dict(settings.to_dict())
-    with torch.no_grad():
-        sae.b_dec.zero_()
-    return sae
-
-
-def _trainer(sae: BatchTopKTrainingSAE, recipe: SAERecipe) -> SAETrainer:
+def _trainer(sae: TrainingSAE, recipe: SAERecipe) -> SAETrainer:
     """A trainer of sae_lens by the recipe, without its data."""
     settings = SAETrainerConfig(
         total_training_samples=recipe.n_samples,
@@ -178,31 +148,6 @@ class _Checkpoints:
         os.replace(partial, self.folder / f"{self.key}-{trainer.n_training_samples}")
         for state in older:
             shutil.rmtree(state)
-
-
-def _as_inference(trained: BatchTopKTrainingSAE) -> SAE:
-    """The trained SAE as JumpReLU: sae_lens turns it into one on the way to disk."""
-    with tempfile.TemporaryDirectory() as folder:
-        trained.save_inference_model(folder)
-        return SAE.load_from_disk(folder)
-
-
-@torch.no_grad()
-def set_threshold(sae: SAE, acts: Float[Tensor, "n d_in"], l0: int) -> None:
-    """Set one threshold for all latents, at which `l0` of them are active on average over `acts`.
-
-    The running threshold that training leaves follows too slowly. ValueError for an SAE whose
-    latents are not finite.
-    """
-    sae.threshold.fill_(0.0)
-    n_active = l0 * len(acts)
-    largest = torch.empty(0)
-    for part in acts.split(CALIBRATION_BATCH):
-        candidates = torch.cat([largest, sae.encode(part).flatten()])
-        largest = candidates.topk(min(n_active, len(candidates))).values
-    if not largest.isfinite().all():
-        raise ValueError("the training diverged: lower the learning rate")
-    sae.threshold.fill_(largest[-1].item())
 
 
 def _save(sae: SAE, out: Path) -> None:

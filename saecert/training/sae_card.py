@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,13 @@ from jaxtyping import Float
 
 from saecert.corpora.corpus import Corpus
 from saecert.measurement.proxies import Proxy, full, pca
+from saecert.measurement.quality import OUTLIER_FACTOR
 from saecert.measurement.sweep import sweep
 from saecert.storage import atomic_path
 from saecert.subjects.forward import native_acts_at
 from saecert.subjects.subject import Subject
 from saecert.training.figures import held_out_figures
+from saecert.training.recipes import BATCH_TOP_K, TOP_AFA, TOP_K
 
 N_CARD = 64
 """Sequences on which the figures of a card are measured."""
@@ -186,8 +188,22 @@ def _about_training(card: dict[str, Any]) -> list[str]:
             f"{training['tokens_in_source']:,} that it has for training), BOS left out; "
             f"{recipe['n_samples']:,} activations seen by each SAE, in batches of "
             f"{recipe['batch_size']:,} at a learning rate of {recipe['learning_rate']:g}. "
-            f"BatchTopK with {recipe['l0']} active latents of {recipe['expansion']} times the "
-            "width, saved as JumpReLU in float16.",
+            f"{_kind(recipe)} of {recipe['expansion']} times the width, saved {_saved(recipe)}in "
+            "float16.",
             "",
         ]
     return lines
+
+
+def _kind(recipe: Mapping[str, Any]) -> str:
+    """What was trained; recipes of before there were several kinds name none."""
+    kind = recipe.get("architecture", BATCH_TOP_K)
+    if kind == TOP_AFA:
+        return f"top-AFA with lambda {recipe['afa_coefficient']:g}"
+    names = {BATCH_TOP_K: "BatchTopK", TOP_K: "TopK"}
+    return f"{names[kind]} with {recipe['l0']} active latents"
+
+
+def _saved(recipe: Mapping[str, Any]) -> str:
+    is_default = recipe.get("architecture", BATCH_TOP_K) == BATCH_TOP_K
+    return "as JumpReLU " if is_default else ""

@@ -7,9 +7,11 @@ import pytest
 import torch
 from sae_lens import SAE, SAETrainer
 
+from saecert.training import architectures
 from saecert.training import sae as sae_training
+from saecert.training.architectures import set_threshold
 from saecert.training.recipes import SAERecipe
-from saecert.training.sae import set_threshold, train_sae
+from saecert.training.sae import train_sae
 
 HOOK = "blocks.2.hook_resid_post"
 RECIPE = SAERecipe(n_samples=102_400, learning_rate=1e-3, l0=4, batch_size=256, seed=2)
@@ -67,7 +69,7 @@ def test_a_killed_training_goes_on_to_the_same_weights(acts, tmp_path, monkeypat
 def test_a_state_of_another_recipe_is_not_taken(acts, tmp_path, monkeypatch):
     recipe = replace(RECIPE, n_samples=12_800, checkpoints=4)
     stop = pytest.MonkeyPatch()
-    stop.setattr(sae_training, "_as_inference", lambda _: 1 / 0)
+    stop.setattr(sae_training, "finished", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         train_sae(acts, acts, recipe, tmp_path / "a", checkpoints=tmp_path / "work")
     stop.undo()
@@ -78,13 +80,51 @@ def test_a_state_of_another_recipe_is_not_taken(acts, tmp_path, monkeypatch):
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
+@pytest.mark.parametrize("kind", ["topk", "top_afa"])
+def test_other_kinds_are_saved_as_themselves_and_resumed(acts, tmp_path, kind):
+    recipe = replace(RECIPE, architecture=kind, n_samples=51_200, afa_coefficient=0.02)
+    folder = train_sae(acts, acts[:2_000], recipe, tmp_path / "sae", hook_name=HOOK)
+    sae = SAE.load_from_disk(folder, dtype="float32")
+    assert sae.cfg.architecture() == kind and sae.cfg.metadata.hook_name == HOOK
+    x = torch.from_numpy(acts[6_000:9_000].astype(np.float32))
+    per_token = (sae.encode(x) > 0).sum(-1)
+    if kind == "topk":
+        assert per_token.max() <= 4
+    else:
+        assert per_token.float().std() > 0 and not sae.b_enc.any()
+    assert ((x - sae(x)).square().sum() / (x - x.mean(0)).square().sum()).item() < 0.9
+    # settings of another kind do not matter to it
+    assert sae.cfg.metadata.training_architecture_details.get("afa_coefficient") == (
+        0.02 if kind == "top_afa" else None
+    )
+
+
+def test_lambda_says_how_much_norms_may_disagree(acts, tmp_path):
+    x = torch.from_numpy(acts[6_000:9_000].astype(np.float32))
+    apart = []
+    for weight in (0.0, 1.0):
+        recipe = replace(
+            RECIPE,
+            architecture="top_afa",
+            n_samples=51_200,
+            afa_coefficient=weight,
+            afa_loss_norm="centred",
+        )
+        sae = SAE.load_from_disk(
+            train_sae(acts, acts[:2_000], recipe, tmp_path / f"{weight}"), dtype="float32"
+        )
+        scaled = (sae.encode(x) * sae.W_dec.norm(dim=-1)).norm(dim=-1)
+        apart.append((scaled - (x - sae.b_dec).norm(dim=-1)).abs().mean().item())
+    assert apart[1] < apart[0]
+
+
 def test_threshold_is_the_same_in_any_number_of_parts(acts, tmp_path, monkeypatch):
     folder = train_sae(acts, acts[:500], replace(RECIPE, n_samples=5_120), tmp_path / "sae")
     sae = SAE.load_from_disk(folder, dtype="float32")
     x = torch.from_numpy(acts[:3_000].astype(np.float32))
     set_threshold(sae, x, 4)
     whole = sae.threshold.clone()
-    monkeypatch.setattr(sae_training, "CALIBRATION_BATCH", 70)
+    monkeypatch.setattr(architectures, "CALIBRATION_BATCH", 70)
     set_threshold(sae, x, 4)
     torch.testing.assert_close(sae.threshold, whole)
     assert (sae.encode(x) > 0).sum().item() == pytest.approx(12_000, abs=2)
@@ -98,6 +138,8 @@ def test_what_cannot_be_trained(acts, tmp_path):
     for change, said in [
         ({"l0": 0}, "l0 must be at least 1, got 0"),
         ({"n_samples": 100}, "100 samples are less than one batch of 256"),
+        ({"architecture": "vanilla"}, "architecture is one of batchtopk, topk, top_afa, got"),
+        ({"afa_coefficient": -1.0}, "afa_coefficient must be 0 or more, got -1.0"),
         ({"learning_rate": 2.0}, r"learning_rate must lie in \(0, 1\), got 2.0"),
     ]:
         with pytest.raises(ValueError, match=said):

@@ -1,0 +1,203 @@
+"""What norms of codes let one say of a population of sequences: limits, and ranks (no torch)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+
+from saecert.dictionaries.coherent import eps_lbo, welch_limit
+from saecert.dictionaries.quantities import (
+    BANDS,
+    COHERENCE,
+    COHERENCE_WITH_BIAS,
+    COSTS,
+    PREDICTORS,
+    outside_name,
+    tau_name,
+    token_name,
+)
+from saecert.statistics.inequalities import INEQUALITIES, lower
+from saecert.statistics.order import quantile_upper
+from saecert.statistics.rank import kendall_limits, kendall_tau, tau_of_intervals
+
+Values = Mapping[str, Float[np.ndarray, "..."]]
+"""What `saecert.dictionaries.norms.norms` measures at one hook point, or of one SAE."""
+Measured = Mapping[str, Values]
+"""The same by hook point, or by the name of an SAE."""
+
+RATIO = "ratio"
+MEDIANS = (RATIO, "nmse", "eps_lbo", "eps_identity")
+"""What `medians` are of, in this order."""
+LIMITS = ["lower", "value", "upper"]
+SHARES = tuple(map(outside_name, BANDS))
+BOUNDED = ("nmse", *SHARES, "total_variation")
+"""Means over a sequence that lie in [0, 1]."""
+WITHIN = [(predictor, cost) for cost in COSTS for predictor in PREDICTORS]
+"""Pairs whose ranks are compared."""
+
+
+def tokens_of(values: Values) -> dict[str, Float[np.ndarray, "n_seq"]]:
+    """`MEDIANS` and `COSTS` at one token drawn at random from each sequence.
+
+    Tokens of different sequences are independent where the sequences are; those of one are not.
+    """
+    norm_z, norm_f = (values[token_name(name)][:, 0] for name in ("norm_z", "norm_f"))
+    found = {
+        RATIO: norm_f / norm_z,
+        "eps_lbo": eps_lbo(norm_z, norm_f, int(values["d_sae"][0])),
+        "norm_deviation": np.abs(norm_f / norm_z - 1),
+    }
+    for name in ("nmse", "eps_identity", *COSTS):
+        found[name] = values[token_name(name)][:, 0]
+    return found
+
+
+def medians(measured: Measured, delta: float) -> pd.DataFrame:
+    """Medians over tokens with certified limits: a row an SAE, columns by `MEDIANS` and `LIMITS`.
+
+    **Guarantee.** For sequences drawn i.i.d. and a token drawn at random from each, all limits of
+    the frame hold together with probability ``1 - delta``, whatever the distributions: they are
+    order statistics (`saecert.statistics.order.quantile_upper`). ValueError for too few sequences.
+    """
+    nats = math.log(2 * len(MEDIANS) * len(measured) / delta)
+    rows = {}
+    for name, values in measured.items():
+        tokens = tokens_of(values)
+        rows[name] = {
+            (quantity, end): limit
+            for quantity in MEDIANS
+            for end, limit in zip(LIMITS, _median(tokens[quantity], nats), strict=True)
+        }
+    return pd.DataFrame(rows).T
+
+
+def means(measured: Measured, delta: float, inequality: str) -> pd.DataFrame:
+    """Means of `BOUNDED` with certified limits, all together at `delta`; layout as `medians`.
+
+    ``nmse`` counts as at most 1 at each token.
+    """
+    nats = math.log(2 * len(BOUNDED) * len(measured) / delta)
+    rows = {}
+    for name, values in measured.items():
+        limits = {x: mean_limits(values[x], (0.0, 1.0), nats, inequality) for x in BOUNDED}
+        rows[name] = {
+            (x, end): limit for x in BOUNDED for end, limit in zip(LIMITS, limits[x], strict=True)
+        }
+    return pd.DataFrame(rows).T
+
+
+def coherences(measured: Measured) -> pd.DataFrame:
+    """What all tokens of the sample say of the coherence, and the truth: a row an SAE.
+
+    Columns: the largest "eps_lbo" and "eps_identity" of any token, "Welch" (what no dictionary of
+    this size is below), "decoder" and "with bias", the coherence of the atoms without and with the
+    bias. No limits: the first two are facts about these sequences, the others about the SAE.
+    """
+    rows = {
+        name: {
+            "eps_lbo": values["largest eps_lbo"].max(),
+            "eps_identity": values["largest eps_identity"].max(),
+            "Welch": welch_limit(int(values["d_sae"][0]), int(values["d_in"][0])),
+            "decoder": values[COHERENCE][0],
+            "with bias": values[COHERENCE_WITH_BIAS][0],
+        }
+        for name, values in measured.items()
+    }
+    return pd.DataFrame(rows).T
+
+
+def ranks_within(measured: Measured, delta: float, inequality: str) -> pd.DataFrame:
+    """Mean over sequences of Kendall's tau over the tokens of each, with certified limits.
+
+    Index cost, predictor and SAE; columns `LIMITS`. All limits hold together at `delta`, for
+    sequences drawn i.i.d.: tau lies in [-1, 1].
+    """
+    nats = math.log(2 * len(WITHIN) * len(measured) / delta)
+    rows = {
+        (cost, predictor, name): mean_limits(
+            values[tau_name(predictor, cost)], (-1.0, 1.0), nats, inequality
+        )
+        for predictor, cost in WITHIN
+        for name, values in measured.items()
+    }
+    return _ranked(rows)
+
+
+def ranks_between(measured: Measured, delta: float) -> pd.DataFrame:
+    """Kendall's tau over tokens of different sequences, one of each; layout as `ranks_within`.
+
+    All limits hold together at `delta`, for sequences drawn i.i.d. (Hoeffding 1963).
+    """
+    nats = math.log(2 * len(WITHIN) * len(measured) / delta)
+    rows = {}
+    for predictor, cost in WITHIN:
+        for name, values in measured.items():
+            tokens = tokens_of(values)
+            low, high = kendall_limits(tokens[predictor], tokens[cost], nats)
+            rows[cost, predictor, name] = (low, kendall_tau(tokens[predictor], tokens[cost]), high)
+    return _ranked(rows)
+
+
+def ranks_of_saes(measured: Measured, delta: float, inequality: str) -> pd.DataFrame:
+    """Kendall's tau over layers or SAEs: medians of a predictor against mean total variation.
+
+    A row a predictor; "value" is that of the sample. The limits are the smallest and the largest
+    tau that the limits of `medians` and `means` leave open, each frame taken at ``delta / 2``, and
+    hold together at `delta`. ValueError for fewer than two SAEs.
+    """
+    middle = medians(measured, delta / 2)
+    cost = means(measured, delta / 2, inequality)["total_variation"]
+    costs = (cost["lower"].to_numpy(), cost["upper"].to_numpy())
+    rows = {}
+    for predictor in ("nmse", "eps_lbo", "eps_identity"):
+        ends = middle[predictor]
+        known = (ends["lower"].to_numpy(), ends["upper"].to_numpy())
+        low, high = tau_of_intervals(known, costs)
+        seen = kendall_tau(ends["value"].to_numpy(), cost["value"].to_numpy())
+        rows[predictor] = {"lower": low, "value": seen, "upper": high}
+    return pd.DataFrame(rows).T[LIMITS]
+
+
+def better_ranked(
+    measured: Measured, cost: str, pair: tuple[str, str], delta: float, inequality: str
+) -> pd.DataFrame:
+    """By how much the first of two predictors ranks tokens better than the second: a row an SAE.
+
+    Difference of the two taus of each sequence, in [-2, 2]: its mean, with limits that hold
+    together at `delta`.
+    """
+    nats = math.log(2 * len(measured) / delta)
+    rows = {}
+    for name, values in measured.items():
+        first, second = (values[tau_name(predictor, cost)] for predictor in pair)
+        limits = mean_limits(first - second, (-2.0, 2.0), nats, inequality)
+        rows[name] = dict(zip(LIMITS, limits, strict=True))
+    return pd.DataFrame(rows).T[LIMITS]
+
+
+def mean_limits(
+    x: Float[np.ndarray, "n"], support: tuple[float, float], nats: float, inequality: str
+) -> tuple[float, float, float]:
+    """Lower limit, sample mean and upper limit of values in `support`."""
+    upper = INEQUALITIES[inequality]
+    inside = x.clip(*support)  # single precision may lie outside by rounding
+    return (
+        float(lower(upper, inside, *support, nats)),
+        float(inside.mean()),
+        float(upper(inside, *support, nats)),
+    )
+
+
+def _median(x: Float[np.ndarray, "n"], nats: float) -> tuple[float, float, float]:
+    """Lower limit, sample median and upper limit."""
+    low = -quantile_upper(-x, 0.5, nats)
+    return float(low), float(np.median(x)), float(quantile_upper(x, 0.5, nats))
+
+
+def _ranked(rows: Mapping[tuple[str, str, str], Sequence[float]]) -> pd.DataFrame:
+    frame = pd.DataFrame.from_dict(rows, orient="index", columns=LIMITS)
+    return frame.set_axis(pd.MultiIndex.from_tuples(rows, names=["cost", "predictor", "name"]))

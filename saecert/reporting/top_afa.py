@@ -1,0 +1,248 @@
+"""Page 23: SAEs that were trained side by side, as records, certificates and tables (no torch)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from saecert.certificates.certificate import Certificate, certify
+from saecert.certificates.comparison import compare
+from saecert.certificates.recovered import loss_recovered
+from saecert.certificates.tails import tails
+from saecert.dictionaries.norm_limits import mean_limits
+from saecert.records import SequenceLosses, smoothed_support
+from saecert.statistics.order import share_lower
+
+BUILD = "saecert.training.compared:compared"
+"""What trains and measures them."""
+KINDS = ("BatchTopK", "TopK", "top-AFA")
+"""Kinds of SAEs, in the order in which `saecert.training.recipes.ARCHITECTURES` has them."""
+REPORTED = {
+    ("TopK", "k = 32"): (32, 0.0649),
+    ("TopK", "k = 64"): (64, 0.0513),
+    ("TopK", "k = 128"): (128, 0.0392),
+    ("TopK", "k = 256"): (256, 0.0264),
+    ("TopK", "k = 512"): (512, 0.0089),
+    ("top-AFA", "lambda = 1/128"): (315, 0.132),
+    ("top-AFA", "lambda = 1/64"): (1110, 0.0291),
+    ("top-AFA", "lambda = 1/32"): (2037, 0.00016),
+}
+"""Active latents and normalised error of SAEs with 12,288 latents at layer 6 of GPT-2 Small (768
+dimensions), as reported in arXiv 2503.24277."""
+ENDS = ("lower", "mean", "upper")
+"""Columns of limits."""
+_CONSTANT = ("clean", "zero", "pool size")
+
+Arrays = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Member:
+    """One trained SAE and what was measured of it."""
+
+    label: str
+    """Such as "top-AFA, 1/16" or "TopK 24"."""
+    kind: str
+    """One of `KINDS`."""
+    asked: int
+    """Active latents asked for; of top-AFA, that it ended with."""
+    weight: float
+    """Lambda of top-AFA, else nan."""
+    values: dict[str, np.ndarray]
+    """As `saecert.dictionaries.norms.norms` has them, and the losses "full" and "pool"."""
+
+
+def members(arrays: Arrays) -> list[Member]:
+    """The SAEs of one hook point: top-AFA first."""
+    found = []
+    for row, code in enumerate(arrays["kind"]):
+        values = {name: x[row] for name, x in arrays.items() if name not in _CONSTANT}
+        n_seq = len(values["nmse"])
+        for name in ("d_sae", "d_in", "coherence", "coherence with b_dec"):
+            values[name] = np.full(n_seq, values[name])
+        for name in ("largest eps_lbo", "largest eps_identity"):
+            values[name] = np.full(n_seq, values[name])
+        kind = KINDS[int(code)]
+        weight = float(values.pop("lambda"))
+        asked = int(values["asked"])
+        told = f", {weight_text(weight)}" if kind == KINDS[2] else f" {asked}"
+        found.append(Member(kind + told, kind, asked, weight, values))
+    return found
+
+
+def weight_text(weight: float) -> str:
+    """Lambda as a fraction.
+
+    >>> weight_text(0.0078125)
+    '1/128'
+    """
+    return str(Fraction(weight).limit_denominator(100_000))
+
+
+def matched(found: Sequence[Member]) -> list[tuple[Member, Member, Member]]:
+    """Each top-AFA SAE with the TopK and the BatchTopK one of as many active latents."""
+    of_kind = {(m.kind, m.asked): m for m in found}
+    return [
+        (m, of_kind[KINDS[1], m.asked], of_kind[KINDS[0], m.asked])
+        for m in found
+        if m.kind == KINDS[2]
+    ]
+
+
+def record_of(native: SequenceLosses, arrays: Arrays, member: Member, alpha: float) -> Any:
+    """What a sweep of one SAE would have left: its losses in the place of those of `native`.
+
+    `native` is any record of the same sequences at the same hook point. The latents active in each
+    sequence were not kept: all count as active. ValueError if the model's own losses are others.
+    """
+    clean = native.at("clean", alpha)
+    n_seq = len(arrays["clean"])
+    if len(clean) < n_seq or np.abs(clean[:n_seq] - arrays["clean"]).max() > 2e-3:
+        raise ValueError("the SAEs were measured on other sequences than the record given")
+    native = native.take(slice(0, n_seq))
+    lo, hi = smoothed_support(alpha, native.n_vocab)
+    losses = {"clean": arrays["clean"], "zero": arrays["zero"], "full": member.values["full"]}
+    losses[f"pool_{int(arrays['pool size'])}"] = member.values["pool"]
+    d_sae = int(member.values["d_sae"][0])
+    return replace(
+        native,
+        alphas=(alpha,),
+        loss={name: x.clip(lo, hi)[None] for name, x in losses.items()},
+        raw={},
+        total_variation={"full": member.values["total_variation"].clip(0, 1)},
+        top1_disagreement={},
+        outside_firings={},
+        outside_energy={},
+        active=np.full((n_seq, -(-d_sae // 8)), 255, np.uint8),
+        d_sae=d_sae,
+        reference_support={},
+        discovery=None,
+        provenance=native.provenance | {"sae": member.label, "sae_trained_for": "page 23"},
+    )
+
+
+def certificates_of(
+    native: SequenceLosses, arrays: Arrays, found: Sequence[Member], settings: Mapping[str, Any]
+) -> dict[str, tuple[Certificate, SequenceLosses]]:
+    """Certificate and record of every SAE by label; `settings` are those of `certify`."""
+    k = int(arrays["pool size"])
+    made = {}
+    for member in found:
+        record = record_of(native, arrays, member, settings["alpha"])
+        made[member.label] = (certify(record, pool=k, eps=(), ablations=(), **settings), record)
+    return made
+
+
+def quality(found: Sequence[Member], delta: float, inequality: str) -> pd.DataFrame:
+    """Active latents over tokens, and the error with its limits: a row an SAE.
+
+    "NMSE" is the mean over tokens, each counting as at most 1; limits hold together at `delta`.
+    """
+    nats = float(np.log(2 * len(found) / delta))
+    rows = {}
+    for member in found:
+        low, mean, high = mean_limits(member.values["nmse"], (0.0, 1.0), nats, inequality)
+        counts = member.values["l0 counts"]
+        rows[member.label] = {
+            ("active latents", "mean"): float(member.values["l0"].mean()),
+            ("active latents", "5 %"): quantile(counts, 0.05),
+            ("active latents", "95 %"): quantile(counts, 0.95),
+            ("NMSE", "lower"): low,
+            ("NMSE", "mean"): mean,
+            ("NMSE", "upper"): high,
+        }
+    return pd.DataFrame(rows).T
+
+
+def panel(title: str, found: Sequence[Member], delta: float, inequality: str) -> pd.DataFrame:
+    """Error against active latents as `saecert.reporting.norm_figures.plot_sparsity` draws it."""
+    table = quality(found, delta, inequality)
+    frame = pd.DataFrame(
+        {
+            "l0": table["active latents", "mean"],
+            "lower": table["NMSE", "lower"],
+            "value": table["NMSE", "mean"],
+            "upper": table["NMSE", "upper"],
+        }
+    )
+    kinds = [member.kind for member in found]
+    return frame.assign(kind=kinds, panel=title, unit="NMSE").reset_index(drop=True)
+
+
+def quantile(counts: np.ndarray, level: float) -> int:
+    """Smallest number of active latents that a share `level` of tokens does not exceed.
+
+    >>> quantile(np.array([0, 2, 1, 1]), 0.5)
+    1
+    """
+    return int(np.searchsorted(np.cumsum(counts), level * counts.sum() - 1e-9))
+
+
+def certified(
+    made: Mapping[str, tuple[Certificate, SequenceLosses]], delta: float, inequality: str
+) -> pd.DataFrame:
+    """Terms, sharp bound, loss recovered and a tail of every SAE: a row each.
+
+    "within .25" is a lower limit on the share of sequences whose loss the pooled proxy changes by
+    at most a quarter of a bit; "recovered" the loss recovered against zero ablation. Both are
+    statements at `delta` of their own; the others those of the certificate.
+    """
+    rows = {}
+    for label, (certificate, record) in made.items():
+        options = {"delta": delta, "alpha": certificate.alpha, "inequality": inequality}
+        back = loss_recovered(record, ablation="zero", **options)
+        few = {"eps": (0.25,), "levels": (), "jointly": False}
+        tail = tails(record, pool=certificate.k, **few, **options)
+        rows[label] = {
+            "gap": certificate.means["reconstruction gap"],
+            "mismatch": certificate.means["pool mismatch"],
+            "sharp": certificate.sharp,
+            "recovered": np.nan if back.recovered is None else back.recovered,
+            "recovered, lower": np.nan if back.lower is None else back.lower,
+            "within .25, lower": tail.shares[0].lower,
+        }
+    return pd.DataFrame(rows).T
+
+
+def differences(
+    made: Mapping[str, tuple[Certificate, SequenceLosses]],
+    triples: Sequence[tuple[Member, Member, Member]],
+    delta: float,
+    inequality: str,
+) -> pd.DataFrame:
+    """top-AFA less TopK and less BatchTopK of as many active latents, paired by sequence.
+
+    A row a pair; NMSE (each token at most 1), "gap" and "sharp" as
+    `saecert.certificates.comparison.compare` has them; and the share of texts on which the NMSE of
+    top-AFA is the larger one (Clopper & Pearson 1934). All limits hold together at `delta`.
+    """
+    pairs = [(a, b) for a, *others in triples for b in others]
+    share = delta / (4 * len(pairs))
+    rows = {}
+    for a, b in pairs:
+        difference = a.values["nmse"] - b.values["nmse"]
+        nats = float(np.log(2 / share))
+        limits = mean_limits(difference, (-1.0, 1.0), nats, inequality)
+        row = {("NMSE", end): x for end, x in zip(ENDS, limits, strict=True)}
+        row["texts with larger NMSE", "share"] = float((difference > 0).mean())
+        least = share_lower(difference > 0, -np.log(share))
+        row["texts with larger NMSE", "at least"] = float(least)
+        (cert_a, record_a), (cert_b, record_b) = made[a.label], made[b.label]
+        for quantity in ("gap", "sharp"):
+            records = (record_a, record_b)
+            told = compare(cert_a, cert_b, records, quantity=quantity, delta=share)
+            ends = (told.lower, told.difference, told.upper)
+            row |= {(quantity, end): x for end, x in zip(ENDS, ends, strict=True)}
+        rows[a.label, b.label] = row
+    return pd.DataFrame(rows).T.rename_axis(["top-AFA", "less"])
+
+
+def reported() -> pd.DataFrame:
+    """Active latents and error that others reported; no limits were."""
+    columns = ["active latents", "NMSE"]
+    return pd.DataFrame(REPORTED, index=columns).T.rename_axis(["as reported", "setting"])

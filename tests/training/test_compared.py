@@ -1,0 +1,178 @@
+"""SAEs trained side by side: who is matched with whom, what is kept, and tables of it."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from conftest import D_MODEL
+
+from saecert import collect
+from saecert.dictionaries import norm_limits
+from saecert.reporting import norm_figures, top_afa
+from saecert.reporting.quantities import MEASURABLE
+from saecert.reporting.tables import show
+from saecert.subjects.forward import native_acts
+from saecert.subjects.top_afa import TopAFASAE
+from saecert.training import compared as module
+from saecert.training.compared import Plan, compared, token_counts, trained
+from saecert.training.text import Windows
+
+HOOK = "blocks.0.hook_resid_post"
+PLAN = Plan(
+    lambdas=(0.0, 0.05), usual_l0=3, n_cached=600, n_samples=1_280, expansion=4, batch_size=64
+)
+
+
+@pytest.fixture(scope="module")
+def acts(subject, corpora):
+    tokens = torch.from_numpy(corpora["discovery"].tokens.astype(np.int64))
+    found = native_acts(subject.model, tokens, HOOK)[:, 1:].flatten(0, 1)
+    return found.numpy().astype(np.float16)
+
+
+@pytest.fixture
+def on_tiny_text(monkeypatch, corpora):
+    """The discovery split of made-up text where the docstrings would be."""
+    corpus = corpora["discovery"]
+    lengths = np.full(len(corpus), corpus.n_ctx)
+    windows = Windows(corpus.tokens, lengths, bos=True)
+    monkeypatch.setattr(module, "training_text", lambda *_, **__: (windows, windows))
+
+
+@pytest.fixture
+def measured(subject, corpora, on_tiny_text):
+    sample = corpora["certification"].take(20)
+    settings = {**vars(PLAN), "lambdas": list(PLAN.lambdas), "build": top_afa.BUILD}
+    arrays = MEASURABLE["built"].measure(subject, sample, [HOOK], settings | {"progress": False})
+    options = {"discovery": corpora["discovery"].take(10), "allow_bad_sae": True}
+    native = collect(subject, sample, hook_name=HOOK, progress=False, **options)
+    return arrays[HOOK], native
+
+
+def test_each_top_afa_sae_has_a_topk_and_a_batchtopk_of_as_many_latents(acts, tmp_path):
+    members = list(trained(acts, acts, PLAN, tmp_path))
+    kinds = [m.recipe.architecture for m in members]
+    assert kinds[:2] == ["top_afa", "top_afa"]
+    asked = [m.recipe.l0 for m in members[:2]]
+    for kind in ("topk", "batchtopk"):
+        others = [m.recipe.l0 for m in members if m.recipe.architecture == kind]
+        assert others == list(dict.fromkeys([3, *asked]))
+    for member in members[:2]:
+        assert isinstance(member.sae, TopAFASAE)
+        found = token_counts(member.sae, acts).sum() / len(acts)
+        assert member.recipe.l0 == pytest.approx(found, abs=0.5)
+    for member in members:
+        same = {"seed": 0, "order_seed": 0, "n_samples": 1_280, "learning_rate": 2e-3}
+        assert {name: getattr(member.recipe, name) for name in same} == same
+
+
+def test_what_is_trained_is_not_trained_again(acts, tmp_path, monkeypatch):
+    first = list(trained(acts, acts, PLAN, tmp_path))
+    monkeypatch.setattr("saecert.training.sae.new_sae", lambda *_: 1 / 0)
+    again = list(trained(acts, acts, PLAN, tmp_path))
+    assert [m.recipe for m in again] == [m.recipe for m in first]
+
+
+def test_tokens_on_which_latents_are_active(acts, tmp_path):
+    sae = next(trained(acts, acts, PLAN, tmp_path)).sae
+    codes = sae.encode(torch.from_numpy(acts.astype(np.float32)))
+    assert token_counts(sae, acts).tolist() == (codes != 0).sum(dim=0).tolist()
+
+
+def test_arrays_are_of_every_sae_and_sequence(measured):
+    arrays, _ = measured
+    n_saes = len(arrays["kind"])
+    assert n_saes >= 6
+    for name in ("nmse", "full", "pool", "l0", "total_variation"):
+        assert arrays[name].shape == (n_saes, 20), name
+    assert arrays["clean"].shape == arrays["zero"].shape == (20,)
+    assert arrays["l0 counts"].shape == (n_saes, 4 * D_MODEL + 1)
+    assert int(arrays["pool size"]) == 3 * D_MODEL
+    found = top_afa.members(arrays)
+    for member in found:
+        counts = member.values["l0 counts"]
+        mean = (counts * np.arange(len(counts))).sum() / counts.sum()
+        # the last token has no next one: norms leave it out
+        assert member.values["l0"].mean() == pytest.approx(mean, rel=0.1)
+        if member.kind == "TopK":
+            assert np.flatnonzero(counts).max() <= member.asked
+    assert [m.label for m in found[:2]] == ["top-AFA, 0", "top-AFA, 1/20"]
+
+
+def test_records_are_certified_and_compared(measured):
+    arrays, native = measured
+    found = top_afa.members(arrays)
+    settings = {"alpha": 0.5, "delta": 0.05, "inequality": "dirichlet"}
+    made = top_afa.certificates_of(native, arrays, found, settings)
+    for member in found:
+        certificate, _ = made[member.label]
+        gap = np.abs(arrays["clean"] - member.values["full"]).mean()
+        assert certificate.means["reconstruction gap"] == pytest.approx(gap, abs=1e-5)
+        assert certificate.k == 3 * D_MODEL
+    triples = top_afa.matched(found)
+    assert [a.asked == b.asked == c.asked for a, b, c in triples] == [True, True]
+    table = top_afa.differences(made, triples, 0.05, "dirichlet")
+    first, other = table.index[0]
+    a, b = (next(m for m in found if m.label == label) for label in (first, other))
+    mean = (a.values["nmse"] - b.values["nmse"]).mean()
+    assert table.iloc[0][("NMSE", "mean")] == pytest.approx(mean, abs=1e-6)
+    ends = [table.xs(end, axis=1, level=1) for end in ("lower", "upper")]
+    assert (ends[0] <= ends[1]).all(axis=None)
+    larger = (a.values["nmse"] > b.values["nmse"]).mean()
+    assert table.iloc[0][("texts with larger NMSE", "share")] == larger
+    assert table.iloc[0][("texts with larger NMSE", "at least")] <= larger
+    rows = top_afa.certified(made, 0.05, "dirichlet")
+    assert rows.loc[first, "sharp"] == made[first][0].sharp
+    assert "sharp" in str(show(rows, "a table"))
+
+
+def test_tables_and_figure_of_quality(measured):
+    arrays, _ = measured
+    found = top_afa.members(arrays)
+    table = top_afa.quality(found, 0.05, "dirichlet")
+    assert (table[("NMSE", "lower")] <= table[("NMSE", "mean")]).all()
+    assert (table[("active latents", "5 %")] <= table[("active latents", "95 %")]).all()
+    panel = top_afa.panel("layer 0", found, 0.05, "dirichlet")
+    fig = norm_figures.plot_sparsity(panel, D_MODEL)
+    assert fig.axes[0].get_title() == "layer 0"
+    ranks = norm_limits.ranks_of_saes({m.label: m.values for m in found}, 0.9, "dirichlet")
+    assert (ranks["lower"] <= ranks["upper"]).all()
+
+
+def test_other_sequences_than_those_measured_are_refused(measured):
+    arrays, native = measured
+    member = top_afa.members(arrays)[0]
+    moved = dict(arrays) | {"clean": arrays["clean"] + 1}
+    with pytest.raises(ValueError, match="measured on other sequences"):
+        top_afa.record_of(native, moved, member, 0.5)
+    with pytest.raises(ValueError, match="measured on other sequences"):
+        top_afa.record_of(native.take(slice(0, 5)), arrays, member, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"lambdas": (0.1, -0.1)}, "lambdas are one or more numbers from 0 on"),
+        ({"lambdas": ()}, "lambdas are one or more numbers"),
+        ({"pool_share": 0.0}, "pool_share lies in"),
+    ],
+    ids=["negative", "none", "no pool"],
+)
+def test_plans_that_cannot_be(changes, says):
+    with pytest.raises(ValueError, match=says):
+        replace(PLAN, **changes)
+
+
+def test_numbers_reported_for_others_stand_as_they_are():
+    table = top_afa.reported()
+    assert table.loc[("top-AFA", "lambda = 1/128"), "NMSE"] == 0.132
+    assert table.loc[("TopK", "k = 512"), "active latents"] == 512
+
+
+def test_the_same_call_gives_the_same_numbers(subject, corpora, on_tiny_text):
+    sample = corpora["certification"].take(6)
+    settings = {**vars(replace(PLAN, lambdas=(0.05,))), "progress": False}
+    first, again = (compared(subject, sample, [HOOK], settings)[HOOK] for _ in range(2))
+    for name, values in first.items():
+        np.testing.assert_array_equal(values, again[name], err_msg=name)
