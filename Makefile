@@ -1,5 +1,6 @@
 # make book       run every notebook on the shipped subject into _build and make the book _build/html/index.html
 # make test       unit tests, and every notebook compared with its stored outputs
+# make faults     kills, full disks, mutated files, fuzzed loaders: the long form of what make test does (an hour)
 # make html       the book from the stored outputs, nothing executed
 # make measure    measure all that the pages stand on anew, from nothing, into measurements/ (up to an hour)
 # make notebooks  execute notebooks/*.py into the committed notebooks/*.ipynb
@@ -12,7 +13,7 @@
 # make book PYTHON=/path/to/python3.11     with that Python      make test PYTEST_ARGS="-k corpus"
 
 .NOTPARALLEL:
-.PHONY: help setup smollm2 book test html measure notebooks certificates lint format clean
+.PHONY: help setup smollm2 book test faults html measure notebooks certificates lint format clean
 
 PYTHON ?= python3
 ifeq ($(origin PYTHON),file)
@@ -72,9 +73,10 @@ book: $(READY)
 # what was measured waits under _build until all pages have run; an interrupted one goes on where it was
 measure: $(READY)
 	@mkdir -p $(ANEW)
+	@$(PY) -m saecert.reporting.measurements begin
 	@SAECERT_CACHE=$(ANEW) $(call corpus)
 	@SAECERT_CACHE=$(ANEW) SAECERT_MEASURE=1 $(PY) -m saecert run --all --out _build/measuring --pages-only --jobs 1 -p strict=False
-	@$(PY) -m saecert.reporting.measurements && rm -rf $(ANEW) _build/measuring
+	@$(PY) -m saecert.reporting.measurements publish && rm -rf $(ANEW) _build/measuring
 
 ANEW := $(CURDIR)/_build/measure-cache
 
@@ -98,9 +100,14 @@ certificates: $(READY)
 	    $(PY) -m saecert run 02_four_terms --force -p hook_name=blocks.$$layer.hook_resid_post -p alpha=$$alpha || exit 1; done; done
 	@rm -f certificates/docstring-6l-*.json && cp runs/docstring-6l/certificates/*.json certificates/
 
+# two processes, one thread each: with two threads each they wait for one another most of the time
 test: $(READY)
 	@$(call corpus)
-	@$(PY) -m pytest --nbval --nbval-current-env --nbval-sanitize-with tests/nbval_sanitize.cfg --ignore-glob='*.failed.ipynb' --ignore-glob='notebooks/.*' -n 2 --dist loadfile tests notebooks $(PYTEST_ARGS)
+	@OMP_NUM_THREADS=1 $(PY) -m pytest --nbval --nbval-current-env --nbval-sanitize-with tests/nbval_sanitize.cfg --ignore-glob='*.failed.ipynb' --ignore-glob='notebooks/.*' -n 2 --dist loadfile tests notebooks $(PYTEST_ARGS)
+
+# short forms of these are part of make test; counts are printed
+faults: $(READY)
+	@OMP_NUM_THREADS=1 SAECERT_FAULTS=long $(PY) -m pytest -m faults tests/faults $(PYTEST_ARGS)
 
 lint: $(READY)
 	@$(PY) -m ruff check -q --output-format concise . && $(PY) -m ruff format -q --check . && $(PY) tests/checks.py lint

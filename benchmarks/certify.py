@@ -1,12 +1,15 @@
 """Time and memory of certifying 17 pool sizes at once, as the number of sequences grows.
 
-    python benchmarks/certify.py [--sizes 1000 10000 100000]
+    python benchmarks/certify.py [--sizes 1000 10000 100000 1000000]
 
 On a made-up record (17 nested pools, two references, support of a vocabulary of 50,257), each size
 in a process of its own: one certificate over all pools (method "nested": the four terms, the
 ladders and every other statement) and, jointly at delta, an upper limit on each of the three terms
-of each pool. The last column is how far the limits of the smallest pool lie from those of the
-unabridged integral.
+of each pool. Seconds are those of the clock and, in brackets, of the processor, which other work on
+the machine does not lengthen. Memory is that of the process, the made-up losses included; which
+latents were active, and how many, are zeros that the system does not hold (a real record of 16,384
+latents has 2.6 kB a sequence of them). The last column is how far the limits of the smallest pool
+lie from those of the unabridged integral, up to 100,000 sequences.
 """
 
 from __future__ import annotations
@@ -28,6 +31,8 @@ D_SAE = 16_384
 ALPHA = 0.5
 DELTA = 0.05
 N_POOLS = 17
+UNABRIDGED = 100_000
+"""Sequences up to which the integral is also computed without the series."""
 LO, HI = smoothed_support(ALPHA, N_VOCAB)
 
 
@@ -65,40 +70,50 @@ def terms(losses: SequenceLosses, k: int) -> np.ndarray:
     return np.stack([pooled - LO, np.abs(clean - full), np.abs(full - pooled)])
 
 
-def measure(n_seq: int) -> tuple[float, float, float, float]:
-    """Seconds of the certificate and of the limits, peak memory in MB, largest error in bits."""
+class Clock:
+    """Seconds of the clock and of the processor since it was made."""
+
+    def __init__(self) -> None:
+        self.start = time.perf_counter()
+        self.start_cpu = time.process_time()
+
+    def __str__(self) -> str:
+        elapsed = time.perf_counter() - self.start
+        busy = time.process_time() - self.start_cpu
+        return f"{elapsed:7.2f} s ({busy:6.2f} s)"
+
+
+def measure(n_seq: int) -> str:
+    """A line on one size: seconds of the certificate, of the limits, peak memory, error in bits."""
     losses = record(n_seq)
-    start = time.perf_counter()
+    clock = Clock()
     certify(losses, method="nested", alpha=ALPHA, delta=DELTA)
-    middle = time.perf_counter()
+    certificate = str(clock)
+    clock = Clock()
     nats = np.log(3 * N_POOLS / DELTA)
     # pool after pool, to save memory
     limits = [dirichlet_upper(terms(losses, k), 0, HI - LO, nats) for k in losses.pool_sizes]
-    end = time.perf_counter()
+    joint = str(clock)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    line = f"{n_seq:9,d}  {certificate}  {joint}  {peak:10,.0f} MB"
+    if n_seq > UNABRIDGED:
+        return line
     dirichlet.LONG = n_seq + 2  # no series
     unabridged = dirichlet_upper(terms(losses, losses.pool_sizes[0]), 0, HI - LO, nats)
     error = np.abs(unabridged - limits[0]).max()
-    return middle - start, end - middle, peak, float(error)
+    return f"{line}  {error:8.0e} bits"
 
 
 def main() -> None:
     """Measure every size and print a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--sizes", type=int, nargs="+", default=[1_000, 3_000, 10_000, 30_000, 100_000]
-    )
+    parser.add_argument("--sizes", type=int, nargs="+", default=[1_000, 10_000, 100_000, 1_000_000])
     options = parser.parse_args()
     print(f"{N_POOLS} pool sizes x 3 terms, and the certificate over all of them")
-    print("sequences   certificate      limits         both   peak memory    difference")
+    print("sequences   certificate               limits            peak memory    difference")
     for n_seq in options.sizes:
         with multiprocessing.get_context("spawn").Pool(1) as pool:
-            certificate, limits, peak, error = pool.apply(measure, (n_seq,))
-        print(
-            f"{n_seq:9,d} {certificate:11.2f} s {limits:9.2f} s {certificate + limits:10.2f} s "
-            f"{peak:10,.0f} MB {error:8.0e} bits",
-            flush=True,
-        )
+            print(pool.apply(measure, (n_seq,)), flush=True)
 
 
 if __name__ == "__main__":

@@ -325,3 +325,12 @@ claims(
 #
 # Run `python -m saecert run 07_behaviour -p hook_a=blocks.0.hook_resid_post -p hook_b=blocks.2.hook_resid_post`. Predict first whether 500
 # sequences tell the *gap* of the two apart, or only their behaviour.
+#
+# ```{admonition} Answer
+# :class: dropdown
+# Only their behaviour: the gap of layer 0 less that of layer 2 is $-0.067$ in the sample, with
+# limits from $-0.181$ to $+0.049$, which leave both signs open. Total variation ($-0.072$ to
+# $-0.052$) and disagreement ($-0.083$ to $-0.062$) are told apart. The difference is as large in
+# each, but a gap may be as long as the losses are wide, 12 bits, and the limits pay for what was
+# not seen in proportion, while a total variation or a share is at most 1.
+# ```

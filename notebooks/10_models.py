@@ -266,6 +266,12 @@ claims(
 #
 # Recompute one row from a shell: `python -m saecert run 02_four_terms -p hook_name=blocks.0.hook_resid_post`, then
 # `python -m saecert verify` with the two files that it leaves under `runs/docstring-6l`. Now change one digit of `delta` in the
-# certificate. Predict first: which field will the message name, and will it be the number that you have changed? *Answer*, for 0.06 in the place of 0.05:
-# `not verified: groups.bound[1]: the certificate says 0.05, the losses give 0.06`. A setting is taken for what it says, and everything that follows from it is
-# computed again; the account of $\delta$ comes before the bounds.
+# certificate. Predict first: which field will the message name, and will it be the number that you have changed?
+#
+# ```{admonition} Answer
+# :class: dropdown
+# For 0.06 in the place of 0.05: `not verified: groups.bound[1]: the certificate says 0.05, the
+# losses give 0.06`. It names another field than the one changed. A setting is taken for what it
+# says, and everything that follows from it is computed again; the account of $\delta$ comes before
+# the bounds.
+# ```

@@ -347,3 +347,12 @@ claims(
 #
 # `python -m saecert run 11_layers -p hooks=blocks.3.hook_resid_post,blocks.5.hook_resid_post`. Predict first: which rows of the last table
 # stay "not told"? Compare the limits of their change with the difference of the two means.
+#
+# ```{admonition} Answer
+# :class: dropdown
+# The reconstruction gap alone stays not told: its change is 0.11 by the two means, 0.24 less 0.13,
+# with limits from $-0.02$ to $0.22$. Everything else is larger at layer 5, $v_A$ just so: 0.14 by
+# the means, with limits from 0.02 to 0.27. Limits of both are some 0.12 bits to either side, as
+# they were between layers 0 and 5, since the range and $n$ are the same; but what is to be told is
+# smaller, as layer 3 is closer.
+# ```

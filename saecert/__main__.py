@@ -1,4 +1,4 @@
-"""The one entry point: ``python -m saecert run | verify | train``."""
+"""Certify a frozen language model through its SAE; python -m saecert is the same."""
 
 from __future__ import annotations
 
@@ -7,26 +7,36 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from saecert.cli.certify import add_certify, losses_beside
+from saecert.cli.compare import add_compare
+from saecert.cli.completion import add_completion
+from saecert.cli.doctor import add_doctor
+from saecert.cli.errors import finish
+from saecert.cli.parsing import Parser
+from saecert.measurement.commands import add_measure, add_merge
+
 if TYPE_CHECKING:
     from saecert.training.recipes import SAERecipe
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Exit code of the command in `arguments`; each command imports only what it needs."""
-    options = _parser().parse_args(arguments)
-    try:
-        return options.command(options)
-    except KeyboardInterrupt:
-        print(f"interrupted{options.resumes}", file=sys.stderr)
-        return 130
+    return finish(_parser().parse_args(arguments))
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m saecert", description=__doc__)
+    start = "begin with: saecert certify docstring-6l, or saecert certify --help for examples"
+    parser = Parser(prog="saecert", description=__doc__, epilog=start)
     commands = parser.add_subparsers(required=True, metavar="command")
+    add_certify(commands)
+    add_compare(commands)
+    add_doctor(commands)
+    add_completion(commands, parser)
     _add_run(commands)
     _add_verify(commands)
     _add_train(commands)
+    add_measure(commands)
+    add_merge(commands)
     return parser
 
 
@@ -71,7 +81,7 @@ def _add_run(commands: argparse._SubParsersAction) -> None:
 def _add_verify(commands: argparse._SubParsersAction) -> None:
     verify = commands.add_parser("verify", help="recompute a certificate from the losses behind it")
     verify.add_argument("certificate", help="JSON file")
-    verify.add_argument("losses", help="NPZ file")
+    verify.add_argument("losses", nargs="?", help="NPZ file (of the same name, beside it)")
     verify.set_defaults(command=_verify, resumes="")
 
 
@@ -172,29 +182,22 @@ def _pair(text: str) -> tuple[str, str]:
 def _verify(options: argparse.Namespace) -> int:
     from saecert.certificates.certificate import Certificate
     from saecert.records import SequenceLosses
+    from saecert.untrusted import one_line
 
+    losses = options.losses or losses_beside(options.certificate)
     try:
         certificate = Certificate.load(options.certificate)
-        agreeing = certificate.verify(SequenceLosses.load(options.losses))
+        agreeing = certificate.verify(SequenceLosses.load(losses))
     except FileNotFoundError as error:
         what = "give the certificate's JSON file and the NPZ file of its losses"
         print(f"not verified: there is no file {error.filename}: {what}", file=sys.stderr)
         return 1
     except (OSError, ValueError, MemoryError) as error:
-        print(f"not verified: {_one_line(error)}", file=sys.stderr)
+        print(f"not verified: {one_line(error)}", file=sys.stderr)
         return 1
     print(certificate)
-    print(f"verified: all {agreeing} values of {options.certificate} follow from {options.losses}")
+    print(f"verified: all {agreeing} values of {options.certificate} follow from {losses}")
     return 0
-
-
-def _one_line(error: Exception) -> str:
-    """An error as a line that a terminal can show: files from anybody are quoted in it."""
-    from saecert.untrusted import printable
-
-    words = " ".join((str(error) or type(error).__name__).split())
-    shown = printable(words)
-    return shown if len(shown) <= 1000 else f"{shown[:1000]}..."
 
 
 def _train(options: argparse.Namespace) -> int:

@@ -245,15 +245,21 @@ class SequenceLosses:
         }
         return replace(self, **tables, **per_row)
 
+    def tables(self) -> dict[str, dict[str, np.ndarray]]:
+        """The tables of numbers by predictor, each with sequences on its last axis."""
+        return {name: getattr(self, name) for name in TABLES}
+
+    def rows(self) -> dict[str, np.ndarray]:
+        """The arrays with a row for each sequence that are known."""
+        return {name: value for name in ROWS if (value := getattr(self, name)) is not None}
+
     def fingerprint(self) -> str:
         """SHA-256 of every array and of the provenance: what a certificate was computed from."""
         digest = hashlib.sha256(json.dumps(_header(self), sort_keys=True).encode())
         for name, array in sorted(_arrays(self).items()):
-            digest.update(
-                name.encode()
-                + str((array.shape, array.dtype.str)).encode()
-                + np.ascontiguousarray(array).tobytes()
-            )
+            digest.update(name.encode() + str((array.shape, array.dtype.str)).encode())
+            # as it lies in memory: a copy would double a large record
+            digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
         return digest.hexdigest()
 
     def save(self, path: str | Path) -> None:

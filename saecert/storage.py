@@ -6,8 +6,8 @@ import errno
 import hashlib
 import os
 import platform
+import shutil
 import tempfile
-import time
 import warnings
 import zipfile
 import zlib
@@ -28,6 +28,8 @@ BARS = "SAECERT_BARS"
 _Content = TypeVar("_Content")
 _PARTIAL = ".saecert-partial"
 _OLD = 86_400.0  # seconds after which a temporary file of another machine is litter
+_ATTEMPTS = 5  # at a folder that others may remove while it is empty
+_LITTLE = 1 << 16  # bytes left on a disk that is full
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, KeyError, TypeError, OSError)
 
@@ -65,27 +67,87 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     OSError
         The disk is full; the message names the file and what to do.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _remove_litter(path.parent)
-    prefix = f"{_PARTIAL}-{_machine()}-{os.getpid()}-"
+    with _partial(Path(path), os.replace) as partial:
+        yield partial
+
+
+@contextmanager
+def atomic_path_once(path: str | Path) -> Iterator[Path]:
+    """`atomic_path` that leaves a file as it is which another process made meanwhile.
+
+    Of many processes that write the same file the first wins, and all read the same content.
+    """
+    with _partial(Path(path), _keep_first) as partial:
+        yield partial
+
+
+def _keep_first(partial: str, path: Path) -> None:
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=path.suffix)
-        os.close(handle)
-        try:
+        os.link(partial, path)
+    except FileExistsError:
+        return
+    except OSError:  # no hard links on this file system
+        if not path.exists():
+            os.replace(partial, path)
+
+
+@contextmanager
+def _partial(path: Path, put: Callable[[str, Path], None]) -> Iterator[Path]:
+    """A temporary file beside `path`, which `put` makes the file when the block succeeds."""
+    with room_for(path):
+        name = _temporary_file(path)
+    try:
+        with room_for(path):
             yield Path(name)
             os.chmod(name, 0o644)  # temporary files are private, results are not
-            os.replace(name, path)
-        finally:
-            Path(name).unlink(missing_ok=True)
-    except OSError as error:
-        if error.errno not in _FULL:
+            put(name, path)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+@contextmanager
+def room_for(path: Path) -> Iterator[None]:
+    """Whatever fails in the block for want of space becomes an OSError that says what to do."""
+    try:
+        yield
+    except Exception as error:
+        if not _is_full(error, path.parent):
             raise
         message = (
             "the disk is full: free some space, or set SAECERT_CACHE to a folder on another disk, "
             "and run again"
         )
-        raise OSError(error.errno, message, str(path)) from error
+        raise OSError(errno.ENOSPC, message, str(path)) from error
+
+
+def _is_full(error: Exception, folder: Path) -> bool:
+    """Whether a write failed for want of space; torch and safetensors say so in their own ways."""
+    number = getattr(error, "errno", None)
+    if number is not None:
+        return number in _FULL
+    said = str(error)
+    failed = "No space left" in said or "failed writing" in said or "write failed" in said
+    return failed or (
+        isinstance(error, OSError | RuntimeError)
+        and folder.exists()
+        and shutil.disk_usage(folder).free < _LITTLE
+    )
+
+
+def _temporary_file(path: Path) -> str:
+    """Name of a new empty file in the folder of `path`, which is made."""
+    prefix = f"{_PARTIAL}-{_machine()}-{os.getpid()}-"
+    for attempt in range(_ATTEMPTS):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        remove_litter(path.parent)
+        try:
+            handle, name = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=path.suffix)
+            break
+        except FileNotFoundError:  # another process removed the folder while it was empty
+            if attempt == _ATTEMPTS - 1:
+                raise
+    os.close(handle)
+    return name
 
 
 def cached_arrays(
@@ -136,7 +198,22 @@ def read_kept(path: Path, read: Callable[[Path], _Content]) -> _Content | None:
         return None
 
 
-def _remove_litter(folder: Path) -> None:
+@contextmanager
+def partial_folder(parent: str | Path) -> Iterator[Path]:
+    """A new folder in `parent` for what is only needed in the block; gone afterwards.
+
+    If the process is killed, whoever writes to `parent` next removes it.
+    """
+    parent = Path(parent)
+    prefix = f"{_PARTIAL}-{_machine()}-{os.getpid()}-"
+    with room_for(parent / prefix):
+        parent.mkdir(parents=True, exist_ok=True)
+        remove_litter(parent)
+        with tempfile.TemporaryDirectory(dir=parent, prefix=prefix) as folder:
+            yield Path(folder)
+
+
+def remove_litter(folder: Path) -> None:
     """Remove temporary files of processes that are gone, and old ones of other machines."""
     for path in folder.glob(f"{_PARTIAL}-*"):
         machine, process = path.name.removeprefix(f"{_PARTIAL}-").split("-")[:2]
@@ -144,11 +221,23 @@ def _remove_litter(folder: Path) -> None:
             if machine == _machine() and process.isdigit():
                 is_litter = not psutil.pid_exists(int(process))
             else:
-                is_litter = time.time() - path.stat().st_mtime > _OLD
-            if is_litter:
+                is_litter = _now_in(folder) - path.stat().st_mtime > _OLD
+            if is_litter and path.is_dir():
+                shutil.rmtree(path)
+            elif is_litter:
                 path.unlink()
         except OSError:  # another process was faster, or it is not ours to remove
             continue
+
+
+def _now_in(folder: Path) -> float:
+    """Time by the clock that dates the files of a folder, which may be that of a server.
+
+    The clock of this machine may be wrong, or jump; what another machine is writing just now must
+    not look old.
+    """
+    with tempfile.TemporaryFile(dir=folder) as file:
+        return os.fstat(file.fileno()).st_mtime
 
 
 def _machine() -> str:

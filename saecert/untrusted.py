@@ -24,6 +24,13 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def one_line(error: Exception) -> str:
+    """An error as a line that a terminal can show: files from anybody are quoted in it."""
+    words = " ".join((str(error) or type(error).__name__).split())
+    shown = printable(words)
+    return shown if len(shown) <= 1000 else f"{shown[:1000]}..."
+
+
 def parse_json(text: str, *, max_depth: int = 32) -> Any:
     """What a JSON text says, read strictly: it may come from anybody.
 

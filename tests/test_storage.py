@@ -9,6 +9,7 @@ import time
 import numpy as np
 import pytest
 
+from saecert import storage
 from saecert.storage import atomic_path, cache_dir, cached_arrays, read_kept
 
 
@@ -109,3 +110,41 @@ def test_a_full_disk_is_said_with_the_file_and_a_hint(tmp_path):
     ):
         raise OSError(errno.ENOSPC, "No space left on device")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_of_many_writers_the_first_wins(tmp_path, monkeypatch, links):
+    def refuse(*_):
+        raise PermissionError("no hard links here")
+
+    if not links:
+        monkeypatch.setattr(os, "link", refuse)
+    path = tmp_path / "file.txt"
+    for text in ("first", "second"):
+        with storage.atomic_path_once(path) as partial:
+            partial.write_text(text)
+    assert path.read_text() == "first"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_for_a_while_is_gone_afterwards_and_so_is_that_of_a_killed_process(tmp_path):
+    with storage.partial_folder(tmp_path) as folder:
+        (folder / "file").touch()
+        assert folder.parent == tmp_path
+        killed = tmp_path / folder.name.replace(f"-{os.getpid()}-", "-4194305-")
+        killed.mkdir()
+        (killed / "file").touch()
+    with storage.atomic_path(tmp_path / "file.txt"):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["file.txt"]
+
+
+def test_other_errors_than_a_full_disk_stay_what_they_are(tmp_path):
+    for error in (RuntimeError("a bug"), ValueError("wrong"), PermissionError(13, "denied")):
+        with pytest.raises(type(error), match=r"a bug|wrong|denied"), storage.room_for(tmp_path):
+            raise error
+    with (
+        pytest.raises(OSError, match="the disk is full: free some space"),
+        storage.room_for(tmp_path / "x"),
+    ):
+        raise RuntimeError("PytorchStreamWriter failed writing file data/0")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -62,6 +63,8 @@ BY_GROUP = {
 }
 """The same, checked besides where the unit is a group."""
 
+LARGE = ("active", "l0")
+"""Arrays of a record that are asked of all sequences together, never one by one."""
 _CHUNK = 512
 
 
@@ -109,7 +112,7 @@ def checked_sample(
         raise ValueError(
             f"allow names no such check: {', '.join(sorted(unknown))}; there are {', '.join(every)}"
         )
-    sample = losses.take(np.argsort(np.random.default_rng(seed).random(n)))
+    sample = _in_order(losses, np.argsort(np.random.default_rng(seed).random(n)))
     findings = _findings(sample)
     findings["pool_from_sample"] = _pool_from_sample(record, sample) if discovery else 0
     checks = CHECKS | (BY_GROUP if unit == "group" else {})
@@ -124,6 +127,22 @@ def checked_sample(
         lines.append(f"to certify all the same, pass allow=({names},): it is recorded in the file")
         raise ValueError("\n".join(lines))
     return sample, {name: findings[name] for name in checks}, fired
+
+
+def _in_order(losses: SequenceLosses, rows: np.ndarray) -> SequenceLosses:
+    """The first sequences of a record in the order `rows`.
+
+    Which latents were active, and how many, is only asked of all sequences together: these two
+    arrays, by far the largest, keep their order instead of being copied.
+    """
+    tables = {
+        table: {name: values[..., rows] for name, values in content.items()}
+        for table, content in losses.tables().items()
+    }
+    arrays = {name: values for name, values in losses.rows().items() if name not in LARGE}
+    in_order = {name: values[rows] for name, values in arrays.items()}
+    first = {name: getattr(losses, name)[: len(rows)] for name in LARGE}
+    return replace(losses, **tables, **in_order, **first)
 
 
 def one_per_group(losses: SequenceLosses, seed: int) -> SequenceLosses:

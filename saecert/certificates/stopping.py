@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from saecert.arguments import checked
-from saecert.certificates.checks import Findings, checked_sample
+from saecert.certificates.checks import LARGE, Findings, checked_sample
 from saecert.certificates.comparison import QUANTITIES, values_of
 from saecert.certificates.delta import split_delta
 from saecert.certificates.ladder import rungs
@@ -256,7 +256,7 @@ def _bet_on_reference(part: SequenceLosses, target: str, k: int, alpha: float) -
 
 
 def _joined(seen: SequenceLosses, part: SequenceLosses) -> SequenceLosses:
-    """What assumption checks look at, for all parts so far.
+    """What assumption checks look at, for all parts so far: the largest arrays are left out.
 
     Raises
     ------
@@ -270,9 +270,16 @@ def _joined(seen: SequenceLosses, part: SequenceLosses) -> SequenceLosses:
             f"the parts of a stream differ in {', '.join(different)}: "
             "measure all on one model, SAE, corpus and discovery"
         )
+    n_seq = len(seen) + len(part)
+    fixed = part.discovery
+    # only a stream as long as the discovery split can be the discovery split
+    compared = ("active",) if fixed is not None and n_seq <= fixed.n_seq else ()
     rows: dict[str, np.ndarray | None] = {}
     for name in ROWS:
         both = (getattr(seen, name), getattr(part, name))
+        if name in LARGE and name not in compared:
+            rows[name] = np.broadcast_to(np.zeros((), both[1].dtype), (n_seq, *both[1].shape[1:]))
+            continue
         unknown = any(values is None for values in both)
         rows[name] = None if unknown else np.concatenate(both)
     no_losses: dict[str, dict[str, np.ndarray]] = {name: {} for name in TABLES}

@@ -9,7 +9,6 @@ import io
 import json
 import lzma
 import shutil
-import tempfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -19,7 +18,7 @@ from typing import Any
 import datasets
 import pyarrow
 
-from saecert.storage import cache_dir
+from saecert.storage import cache_dir, partial_folder
 
 KINDS = {
     "": "text",
@@ -134,8 +133,8 @@ def _decompressed(path: Path, compression: str) -> Iterator[Path]:
     if not compression:
         yield path
         return
-    with tempfile.TemporaryDirectory(dir=cache_dir()) as folder:
-        plain = Path(folder) / path.stem
+    with partial_folder(cache_dir()) as folder:
+        plain = folder / path.stem
         try:
             with _OPENERS[compression](path) as packed, plain.open("wb") as file:
                 shutil.copyfileobj(packed, file, _CHUNK)

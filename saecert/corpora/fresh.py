@@ -128,7 +128,18 @@ def documents_by_age(source: str, split: str) -> tuple[dict[str, str], dict[str,
     Certification: fresh documents of the discovery and certification splits of the docstring
     corpus, or old ones of its certification split; none was seen in training, not by an SAE either.
     Discovery, the same for both: what is not fresh in the discovery split.
+
+    Raises
+    ------
+    ValueError
+        The train split, which has neither; or none of the installed packages' documents is of this
+        age.
     """
+    if split not in _HELD_OUT:
+        raise ValueError(
+            f"'{source}' has no {split} split: its documents are held out of training; "
+            f"there are {', '.join(_HELD_OUT)}"
+        )
     documents = docstring_documents()
     ages = document_ages()
     old = {
@@ -140,6 +151,12 @@ def documents_by_age(source: str, split: str) -> tuple[dict[str, str], dict[str,
     certified = fresh if source == FRESH else old
     pool_text = {key for key in ages.keys() - fresh if split_of(key) == "discovery"}
     chosen = in_hash_order(pool_text if split == "discovery" else certified)
+    if not chosen:
+        age = "younger" if source == FRESH else "older"
+        raise ValueError(
+            f"'{source}' has no {split} document: none of the installed packages' is certainly "
+            f"{age} than November 2024; are they the versions in constraints.txt?"
+        )
     every = {key: documents[key] for key in pool_text | certified}
     return every, {key: documents[key] for key in chosen}
 

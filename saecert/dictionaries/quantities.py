@@ -23,6 +23,21 @@ OUTPUT = "output"
 """The horizon of what the model really predicts; the others are numbers of blocks."""
 
 
+COSTS = ("encoder", "optimal", "better", "floor")
+"""Costs by sequence that `saecert.dictionaries.optimality.optimality` measures, as shares of the
+cost of no activity: each is at most the one before, but for "better", which was tried on other
+data."""
+
+PAIRS = {"opposite": -1, "alike": 1}
+"""Kinds of pairs of atoms in `saecert.dictionaries.phenomena.phenomena`, by the sign of the cosine
+between them."""
+
+BESIDES = ("first", "second", "both")
+"""What it counts of a pair."""
+
+ABSORBED = "absorbed"
+"""Its pairs of a parent and a child."""
+
 CEILING = "largest smoothed KL"
 """What no smoothed KL exceeds, in bits: beside the others, the same for every sequence."""
 

@@ -107,10 +107,16 @@ def shares_outside(
     energy: Float[Tensor, "batch d_sae"],
 ) -> Float[Tensor, "batch 2"]:
     """Shares of each sequence's firings and of its energy that are outside a pool; 0 without
-    any."""
+    any.
+
+    Summed sequence by sequence: a product of matrices would round by the size of the batch.
+    """
     outside = 1 - kept.to(counts)
     tiny = torch.finfo(torch.float64).tiny
-    shares = [(values @ outside) / values.sum(dim=1).clamp_min(tiny) for values in (counts, energy)]
+    shares = [
+        (values * outside).sum(dim=1) / values.sum(dim=1).clamp_min(tiny)
+        for values in (counts, energy)
+    ]
     return torch.stack(shares, dim=1)
 
 

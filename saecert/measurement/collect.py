@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import UInt64
+from jaxtyping import Int, UInt64
 
 from saecert.arguments import (
     Check,
@@ -30,7 +30,7 @@ from saecert.measurement.catalogue import Surroundings, build
 from saecert.measurement.identity import MEASUREMENT_VERSION, sequences_digest
 from saecert.measurement.loop import CPU_BATCH, checked_batch_size
 from saecert.measurement.named import Spec, parse
-from saecert.measurement.provenance import overlap
+from saecert.measurement.provenance import about_corpus, overlap
 from saecert.measurement.proxies import Proxy
 from saecert.measurement.references import with_references
 from saecert.measurement.saecheck import check_sae
@@ -41,7 +41,7 @@ from saecert.measurement.survey import (
     check_ranking,
     survey_layers,
 )
-from saecert.measurement.sweep import check_proxies, sweep
+from saecert.measurement.sweep import check_proxies, rows_alone, sweep
 from saecert.records import Discovery, SequenceLosses, smoothed_support
 from saecert.storage import cached_arrays
 from saecert.subjects.subject import Subject
@@ -194,26 +194,52 @@ def collect_layers(
     parameters and errors are those of `collect`; sizes of pools, `rank` and `extra` apply to every
     hook point.
     """
+    choices = chosen(
+        subject,
+        hook_names,
+        discovery=discovery,
+        pools=pools,
+        controls=controls,
+        extra=extra,
+        rank=rank,
+        alphas=alphas,
+        allow_bad_sae=allow_bad_sae,
+    )
+    choices.check(corpus)
+    running = {"batch_size": checked_batch_size(subject, batch_size), "progress": progress}
+    return measured(choices, corpus, running, beforehand(choices, corpus, running))
+
+
+@checked(_ARGUMENTS)
+def chosen(
+    subject: Subject,
+    hook_names: Sequence[str] | None = None,
+    *,
+    discovery: Corpus | None = None,
+    pools: Sequence[int] | None = None,
+    controls: bool = True,
+    extra: Sequence[Proxy | str] = (),
+    rank: str = "frequency",
+    alphas: Sequence[float] = (0.5, 0.01),
+    allow_bad_sae: bool = False,
+) -> Choices:
+    """What `collect_layers` measures at these settings, which are explained there."""
     hook_names = subject.hook_names if hook_names is None else hook_names
-    specs = tuple(parse(proxy) if isinstance(proxy, str) else proxy for proxy in extra)
-    choices = _Choices(
+    return Choices(
         subject,
         tuple(dict.fromkeys(hook_names)),
         discovery,
         pools,
         controls,
-        specs,
+        tuple(parse(proxy) if isinstance(proxy, str) else proxy for proxy in extra),
         rank,
         tuple(map(float, alphas)),
         allow_bad_sae,
     )
-    choices.check(corpus)
-    running = {"batch_size": checked_batch_size(subject, batch_size), "progress": progress}
-    return _measured(choices, corpus, running)
 
 
 @dataclass(frozen=True)
-class _Choices:
+class Choices:
     """What is to be measured where."""
 
     subject: Subject
@@ -332,28 +358,81 @@ class _Choices:
         return ["zero"] if self.discovery is None else ["mean", "zero"]
 
 
-def _measured(
-    choices: _Choices, corpus: Corpus, running: Mapping[str, Any]
-) -> dict[str, SequenceLosses]:
-    """Records of what was chosen, by hook name."""
+@dataclass(frozen=True)
+class Beforehand:
+    """What is fixed on discovery, and known of the SAEs, before the sample is measured."""
+
+    checks: dict[str, dict[str, Any]]
+    """What `check_sae` found, by hook name."""
+    surveys: dict[str, Survey]
+    """Surveys of the latents by hook name; none without a discovery split."""
+    tried: dict[str, SequenceLosses]
+    """Losses of the pools on the first discovery sequences, by hook name."""
+
+
+def beforehand(choices: Choices, corpus: Corpus, running: Mapping[str, Any]) -> Beforehand:
+    """What is known before `corpus` is measured, which looks at its first sequences at most."""
     checks = choices.sae_checks(corpus)
     surveys = choices.surveys(**running | {"batch_size": min(running["batch_size"], CPU_BATCH)})
-    measure = partial(sweep, choices.subject, alphas=choices.alphas, **running)
-    losses = measure(corpus, choices.all_proxies(surveys))
-    similar = _similar(corpus)
+    if choices.discovery is None:
+        return Beforehand(checks, surveys, {})
+    some = choices.discovery.take(min(N_DISCOVERY, len(choices.discovery)))
+    pooled = choices.pooled_proxies(surveys)
+    tried = sweep(choices.subject, some, pooled, alphas=choices.alphas, **running)
+    return Beforehand(checks, surveys, tried)
+
+
+def measured(
+    choices: Choices,
+    corpus: Corpus,
+    running: Mapping[str, Any],
+    known: Beforehand,
+    part: Part | None = None,
+) -> dict[str, SequenceLosses]:
+    """Records of what was chosen, by hook name: of all of `corpus`, or of a part of it.
+
+    The record of a part says of the corpus what that of the whole says.
+    """
+    part = Part(0, len(corpus)) if part is None else part
+    piece = corpus.part(part.start, part.stop)
+    proxies_of = choices.all_proxies(known.surveys)
+    losses = sweep(
+        choices.subject,
+        piece,
+        proxies_of,
+        alphas=choices.alphas,
+        folder=part.folder,
+        alone=part.inside(rows_alone(len(corpus))),
+        **running,
+    )
+    similar = _similar(corpus)[part.start : part.stop]
+    about = about_corpus(corpus)
     for name, record in losses.items():
-        facts = record.provenance | {"sae_check": checks[name]}
-        losses[name] = replace(record, similar=similar, groups=corpus.group_ids, provenance=facts)
+        facts = record.provenance | about | {"sae_check": known.checks[name]}
+        losses[name] = replace(record, similar=similar, groups=piece.group_ids, provenance=facts)
     discovery = choices.discovery
     if discovery is None:
         return losses
-    some = discovery.take(min(N_DISCOVERY, len(discovery)))
-    tried = measure(some, choices.pooled_proxies(surveys))
     for name, record in losses.items():
-        losses[name] = _with_discovery(
-            record, corpus, discovery, choices.rank, surveys[name], tried[name]
-        )
-    return with_references(losses, choices.subject, corpus, discovery)
+        surveyed, tried = known.surveys[name], known.tried[name]
+        losses[name] = _with_discovery(record, piece, discovery, choices.rank, surveyed, tried)
+    return with_references(losses, choices.subject, piece, discovery)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some sequences of a corpus, one after the other, and where they are kept meanwhile."""
+
+    start: int
+    """Row of the first."""
+    stop: int
+    """Row after the last."""
+    folder: Path | None = None
+    """Folder for checkpoints; None: the cache folder."""
+
+    def inside(self, rows: Int[np.ndarray, "n"]) -> Int[np.ndarray, "n_inside"]:
+        """Those of `rows` that are in the part, counted from its start."""
+        return rows[(rows >= self.start) & (rows < self.stop)] - self.start
 
 
 def _with_discovery(

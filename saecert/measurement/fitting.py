@@ -11,12 +11,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from saecert.corpora.corpus import Corpus
+from saecert.measurement.quality import explained_text
 from saecert.measurement.saecheck import fit
 from saecert.subjects.forward import native_acts_at
 from saecert.subjects.subject import Subject
-
-OUTLIER_FACTOR = 8
-"""A token is an outlier when the norm of its activation exceeds the median norm so many times."""
 
 
 @dataclass(frozen=True)
@@ -26,25 +24,21 @@ class Fitting:
     all_tokens: float
     """Over all tokens: a few of huge norm can hold most of the variance."""
     without_outliers: float
-    """Over those whose norm is at most `OUTLIER_FACTOR` times the median norm."""
+    """Over those whose norm is at most `saecert.measurement.quality.OUTLIER_FACTOR` times the
+    median norm."""
     outlier_share: float
     """Share of the other tokens, in [0, 1]."""
 
     def __str__(self) -> str:
-        if not self.outlier_share:
-            return f"explained variance {self.all_tokens:.3f}, all tokens, none an outlier"
-        return (
-            f"explained variance {self.all_tokens:.3f} over all tokens, "
-            f"{self.without_outliers:.3f} without the {100 * self.outlier_share:.2g} % of outliers "
-            f"(norm above {OUTLIER_FACTOR} times the median)"
-        )
+        shares = (self.all_tokens, self.without_outliers, self.outlier_share)
+        return f"explained variance {explained_text(*shares)}"
 
 
 @torch.no_grad()
 def fitting(subject: Subject, corpus: Corpus, hook_name: str, *, n_seq: int = 4) -> Fitting:
     """How the SAE at `hook_name` fits on the first `n_seq` sequences of `corpus`.
 
-    `saecert.measurement.saecheck.check_sae` asks about all tokens; here both are told.
+    What `saecert.measurement.saecheck.check_sae` reports, without its judgement.
 
     >>> str(Fitting(0.954, 0.846, 0.0006))[:62]
     'explained variance 0.954 over all tokens, 0.846 without the 0.'
@@ -75,11 +69,8 @@ def best_layer(subject: Subject, corpus: Corpus, hook_name: str, *, n_seq: int =
 
 
 def _fitting(subject: Subject, hook_name: str, acts: Float[Tensor, "n d_in"]) -> Fitting:
-    sae = subject.sae_at(hook_name)
-    norms = acts.double().norm(dim=-1)
-    usual = norms <= OUTLIER_FACTOR * norms.median()
-    explained = [fit(sae, some[None]).explained for some in (acts, acts[usual])]
-    return Fitting(*explained, outlier_share=1 - usual.double().mean().item())
+    found = fit(subject.sae_at(hook_name), acts[None])
+    return Fitting(found.explained, found.without_outliers, found.outlier_share)
 
 
 def _activations(

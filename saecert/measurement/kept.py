@@ -107,6 +107,8 @@ class Measurement:
             return
         try:
             self._read()
+        except FileNotFoundError:  # another process finished meanwhile, and cleared up
+            self.rows = {}
         except Exception as error:  # zipfile, zlib and json raise types of their own
             self.rows = {}
             self.circumstances = []

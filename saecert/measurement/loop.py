@@ -21,6 +21,7 @@ import re
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -166,13 +167,15 @@ def measure_parts(
     title: str,
     batch_size: int | None = None,
     progress: bool = True,
+    folder: Path | None = None,
 ) -> dict[Part, Measurement]:
     """Measurements of several parts, each kept in a file of its own; `run` for parts of any kind.
 
     `measure` is called with the parts that still need a batch: those measured before cost nothing.
+    Files are in `folder`, the cache folder by default.
     """
     batch_size = checked_batch_size(subject, batch_size)
-    measurements = _open(subject, corpus, parts)
+    measurements = _open(subject, corpus, parts, cache_dir() if folder is None else folder)
     unfinished = any(part.done < len(corpus) for part in measurements.values())
     if not unfinished:
         return measurements
@@ -230,7 +233,9 @@ class _Clock:
         self.pause = max(CHECKPOINT_SECONDS, CHECKPOINT_SHARE * (self.last - start))
 
 
-def _open(subject: Subject, corpus: Corpus, parts: Sequence[Part]) -> dict[Part, Measurement]:
+def _open(
+    subject: Subject, corpus: Corpus, parts: Sequence[Part], folder: Path
+) -> dict[Part, Measurement]:
     """What is known of each part; those that are not whole go on under today's circumstances."""
     hook_names = dict.fromkeys(part.hook_name for part in parts)
     bases = {hook_name: identity(subject, corpus, hook_name) for hook_name in hook_names}
@@ -239,7 +244,7 @@ def _open(subject: Subject, corpus: Corpus, parts: Sequence[Part]) -> dict[Part,
     for part in parts:
         key = digest(bases[part.hook_name], part.name, part.key)
         name = re.sub(r"\W+", "_", part.name)[:40]
-        measurement = Measurement(cache_dir() / f"{name}-{key}.npz", len(corpus))
+        measurement = Measurement(folder / f"{name}-{key}.npz", len(corpus))
         measurement.load()
         if measurement.done < len(corpus) and present not in measurement.circumstances:
             measurement.circumstances.append(present)

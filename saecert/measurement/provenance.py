@@ -22,9 +22,9 @@ def provenance(
     """Plain JSON values on subject, SAE and corpus, and `measured`: versions, machine and date of
     the measurement."""
     return {
-        **_about_subject(subject),
+        **about_subject(subject),
         **_about_sae(subject, hook_name),
-        **_about_corpus(corpus),
+        **about_corpus(corpus),
         "versions": measured["versions"],
         "measured": measured,
     }
@@ -42,7 +42,8 @@ def overlap(corpus: Corpus, discovery: Corpus) -> Bool[np.ndarray, "n_seq"]:
     return np.isin(corpus.ids, discovery.ids) | same_document
 
 
-def _about_subject(subject: Subject) -> dict[str, Any]:
+def about_subject(subject: Subject) -> dict[str, Any]:
+    """What a record says about its model."""
     quantised = {"quantisation": subject.quantisation} if subject.quantisation else {}
     return {
         "subject": subject.name,
@@ -73,7 +74,8 @@ def _about_sae(subject: Subject, hook_name: str) -> dict[str, Any]:
     }
 
 
-def _about_corpus(corpus: Corpus) -> dict[str, Any]:
+def about_corpus(corpus: Corpus) -> dict[str, Any]:
+    """What a record says about its corpus."""
     tokens = corpus.tokens.astype(np.int64)
     replaced = {} if corpus.exempt_bos else {"bos_replaced": corpus.bos}
     return {

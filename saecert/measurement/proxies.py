@@ -71,11 +71,17 @@ def top(k: int) -> Proxy:
         raise ValueError(f"at least 1 active latent must stay, got {k}")
 
     def replace(site: Site) -> Tensor:
-        largest, latent = site.latents.topk(min(k, site.latents.shape[-1]))
-        codes = torch.zeros_like(site.latents).scatter(-1, latent, largest.clamp_min(0))
-        return site.decode(codes)
+        return site.decode(largest_codes(site.latents, k))
 
     return Proxy(f"top_{k}", replace, key_of("top", k))
+
+
+def largest_codes(
+    codes: Float[Tensor, "batch pos d_sae"], k: int
+) -> Float[Tensor, "batch pos d_sae"]:
+    """The `k` largest activations of each token, the others being zeroed."""
+    largest, latent = codes.topk(min(k, codes.shape[-1]))
+    return torch.zeros_like(codes).scatter(-1, latent, largest.clamp_min(0))
 
 
 def mean_ablation(mean: Float[Tensor, "d_in"]) -> Proxy:

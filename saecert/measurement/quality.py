@@ -11,6 +11,29 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+OUTLIER_FACTOR = 8
+"""A token is an outlier when the norm of its activation exceeds the median norm so many times."""
+
+
+def explained_text(
+    all_tokens: float, without_outliers: float, outlier_share: float, digits: int = 3, of: str = ""
+) -> str:
+    """Explained variance over all tokens and without the outliers among them, in words.
+
+    >>> explained_text(0.954, 0.846, 0.0006, 2)
+    '0.95 over all tokens, 0.85 without the 0.06 % of outliers (norm above 8 times the median)'
+    >>> explained_text(0.954, 0.954, 0.0, 2, " of the variance")
+    '0.95 of the variance over all tokens, none an outlier'
+    """
+    first = f"{all_tokens:.{digits}f}{of} over all tokens"
+    if not outlier_share:
+        return f"{first}, none an outlier"
+    return (
+        f"{first}, {without_outliers:.{digits}f} without the {100 * outlier_share:.2g} % of "
+        f"outliers (norm above {OUTLIER_FACTOR} times the median)"
+    )
+
+
 def fraction_unexplained(sq_error: Any, sq_spread: Any) -> Any:
     """Fraction of variance unexplained, ``E||x - x_hat||^2 / E||x - E x||^2`` (FVU).
 

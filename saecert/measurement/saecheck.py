@@ -15,7 +15,7 @@ from torch import Tensor
 from saecert.corpora.corpus import Corpus
 from saecert.measurement.batch import site_at
 from saecert.measurement.loop import Batch, Quantity, Total, Values, run
-from saecert.measurement.quality import explained_variance
+from saecert.measurement.quality import OUTLIER_FACTOR, explained_text, explained_variance
 from saecert.subjects.forward import hook_layer, native_acts_at
 from saecert.subjects.subject import Subject
 
@@ -56,11 +56,22 @@ class Fit:
     """How well an SAE does on what it was given."""
 
     explained: float
-    """Explained variance, pooled over tokens."""
+    """Explained variance, pooled over all tokens: this is what is judged."""
     l0: float
     """Mean number of active latents."""
     norm: float
     """Mean norm of what it was given."""
+    without_outliers: float
+    """Explained variance, pooled over the tokens whose norm is at most `OUTLIER_FACTOR` times the
+    median norm: this is what fits are compared by."""
+    outlier_share: float
+    """Share of the other tokens, in [0, 1]."""
+
+    def told(self) -> str:
+        """Both explained variances in words, and the number of active latents."""
+        shares = (self.explained, self.without_outliers, self.outlier_share)
+        explained = explained_text(*shares, 2, " of the variance")
+        return f"{explained}, with {self.l0:.3g} active latents"
 
 
 def check_sae(
@@ -68,17 +79,21 @@ def check_sae(
 ) -> dict[str, Any]:
     """What the SAE at `hook_name` does on the first `n_seq` sequences of `corpus`, for the record.
 
-    Explained variance, 1 - E||x - x_hat||^2 / E||x - E x||^2 pooled over tokens without BOS, must
+    Explained variance, 1 - E||x - x_hat||^2 / E||x - E x||^2 pooled over all tokens but BOS, must
     lie in [0.3, 1], and the mean number of active latents within a factor 3 of what the release
-    lists, if it lists one. An SAE that fails is also tried on rescaled and on centred activations,
+    lists, if it lists one. A few outlier tokens, of huge norm, can hold most of the variance: so it
+    is also told without the tokens above 8 times the median norm, and fits are compared by that.
+
+    An SAE that fails is also tried in all other layers, and on rescaled and on centred activations,
     and the message names what fits best: the usual mistakes are an index that counts from 1, an
     activation scaling that was not folded in, and writing weights that were not centred. It may
     also be the text: an SAE can fail on text unlike what it was trained on.
 
-    Returns ``explained_variance``, ``l0``, ``listed_l0`` (or None), ``best_at``, the hook point up
-    to two layers away that the SAE explains best, ``n_seq``, and ``problem``, which is None if all
-    is well. An SAE one layer away from its place often passes, since neighbouring layers are alike:
-    only ``best_at`` shows it, and it is no proof. Kept in the cache folder.
+    Returns ``explained_variance`` (all tokens), ``explained_variance_without_outliers``,
+    ``outlier_share``, ``l0``, ``listed_l0`` (or None), ``best_at``, the hook point up to two layers
+    away that the SAE explains best without outliers, ``n_seq``, and ``problem``, which is None if
+    all is well. An SAE one layer away from its place often passes, since neighbouring layers are
+    alike: only ``best_at`` shows it, and it is no proof. Kept in the cache folder.
 
     Raises
     ------
@@ -95,14 +110,18 @@ def check_sae(
     fit_here = fits[here]
     facts = {
         "explained_variance": round(fit_here.explained, 4),
+        "explained_variance_without_outliers": round(fit_here.without_outliers, 4),
+        "outlier_share": round(fit_here.outlier_share, 6),
         "l0": round(fit_here.l0, 2),
         "listed_l0": listed,
-        "best_at": max(around, key=lambda trial: fits[trial].explained).hook_name,
+        "best_at": max(around, key=lambda trial: fits[trial].without_outliers).hook_name,
         "n_seq": len(some),
     }
     if acceptable(fit_here, listed):
         return facts | {"problem": None}
     del fits[here]
+    far = [Trial(name) for name in _all_layers(subject, hook_name) if Trial(name) not in around]
+    fits |= _fits(subject, some, hook_name, far)
     # what "expected_average_only_in" of sae_lens means
     usual = subject.sae_at(hook_name).cfg.d_in ** 0.5 / fit_here.norm
     fits |= _fits(
@@ -135,25 +154,27 @@ def acceptable(fit: Fit, listed: float | None) -> bool:
 def _problem(
     hook_name: str, fit_here: Fit, listed: float | None, n_seq: int, fits: dict[Trial, Fit]
 ) -> str:
-    best = max(fits, key=lambda trial: (acceptable(fits[trial], listed), fits[trial].explained))
+    best = max(fits, key=lambda trial: _order(fits[trial], listed))
     fit_there = fits[best]
-    numbers = f"explains {fit_there.explained:.2f} with {fit_there.l0:.3g}"
-    better = f"It fits best {best.advice()} ({numbers}). Or the text"
+    better = f"It fits best {best.advice()} (explains {fit_there.told()}). Or the text"
     if not acceptable(fit_there, listed):
         better = (
-            "No layer around, rescaling or centring helps: another model's SAE, another "
+            "No other layer, rescaling or centring helps: another model's SAE, another "
             "processing of the weights, half-trained, or the text"
         )
     listing = (
         f" (its release lists {listed:.3g}; a factor {L0_FACTOR} is let pass)" if listed else ""
     )
     return (
-        f"the SAE at '{hook_name}' explains {fit_here.explained:.2f} of the variance (all tokens "
-        f"but BOS, outliers too; at least {MIN_EXPLAINED} is asked for) with "
-        f"{fit_here.l0:.3g} active latents{listing} on {n_seq} "
-        f"sequences. {better} is unlike what it was trained on. allow_bad_sae=True measures it all "
-        "the same, and records this"
+        f"the SAE at '{hook_name}' explains {fit_here.told()}{listing}, on {n_seq} sequences, BOS "
+        f"left out; at least {MIN_EXPLAINED} over all tokens is asked for. {better} is unlike what "
+        "it was trained on. allow_bad_sae=True measures it all the same, and records this"
     )
+
+
+def _order(fit: Fit, listed: float | None) -> tuple[bool, float]:
+    """What is larger for a better fit; outliers decide nothing between two that may be measured."""
+    return acceptable(fit, listed), fit.without_outliers
 
 
 def _fits(
@@ -174,7 +195,8 @@ def _fits(
             }
         }
 
-    quantity = Quantity("saecheck", repr(list(trials)), measure, (hook_name,))
+    key = f"outliers {OUTLIER_FACTOR} {list(trials)!r}"
+    quantity = Quantity("saecheck", key, measure, (hook_name,))
     totals = run(subject, corpus, quantity, batch_size=len(corpus), progress=False)[hook_name]
     return {
         trial: _fit({name: totals[f"{index} {name}"] for name in _SUMS})
@@ -182,44 +204,64 @@ def _fits(
     }
 
 
-_SUMS = ("error", "active", "tokens", "norm", "sum", "squares")
-"""What is added up over the tokens to make a `Fit`."""
+_MOMENTS = ("error", "tokens", "sum", "squares")
+_SUMS = ("active", "norm", *(f"{of} {name}" for of in ("all", "usual") for name in _MOMENTS))
+"""What is added up over the tokens to make a `Fit`: over all of them, and without outliers."""
 
 
 def _sums(sae: SAE, acts: Float[Tensor, "batch pos d_in"], trial: Trial) -> dict[str, Tensor]:
     """What `Fit` is made of, added up over the tokens of a batch."""
     if trial.centred:
         acts = acts - acts.mean(dim=-1, keepdim=True)
-    error = torch.zeros((), dtype=torch.float64)
+    errors = []
     n_active = torch.zeros((), dtype=torch.int64)
     for sequence in acts:  # one at a time: the latents of a wide SAE are large
         latents = sae.encode(sequence * trial.scale)
         recons = sae.decode(latents).double() / trial.scale
-        error += (sequence.double() - recons).square().sum().cpu()
+        errors.append((sequence.double() - recons).square().sum(dim=-1))
         n_active += (latents != 0).sum().cpu()
     flat = acts.flatten(0, 1).double()
-    return {
-        "error": error,
-        "active": n_active,
-        "tokens": torch.tensor(len(flat)),
-        "norm": acts.norm(dim=-1).double().sum(),
-        "sum": flat.sum(dim=0),
-        "squares": flat.square().sum(),
-    }
+    error = torch.cat(errors)
+    norms = flat.norm(dim=-1)
+    usual = norms <= OUTLIER_FACTOR * norms.median()
+    moments = {"all": _moments(flat, error), "usual": _moments(flat[usual], error[usual])}
+    named = {f"{of} {name}": x for of, sums in moments.items() for name, x in sums.items()}
+    return {"active": n_active, "norm": norms.sum(), **named}
+
+
+def _moments(
+    acts: Float[Tensor, "n d_in"], error: Float[Tensor, "n"]
+) -> dict[str, Float[Tensor, "..."]]:
+    """Sums over some tokens from which their explained variance follows."""
+    sums = (error.sum(), torch.tensor(len(acts)), acts.sum(dim=0), acts.square().sum())
+    return dict(zip(_MOMENTS, sums, strict=True))
 
 
 def _fit(sums: Mapping[str, Any]) -> Fit:
-    n_tokens = float(sums["tokens"])
-    spread = float(sums["squares"]) - float((sums["sum"] ** 2).sum()) / n_tokens
+    n_tokens = float(sums["all tokens"])
     return Fit(
-        explained=explained_variance(float(sums["error"]), spread),
+        explained=_explained(sums, "all"),
         l0=float(sums["active"]) / n_tokens,
         norm=float(sums["norm"]) / n_tokens,
+        without_outliers=_explained(sums, "usual"),
+        outlier_share=1 - float(sums["usual tokens"]) / n_tokens,
     )
+
+
+def _explained(sums: Mapping[str, Any], of: str) -> float:
+    """Explained variance over the tokens whose sums these are."""
+    error, n_tokens, total, squares = (sums[f"{of} {name}"] for name in _MOMENTS)
+    spread = float(squares) - float((total**2).sum()) / float(n_tokens)
+    return explained_variance(float(error), spread)
+
+
+def _all_layers(subject: Subject, hook_name: str) -> list[str]:
+    """The same hook point in every layer."""
+    layers = range(subject.n_layers)
+    return [re.sub(r"\d+", str(layer), hook_name, count=1) for layer in layers]
 
 
 def _layers_around(subject: Subject, hook_name: str) -> list[str]:
     """The same hook point in this layer and up to two layers before and after."""
     layer = hook_layer(hook_name)
-    layers = range(max(layer - 2, 0), min(layer + 3, subject.n_layers))
-    return [re.sub(r"\d+", str(layer), hook_name, count=1) for layer in layers]
+    return _all_layers(subject, hook_name)[max(layer - 2, 0) : layer + 3]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int
@@ -31,6 +32,8 @@ def sweep(
     alphas: tuple[float, ...],
     batch_size: int | None = None,
     progress: bool = True,
+    folder: Path | None = None,
+    alone: Int[np.ndarray, "n_alone"] | None = None,
 ) -> dict[str, SequenceLosses]:
     """Losses of the LM and of the proxies `chosen` at each hook point; `collect` without its
     choices.
@@ -47,6 +50,10 @@ def sweep(
         Smoothing weights in (0, 1) at which losses are derived.
     batch_size, progress
         As in `saecert.measurement.loop.run`.
+    folder
+        Where measurements are kept. Default: the cache folder.
+    alone
+        Rows measured once more in a batch of their own. Default: `rows_alone`.
 
     Raises
     ------
@@ -58,21 +65,26 @@ def sweep(
         check_proxies(proxies)
     plan = _Plan(chosen)
     title = f"{' '.join(chosen)} x{1 + sum(map(len, chosen.values()))}"
-    run = partial(measure_parts, subject, title=title, progress=progress)
+    run = partial(measure_parts, subject, title=title, progress=progress, folder=folder)
     together = run(corpus, plan.parts(), plan.measure(), batch_size=batch_size)
-    rows = np.unique(np.linspace(0, len(corpus) - 1, N_ALONE).astype(int))
-    keys = tuple(corpus.keys[row] for row in rows)
-    few = replace(corpus, tokens=corpus.tokens[rows], keys=keys)
-    alone = {}
-    if N_ALONE:
-        alone = run(few, plan.parts("alone"), plan.measure("alone"), batch_size=1)
+    rows = rows_alone(len(corpus)) if alone is None else alone
+    again = {}
+    if len(rows):
+        keys = tuple(corpus.keys[row] for row in rows)
+        few = replace(corpus, tokens=corpus.tokens[rows], keys=keys)
+        again = run(few, plan.parts("alone"), plan.measure("alone"), batch_size=1)
     losses = {}
     for hook_name in chosen:
         record = _record(subject, corpus, plan, hook_name, alphas, together)
-        change = _largest_change(record, alone, hook_name, rows)
+        change = _largest_change(record, again, hook_name, rows)
         facts = record.provenance | {"batch_dependence": round(change, 6)}
         losses[hook_name] = replace(record, provenance=facts)
     return losses
+
+
+def rows_alone(n_seq: int) -> Int[np.ndarray, "n_alone"]:
+    """Rows of a sample of `n_seq` sequences that are measured once more on their own."""
+    return np.unique(np.linspace(0, n_seq - 1, N_ALONE).astype(int))
 
 
 def check_proxies(proxies: Sequence[Proxy]) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 
 WIDTH = 72
 _VERDICTS = {True: "holds", False: "does not hold"}
+_NOT_TESTED = "not tested"
+_INDENT = 15
 
 
 class ClaimFailed(AssertionError):
@@ -43,13 +45,42 @@ def claims(strict: bool, claimed: Mapping[str, Any]) -> None:
         raise ClaimFailed(f"does not hold: {'; '.join(failed)}")
 
 
+def read_claims(text: str) -> dict[str, str]:
+    """What `claims` printed, by claim: "holds", "does not hold" or "not tested".
+
+    Other lines in `text` are passed over. Of a claim that was not tested the reason is left out,
+    unless the claim has a colon of its own.
+
+    >>> read_claims("holds          beats the bigram\\nnot tested     smaller: needs two SAEs")
+    {'beats the bigram': 'holds', 'smaller': 'not tested'}
+    """
+    found: list[tuple[str, str]] = []
+    open_claim = False
+    for line in text.splitlines():
+        verdict = line[:_INDENT].rstrip()
+        rest = line[_INDENT:].strip()
+        if verdict in (*_VERDICTS.values(), _NOT_TESTED) and rest:
+            found.append((rest, verdict))
+            open_claim = True
+        elif open_claim and not verdict and rest:
+            name, kind = found[-1]
+            found[-1] = (f"{name} {rest}", kind)
+        else:
+            open_claim = False
+    return {_without_reason(name, kind): kind for name, kind in found}
+
+
+def _without_reason(name: str, verdict: str) -> str:
+    return name.rpartition(": ")[0] or name if verdict == _NOT_TESTED else name
+
+
 def _tested(value: Any) -> bool:
     return value is not None and not isinstance(value, str)
 
 
 def _line(name: str, value: Any) -> str:
-    verdict = _VERDICTS[bool(value)] if _tested(value) else "not tested"
+    verdict = _VERDICTS[bool(value)] if _tested(value) else _NOT_TESTED
     text = f"{name}: {value}" if isinstance(value, str) else name
-    indent = " " * 15
-    first = f"{verdict:<15}"
+    indent = " " * _INDENT
+    first = f"{verdict:<{_INDENT}}"
     return textwrap.fill(text, WIDTH, initial_indent=first, subsequent_indent=indent)

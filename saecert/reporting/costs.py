@@ -120,6 +120,29 @@ def estimates(counted: pd.DataFrame, n_seq: int, rate: float) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def per_shard(counted: pd.DataFrame, n_seq: int, n_shards: int, rate: float) -> pd.DataFrame:
+    """Memory in GB and hours of one shard of each model, and hours of what is fixed on discovery.
+
+    The same arithmetic as `estimates`: the certification sequences are divided among the shards,
+    and the discovery split is measured once for all. ValueError for no shards.
+    """
+    if n_shards < 1:
+        raise ValueError(f"n_shards must be at least 1, got {n_shards}")
+    whole = estimates(counted, n_seq, rate)
+    measured = [
+        _COUNTED_TOKENS * n_seq * operations(row, N_PROXIES) / rate / 3600
+        for _, row in counted.iterrows()
+    ]
+    return pd.DataFrame(
+        {
+            "model": whole["model"],
+            "memory (GB)": whole["memory (GB)"],
+            "hours a shard": [hours / n_shards for hours in measured],
+            "hours beforehand": whole["hours"] - measured,
+        }
+    )
+
+
 @cache
 def weights_of(family: str) -> Weights:
     """Weights and counted operations of "gpt2", "gemma" (2B) or "llama" (8B); takes torch."""

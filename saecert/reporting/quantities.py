@@ -138,6 +138,34 @@ def divergence(
     return measure(subject, corpus, hook_names, **_quietly(settings))
 
 
+def spliced(
+    subject: Subject, corpus: Corpus, hook_names: Sequence[str], settings: Mapping[str, Any]
+) -> ByHook:
+    """Losses and KL of the SAE and its pool run in several ways, for each sequence: `splices`,
+    `contexts`, `pool` and `alpha` in `settings`."""
+    from saecert.dictionaries.spliced import spliced as measure
+
+    return measure(subject, corpus, hook_names, **_quietly(settings))
+
+
+def optimality(
+    subject: Subject, corpus: Corpus, hook_names: Sequence[str], settings: Mapping[str, Any]
+) -> ByHook:
+    """How far each SAE is from an optimum of sparse coding: costs by sequence, and by latent."""
+    from saecert.dictionaries.optimality import optimality as measure
+
+    return measure(subject, corpus, hook_names, **_quietly(settings))
+
+
+def phenomena(
+    subject: Subject, corpus: Corpus, hook_names: Sequence[str], settings: Mapping[str, Any]
+) -> ByHook:
+    """Pairs of latents that theory expects, chosen on discovery, and what they do together."""
+    from saecert.dictionaries.phenomena import phenomena as measure
+
+    return measure(subject, corpus, hook_names, **_quietly(settings))
+
+
 def built(
     subject: Subject, corpus: Corpus, hook_names: Sequence[str], settings: Mapping[str, Any]
 ) -> ByHook:
@@ -168,5 +196,8 @@ MEASURABLE: Mapping[str, Measurable] = {
     "aliases": Measurable(aliases, "certification", True),
     "alias_counts": Measurable(alias_counts, "discovery", False),
     "divergence": Measurable(divergence, "certification", True, chosen_on_discovery=True),
+    "spliced": Measurable(spliced, "certification", True, chosen_on_discovery=True),
+    "phenomena": Measurable(phenomena, "certification", False, chosen_on_discovery=True),
+    "optimality": Measurable(optimality, "certification", False, chosen_on_discovery=True),
 }
 """Quantities by name. A new one is a function here."""

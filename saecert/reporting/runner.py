@@ -15,7 +15,6 @@ from contextlib import chdir, suppress
 from contextvars import Context
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from types import MappingProxyType
 from typing import Any
 
@@ -47,7 +46,7 @@ from saecert.reporting.parameters import (
     parse_value,
 )
 from saecert.reporting.progress import Progress
-from saecert.storage import BARS, atomic_path
+from saecert.storage import BARS, atomic_path, partial_folder
 
 __all__ = [
     "RunError",
@@ -155,16 +154,13 @@ def execute(job: Job, progress: Progress, head: str = "") -> None:
     """
     failed = job.target.with_suffix(".failed.ipynb")
     job.notebook.metadata = NotebookNode(kernelspec=NotebookNode(KERNEL))
-    with atomic_path(job.target) as partial, TemporaryDirectory() as scratch:
+    with atomic_path(job.target) as partial, partial_folder(job.target.parent) as scratch:
         nbformat.write(job.notebook, partial)
-        bars = Path(scratch, "bars")
+        bars = scratch / "bars"
         try:
             with progress.page(head, bars) as bar:
                 options = {"progress_bar": bar, "extra_arguments": _kernel_options(job, bars)}
-                parameters = dict(job.parameters)
-                # papermill puts parameters into paths
-                source = str(partial).replace("{", "{{").replace("}", "}}")
-                papermill.execute_notebook(source, source, parameters, cwd=job.folder, **options)
+                _execute_in_place(partial, job, progress, options)
         except (PapermillExecutionError, DeadKernelError) as error:
             if progress.interrupted.is_set():  # its kernel was ended, nothing failed
                 raise KeyboardInterrupt from None
@@ -174,6 +170,27 @@ def execute(job: Job, progress: Progress, head: str = "") -> None:
         facts = {"parameters": dict(job.parameters), "stamp": job.stamp} if job.stamp else {}
         write_tidy(partial, partial, facts)
     failed.unlink(missing_ok=True)
+
+
+def _execute_in_place(path: Path, job: Job, progress: Progress, options: Mapping[str, Any]) -> None:
+    """Run the notebook at `path`; a kernel that does not start is started once more, since another
+    process can take its ports between their choice and their use.
+    """
+    source = str(path).replace("{", "{{").replace("}", "}}")  # papermill puts parameters into paths
+    for last_attempt in (False, True):
+        try:
+            papermill.execute_notebook(
+                source, source, dict(job.parameters), cwd=job.folder, **options
+            )
+        except RuntimeError as error:  # jupyter_client's, from before the first cell
+            if isinstance(error, DeadKernelError | PapermillExecutionError):
+                raise
+            if progress.interrupted.is_set():
+                raise KeyboardInterrupt from None
+            if last_attempt:
+                raise RunError(f"its kernel did not start, twice: {error}") from None
+        else:
+            return
 
 
 def _run_all(pages: Sequence[Job], force: bool, side_by_side: int) -> list[str]:
@@ -223,7 +240,8 @@ def _each(
         except BaseException:
             progress.interrupted.set()
             pool.shutdown(wait=False, cancel_futures=True)
-            while wait(futures, timeout=0.2).not_done:  # a kernel may be starting just now
+            running = [future for future in futures if not future.cancelled()]
+            while wait(running, timeout=0.2).not_done:  # a kernel may be starting just now
                 _end_kernels()
             raise
 

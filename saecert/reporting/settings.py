@@ -245,4 +245,6 @@ _CHECKS: Mapping[str, Callable[[str, Any], None]] = {
     "strict": _yes_or_no,
     "allow_bad_sae": _yes_or_no,
     "batch_size": _whole(1),
+    "per_sequence": _whole(1),
+    "n_pairs": _whole(1),
 }

@@ -5,7 +5,12 @@ from __future__ import annotations
 import hashlib
 import importlib
 import inspect
+import multiprocessing
+import os
+import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -17,6 +22,9 @@ from saecert.storage import atomic_path, cache_dir
 
 SIMULATION_VERSION = 1
 """Raised whenever simulations may give other numbers: those kept before are not read."""
+
+LONG = 10.0
+"""Seconds after which the cells left are made side by side: new processes take some to start."""
 
 CELL = "cell"
 """Column that says which cell of the simulation a row is from."""
@@ -76,16 +84,65 @@ def _made(
 
     So whoever is interrupted goes on where it was, and another list of cells costs only new ones.
     """
-    frames = []
-    for index, cell in enumerate(cells):
-        alone = {**request, "cells": [dict(cell)]}
-        path = cache_dir() / f"simulated-{digest(alone, 24)}.csv"
-        if not path.exists():
-            made = make_cells(build, settings, [cell], [0], losses)
-            with atomic_path(path) as partial:
-                made.to_csv(partial, index=False, na_rep="nan")
-        frames.append(measurements.read_frame(path).assign(**{CELL: index}))
+    paths = [
+        cache_dir() / f"simulated-{digest({**request, 'cells': [dict(cell)]}, 24)}.csv"
+        for cell in cells
+    ]
+    missing = [(cell, path) for cell, path in zip(cells, paths, strict=True) if not path.exists()]
+    _make_missing(build, settings, missing, losses)
+    frames = [
+        measurements.read_frame(path).assign(**{CELL: index}) for index, path in enumerate(paths)
+    ]
     return pd.concat(frames, ignore_index=True)
+
+
+def _make_missing(
+    build: Callable[..., Any],
+    settings: Mapping[str, Any],
+    missing: Sequence[tuple[Mapping[str, Any], Path]],
+    losses: SequenceLosses | None,
+) -> None:
+    """Make cells into their files, on all cores once they turn out to take long."""
+    begun = time.monotonic()
+    for position, (cell, path) in enumerate(missing):
+        left = missing[position:]
+        long = time.monotonic() - begun > LONG and function_named(name_of(build)) is not None
+        if long and len(left) > 1 and (os.cpu_count() or 1) > 1:
+            _make_side_by_side(build, settings, left, losses)
+            return
+        _make_file(build, settings, cell, path, losses)
+
+
+def _make_side_by_side(
+    build: Callable[..., Any],
+    settings: Mapping[str, Any],
+    missing: Sequence[tuple[Mapping[str, Any], Path]],
+    losses: SequenceLosses | None,
+) -> None:
+    """Make cells in new processes; what is done stays when one fails or somebody interrupts."""
+    context = multiprocessing.get_context("spawn")  # a page has threads, which no fork survives
+    with ProcessPoolExecutor(min(len(missing), os.cpu_count() or 1), context) as pool:
+        futures = [
+            pool.submit(_make_file, build, settings, cell, path, losses) for cell, path in missing
+        ]
+        try:
+            for future in as_completed(futures):
+                future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _make_file(
+    build: Callable[..., Any],
+    settings: Mapping[str, Any],
+    cell: Mapping[str, Any],
+    path: Path,
+    losses: SequenceLosses | None,
+) -> None:
+    made = make_cells(build, settings, [cell], [0], losses)
+    with atomic_path(path) as partial:
+        made.to_csv(partial, index=False, na_rep="nan")
 
 
 def simulation_request(

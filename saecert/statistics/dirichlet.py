@@ -32,7 +32,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, no_type_check
 
 import numpy as np
 from jaxtyping import Complex, Float
@@ -241,6 +241,7 @@ def _along_path(gamma: Padded, series: Series, skewness: Rows) -> Rows:
     return STEP * total
 
 
+@no_type_check  # called a million times: its shapes are checked where it is called from
 def _on_path(log_ratio: Column, tau: float, gamma: Padded, series: Series) -> tuple[Column, Column]:
     """``ln(v / tau)`` with ``sum ln(1 + i v gamma_j) = tau^2 / 2``, and its slope times `STEP`.
 
@@ -271,6 +272,7 @@ def _on_path(log_ratio: Column, tau: float, gamma: Padded, series: Series) -> tu
     )
 
 
+@no_type_check  # likewise
 def _product(real: Padded, imag: Padded) -> Column:
     """Product of ``real + i imag`` along the first axis.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import no_type_check
+
 import numpy as np
 from jaxtyping import Float, Shaped
 
@@ -62,6 +64,7 @@ def design_effect(x: Values, groups: Labels) -> float:
     return float(clustered / variance)
 
 
+@no_type_check  # shapes are what it judges, in words for people
 def _check(x: Values, groups: Labels) -> None:
     if len(groups) != len(x):
         raise ValueError(

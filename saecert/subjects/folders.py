@@ -74,7 +74,10 @@ def local_folder(model: str | Path, revision: str | None) -> Path:
 def read_config(folder: Path) -> PretrainedConfig:
     """The model's configuration; ValueError when it is damaged or needs code of its own."""
     config = _read(folder, "config.json", AutoConfig.from_pretrained)
-    for name in config.architectures or ():
+    names = config.architectures or ()
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"{folder / 'config.json'}: architectures is no list of names")
+    for name in names:
         made_for = getattr(getattr(transformers, name, None), "config_class", None)
         if made_for is not None and not isinstance(config, made_for):
             raise ValueError(
@@ -117,6 +120,11 @@ def read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 
 def _as_stored(tokenizer: PreTrainedTokenizerBase, folder: Path) -> bool:
     """Whether a tokenizer has the ids of ``tokenizer.json``, and no token that no file names."""
+    with _refusing(folder, "tokenizer files"):
+        return _agrees(tokenizer, folder)
+
+
+def _agrees(tokenizer: PreTrainedTokenizerBase, folder: Path) -> bool:
     stored = Tokenizer.from_file(str(folder / "tokenizer.json"))
     stored.no_truncation()
     stored.no_padding()
@@ -236,9 +244,19 @@ def _listed(kind: str, names: Iterable[str]) -> str:
 
 def _read(folder: Path, what: str, loader: Callable[..., Any]) -> Any:
     """What a loader of transformers makes of a folder, whose own code never runs."""
-    try:
+    with _refusing(folder, what):
         return loader(folder, trust_remote_code=False, local_files_only=True)
-    except Exception as error:  # transformers raises anything from OSError to KeyError
+
+
+@contextmanager
+def _refusing(folder: Path, what: str) -> Iterator[None]:
+    """Whatever damaged files of a folder bring about becomes a ValueError."""
+    try:
+        yield
+    except BaseException as error:  # transformers raises anything from OSError to KeyError
+        # tokenizers, where it does not foresee something, raises what is no Exception
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
         if "trust_remote_code" in str(error):
             raise ValueError(
                 f"{folder} needs Python code of its own (auto_map in its {what}), which saecert "
@@ -249,8 +267,8 @@ def _read(folder: Path, what: str, loader: Callable[..., Any]) -> Any:
         ) from error
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or "no message").splitlines()[0]
+def _first_line(error: BaseException) -> str:
+    return f"{(str(error).strip() or 'no message').splitlines()[0]:.500}"
 
 
 @contextmanager

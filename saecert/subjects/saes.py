@@ -271,23 +271,33 @@ def _from_folder(folder: Path, device: str, dtype: torch.dtype) -> SAE:
     for file in sorted(folder.glob("*.safetensors")):
         tensor_sizes(file)
     try:
-        if is_sparsify:
-            sae = load_sparsify(folder, device, dtype)
-        else:
-            name = str(dtype).removeprefix("torch.")
-            sae = SAE.load_from_disk(folder, device=device, dtype=name)
-    except (KeyError, TypeError, AttributeError, RuntimeError, NotImplementedError) as error:
+        sae = _read_folder(folder, is_sparsify, device, dtype)
+    except (ValueError, FileNotFoundError, MemoryError):
+        raise
+    except Exception as error:  # whatever odd settings lead to
         message = str(error).strip() or "no message"
         raise ValueError(
             f"{folder / 'cfg.json'} and the weights beside it do not make an SAE "
-            f"({type(error).__name__}: {message.splitlines()[-1].strip()})"
+            f"({type(error).__name__}: {message.splitlines()[-1].strip():.500})"
         ) from error
+    return sae
+
+
+def _read_folder(folder: Path, is_sparsify: bool, device: str, dtype: torch.dtype) -> SAE:
+    """An SAE that can be used; ValueError for one of other numbers or names than there are."""
+    if is_sparsify:
+        sae = load_sparsify(folder, device, dtype)
+    else:
+        sae = SAE.load_from_disk(folder, device=device, dtype=str(dtype).removeprefix("torch."))
     k = getattr(sae.cfg, "k", 0)
     if k > sae.cfg.d_sae:
         raise ValueError(
             f"the SAE '{folder.name}' cannot have {k} active latents of {sae.cfg.d_sae}: "
             f"k > d_sae in {folder / 'cfg.json'}"
         )
+    hook = sae.cfg.metadata.hook_name
+    if hook is not None and not isinstance(hook, str):
+        raise ValueError(f"{folder / 'cfg.json'}: hook_name is no text but {hook!r:.60}")
     return _usable(sae)
 
 

@@ -9,8 +9,7 @@ import torch
 from jaxtyping import Bool, Float
 from sae_lens import SAE
 
-from saecert.measurement.fitting import OUTLIER_FACTOR
-from saecert.measurement.quality import explained_variance
+from saecert.measurement.quality import OUTLIER_FACTOR, explained_variance
 
 BATCH = 4_096
 """Activations encoded at once."""

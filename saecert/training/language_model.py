@@ -16,7 +16,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from saecert.corpora.docstrings import docstring_documents, split_of
 from saecert.corpora.tokenize import windows
-from saecert.storage import atomic_path, progress_bar
+from saecert.storage import atomic_path, progress_bar, room_for
 from saecert.training.recipes import LanguageModelRecipe
 
 BOS = "<|bos|>"
@@ -131,14 +131,16 @@ def train(work: Path, recipe: LanguageModelRecipe) -> None:
     if (out / "trained.json").exists():
         return
     tokenizer = train_tokenizer(split_texts("train"), recipe)
-    tokenizer.save_pretrained(out)
+    with room_for(out):
+        tokenizer.save_pretrained(out)
     tokens, lengths = windows(split_texts("train"), tokenizer, n_ctx=recipe.n_ctx)
     held_out_texts = split_texts("validation")[: recipe.n_validation]
     held_out = windows(held_out_texts, tokenizer, n_ctx=recipe.n_ctx)
     training = _Training(new_model(tokenizer, recipe), recipe, work / "checkpoint.pt")
     training.fit(tokens, lengths, held_out)
     model = training.model
-    model.half().save_pretrained(out)
+    with room_for(out):
+        model.half().save_pretrained(out)
     bits = validation_bits(model.float(), *held_out, batch_size=recipe.batch_size)
     with atomic_path(out / "trained.json") as partial:
         partial.write_text(json.dumps(training.state | {"validation_bits": bits}))

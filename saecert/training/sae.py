@@ -16,6 +16,7 @@ from jaxtyping import Float
 from sae_lens import SAE, LoggingConfig, SAETrainer, TrainingSAE
 from sae_lens.config import SAETrainerConfig
 
+from saecert.storage import partial_folder
 from saecert.training.activations import shuffled_batches
 from saecert.training.architectures import finished, new_sae
 from saecert.training.recipes import TOP_AFA, SAERecipe
@@ -57,6 +58,8 @@ def train_sae(
         training that diverged.
     """
     if (out / "sae_weights.safetensors").exists():
+        if checkpoints is not None:  # killed before they were removed
+            shutil.rmtree(checkpoints, ignore_errors=True)
         return out
     if recipe.architecture != TOP_AFA and recipe.l0 > recipe.expansion * acts.shape[1]:
         raise ValueError(
@@ -149,9 +152,8 @@ class _Checkpoints:
 
 def _save(sae: SAE, out: Path) -> None:
     """Write the folder `out`, whole or not at all."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".sae-") as folder:
-        written = Path(folder) / out.name
+    with partial_folder(out.parent) as folder:
+        written = folder / out.name
         sae.save_model(written)
         if out.exists():
             shutil.rmtree(out)

@@ -13,11 +13,12 @@ from jaxtyping import Float
 
 from saecert.corpora.corpus import Corpus
 from saecert.measurement.proxies import Proxy, full, pca
+from saecert.measurement.quality import OUTLIER_FACTOR
 from saecert.measurement.sweep import sweep
 from saecert.storage import atomic_path
 from saecert.subjects.forward import native_acts_at
 from saecert.subjects.subject import Subject
-from saecert.training.figures import OUTLIER_FACTOR, held_out_figures
+from saecert.training.figures import held_out_figures
 from saecert.training.recipes import BATCH_TOP_K, TOP_AFA, TOP_K
 
 N_CARD = 64

@@ -30,6 +30,7 @@ def test_the_shipped_filter_is_under_3_mb_and_knows_its_releases():
     assert facts["mistaken"] == pytest.approx(fresh.old_shingles().mistaken, abs=1e-6)
 
 
+@pytest.mark.shared_cache
 def test_text_that_was_never_published_is_new_and_words_beyond_the_window_do_not_count():
     documents = docstring_documents()
     old = documents["numpy:numpy.lib._function_base_impl.percentile"]
@@ -41,6 +42,7 @@ def test_text_that_was_never_published_is_new_and_words_beyond_the_window_do_not
     assert fresh.old_share([]).shape == (0,)
 
 
+@pytest.mark.shared_cache
 @pytest.mark.parametrize("source", [fresh.FRESH, fresh.OLD])
 def test_documents_are_of_their_age_and_were_seen_in_no_training(source):
     every, certified = fresh.documents_by_age(source, "certification")
@@ -57,6 +59,21 @@ def test_documents_are_of_their_age_and_were_seen_in_no_training(source):
     assert all(in_age(ages[key]) for key in certified)
     assert not any(ages[key] < fresh.FRESH_BELOW for key in discovery)
     assert not any(key.startswith("torch:") for key in every)
+
+
+@pytest.mark.parametrize(("source", "share"), [(fresh.FRESH, 0.9), (fresh.OLD, 0.1)])
+def test_text_of_an_age_that_is_not_there_is_refused(monkeypatch, source, share):
+    documents = {f"numpy:{index}": NEW for index in range(60)}
+    monkeypatch.setattr(fresh, "docstring_documents", lambda: documents)
+    monkeypatch.setattr(fresh, "document_ages", lambda: dict.fromkeys(documents, share))
+    with pytest.raises(ValueError, match=f"'{source}' has no certification document"):
+        fresh.documents_by_age(source, "certification")
+
+
+@pytest.mark.parametrize("source", [fresh.FRESH, fresh.OLD])
+def test_no_text_of_an_age_is_for_training(source):
+    with pytest.raises(ValueError, match="no train split: its documents are held out of training"):
+        fresh.documents_by_age(source, "train")
 
 
 def test_a_damaged_filter_is_refused(tmp_path, monkeypatch):

@@ -14,7 +14,7 @@ BASE = {"arguments", "storage", "untrusted"}
 STATISTICS = {"statistics"} | BASE
 CERTIFICATES = {"certificates", "statistics", "records"} | BASE
 CORPORA = {"corpora", "subjects"} | BASE
-MEASUREMENT = {"measurement", "corpora", "subjects", "records"} | BASE
+MEASUREMENT = {"measurement", "corpora", "subjects", "records", "shards"} | BASE
 DICTIONARIES = {"dictionaries", "statistics"} | MEASUREMENT
 
 ALLOWED = {
@@ -23,6 +23,7 @@ ALLOWED = {
     "untrusted": set(),
     "record_files": BASE,
     "records": {"record_files"} | BASE,
+    "shards": {"records"} | BASE,
     "statistics": STATISTICS,
     "certificates": CERTIFICATES,
     "subjects": {"subjects"} | BASE,
@@ -35,6 +36,9 @@ ALLOWED = {
     "reporting.tables": {"reporting.tables", "reporting.show"} | CERTIFICATES,
     "reporting.panels": CERTIFICATES,
     "reporting.figures": {"reporting.panels", "reporting.tables"} | CERTIFICATES,
+    "reporting.report": {"reporting.figures", "reporting.panels", "reporting.tables"}
+    | CERTIFICATES,
+    "cli": {"cli", "reporting"} | MEASUREMENT | CERTIFICATES,
     "reporting": {"reporting", "dictionaries"} | MEASUREMENT | CERTIFICATES,
 }
 """Rooms, and modules with a stricter rule than their room, with what they may import."""

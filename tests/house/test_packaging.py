@@ -89,9 +89,9 @@ def test_environment_installs_the_project_under_the_constraints():
     *conda, section = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))[
         "dependencies"
     ]
-    assert section == {
-        "pip": ["-c constraints.txt", f"-e .[{','.join(PROJECT['optional-dependencies'])}]"]
-    }
+    # Ray, hundreds of megabytes, is for those who have a cluster
+    extras = [name for name in PROJECT["optional-dependencies"] if name != "cluster"]
+    assert section == {"pip": ["-c constraints.txt", f"-e .[{','.join(extras)}]"]}
     (python,) = [name.split("=")[1] for name in conda if name.startswith("python=")]
     assert python in SpecifierSet(PROJECT["requires-python"])
 
@@ -151,3 +151,33 @@ def test_offline_check_tells_what_is_fetched_from_what_is_linked(tmp_path):
     )
     (tmp_path / "a.css").write_text("@import url(https://x.org/font.css);", encoding="utf-8")
     assert len(check_offline(tmp_path)) == 3
+
+
+def test_the_wheel_holds_every_file_that_the_package_reads():
+    data = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    patterns = data["tool"]["setuptools"]["package-data"]["saecert"]
+    package = ROOT / "saecert"
+    packed = {path for pattern in patterns for path in package.glob(pattern)}
+    files = {path for path in package.rglob("*") if path.is_file()}
+    assert {path for path in files - packed if path.suffix not in (".py", ".pyc")} == set()
+    rooms = {path.parent for path in package.rglob("*.py")}
+    assert [room for room in rooms if not (room / "__init__.py").exists()] == []
+
+
+def test_the_console_script_is_the_command_line():
+    module, _, function = PROJECT["scripts"]["saecert"].partition(":")
+    command_line = importlib.import_module("saecert.__main__")
+    assert getattr(importlib.import_module(module), function) is command_line.main
+
+
+def test_what_is_checked_before_a_commit_is_what_make_lint_checks():
+    text = (ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8")
+    (local,) = yaml.safe_load(text)["repos"]
+    done = {hook["entry"].removeprefix(".venv/bin/python ") for hook in local["hooks"]}
+    lint = (ROOT / "Makefile").read_text(encoding="utf-8").partition("\nlint:")[2].split("\n")[1]
+    asked = {
+        re.sub(r" -q| --output-format concise| --check| \.$", "", step.strip()).strip()
+        for step in re.split(r"\$\(PY\)|&&", lint)
+        if step.strip("\t @")
+    }
+    assert {entry.replace(" --fix", "") for entry in done} == asked

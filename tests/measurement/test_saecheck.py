@@ -9,7 +9,7 @@ import torch
 from conftest import N_CTX, identity_sae, make_sae, make_texts
 
 from saecert import load_corpus, load_subject
-from saecert.measurement.saecheck import Fit, Trial, acceptable, check_sae, fit
+from saecert.measurement.saecheck import Fit, Trial, _order, acceptable, check_sae, fit
 
 HOOK = "blocks.3.hook_resid_post"
 
@@ -63,7 +63,38 @@ def test_explained_variance_and_l0_by_hand():
     ],
 )
 def test_limits(explained, l0, listed, fits):
-    assert acceptable(Fit(explained, l0, 1.0), listed) == fits
+    assert acceptable(Fit(explained, l0, 1.0, 0.1, 0.2), listed) == fits
+
+
+def test_both_explained_variances_by_hand_and_in_words():
+    usual = torch.tensor([[1.0, 0.0], [3.0, 0.0], [1.0, 4.0], [3.0, 4.0]]).repeat(10, 1)
+    acts = torch.cat([usual, torch.tensor([[0.0, 400.0]])])[None]
+    half = identity_sae("", d_in=2)
+    half.W_dec.data /= 2
+    found = fit(half, acts)
+    assert found.without_outliers == pytest.approx(1 - 13 / 20)
+    flat = acts[0].double()
+    expected = 1 - (flat / 2).square().sum() / (flat - flat.mean(dim=0)).square().sum()
+    assert found.explained == pytest.approx(expected.item()) and found.explained > 0.7
+    assert found.outlier_share == pytest.approx(1 / 41)
+    told = f"{found.explained:.2f} of the variance over all tokens, 0.35 without the 2.4 % of "
+    assert found.told().startswith(told + "outliers (norm above 8 times the median), with 1.49")
+
+
+def test_the_record_tells_both_and_outliers_decide_nothing_between_layers(shipped, texts):
+    facts = check_sae(shipped, texts, HOOK)
+    if not facts["outlier_share"]:
+        assert facts["explained_variance_without_outliers"] == facts["explained_variance"]
+    hook = "blocks.5.hook_resid_post"
+    wrong = with_sae(shipped, hook, shipped.sae_at("blocks.4.hook_resid_post"))
+    facts = check_sae(wrong, texts, hook, allow_bad_sae=True)
+    both = ("explained_variance", "explained_variance_without_outliers")
+    for name in both:
+        assert f"{facts[name]:.2f}" in facts["problem"] or not facts["outlier_share"]
+    assert "BOS left out; at least 0.3 over all tokens is asked for" in facts["problem"]
+    loud = Fit(0.99, 5.0, 1.0, 0.4, 0.01)
+    quiet = Fit(0.8, 5.0, 1.0, 0.7, 0.01)
+    assert max([loud, quiet], key=lambda one: _order(one, None)) is quiet
 
 
 def test_sae_of_another_layer_is_named(shipped, texts):
@@ -82,6 +113,14 @@ def test_sae_of_another_layer_is_named(shipped, texts):
         and facts["explained_variance"] < 0
         and "was it trained there" in facts["problem"]
     )
+
+
+def test_sae_of_a_layer_far_away_is_named(shipped, texts):
+    hook = "blocks.5.hook_resid_post"
+    true = "blocks.0.hook_resid_post"
+    wrong = with_sae(shipped, hook, shipped.sae_at(true))
+    with pytest.raises(ValueError, match=f"It fits best at '{true}': was it trained there"):
+        check_sae(wrong, texts, hook)
 
 
 def test_sae_of_the_layer_before_passes_but_the_record_shows_it(shipped, texts):
@@ -141,7 +180,7 @@ def test_an_sae_that_fits_nowhere(subject, corpora):
     sae.W_dec.data = torch.randn(sae.W_dec.shape, generator=torch.Generator().manual_seed(0))
     with pytest.raises(
         ValueError,
-        match="No layer around, rescaling or centring helps: another model's SAE"
+        match="No other layer, rescaling or centring helps: another model's SAE"
         ".*the text is unlike",
     ):
         check_sae(with_sae(subject, hook, sae), corpora["discovery"], hook)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from saecert.reporting.claims import ClaimFailed, claims
+from saecert.reporting.claims import ClaimFailed, claims, read_claims
 
 
 def test_each_claim_has_its_line(capsys):
@@ -29,3 +29,24 @@ def test_what_was_not_tested_fails_nothing():
 def test_long_claims_fit_the_page(capsys):
     claims(False, {"a claim of many words " * 6: True})
     assert max(map(len, capsys.readouterr().out.splitlines())) <= 72
+
+
+def test_what_was_printed_is_read_back(capsys):
+    long = "a claim of many words " * 6
+    claimed = {
+        long.strip(): True,
+        "narrow": False,
+        "a: b": True,
+        "paired": "needs two",
+        "deep": None,
+    }
+    claims(False, claimed)
+    printed = "before\n" + capsys.readouterr().out + "best sharp bound: 5.4\n" + " " * 20 + "x"
+    assert read_claims(printed) == {
+        long.strip(): "holds",
+        "narrow": "does not hold",
+        "a: b": "holds",
+        "paired": "not tested",
+        "deep": "not tested",
+    }
+    assert read_claims("nothing of the kind\n") == {}

@@ -37,6 +37,8 @@ def test_an_interrupted_run_says_how_to_go_on(tmp_path, jobs):
     for name in ("01_slow", "02_slow"):
         (tmp_path / f"{name}.py").write_text(SLOW, encoding="utf-8")
     code = (
+        # of a background job of a shell, Python would ignore it
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
         "import functools, sys; from pathlib import Path; from saecert.__main__ import main; "
         "from saecert.reporting import runner; folder = Path(sys.argv[1]); "
         "runner.run_notebooks = functools.partial(runner.run_notebooks, folder=folder); "

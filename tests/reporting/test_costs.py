@@ -2,11 +2,13 @@
 
 import pandas as pd
 import pytest
+from checks import ROOT
 
 from saecert.reporting import costs
 from saecert.reporting.settings import PAPER
 from saecert.subjects.registry import PAPER as PUBLISHED
 
+STUDIED = ("gpt2-small", "gemma-2b", "llama-3.1-8b")
 ROW = pd.Series(
     {
         "model": "m",
@@ -36,6 +38,32 @@ def test_estimates_by_hand():
     per_token += 100 * 2 * (0.5 * 600 + 50)
     assert frame.loc[0, "hours"] == pytest.approx(128 * per_token / 3600)
     assert frame.loc[0, "memory (GB)"] == pytest.approx(3 + 1050 * 4e-9)
+
+
+def test_shards_by_hand():
+    row = ROW.to_frame().T
+    frame = costs.per_shard(row, n_seq=300, n_shards=4, rate=1.0)
+    whole = costs.estimates(row, n_seq=300, rate=1.0)
+    per_token = 300 / 4 * 2 * (4.5 * 600 + 8 * 300 + 50)
+    assert frame.loc[0, "hours a shard"] == pytest.approx(128 * per_token / 3600)
+    together = 4 * frame["hours a shard"] + frame["hours beforehand"]
+    assert together[0] == pytest.approx(whole.loc[0, "hours"])
+    assert frame.loc[0, "memory (GB)"] == whole.loc[0, "memory (GB)"]
+    with pytest.raises(ValueError, match="n_shards must be at least 1, got 0"):
+        costs.per_shard(row, n_seq=300, n_shards=0, rate=1.0)
+
+
+def test_the_table_of_the_book_is_this_arithmetic():
+    """Memory and hours a shard on the page on scaling out, at the rates that it names."""
+    page = (ROOT / "book/scale_out.md").read_text(encoding="utf-8")
+    rows = [dict(model=model, **costs.counted_operations(model)[0]) for model in STUDIED]
+    for rate in (5e11, 1.25e14):
+        frame = costs.per_shard(pd.DataFrame(rows), n_seq=70_000, n_shards=64, rate=rate)
+        for _, row in frame.iterrows():
+            hours = (row["hours a shard"], row["hours beforehand"])
+            minutes = (f"{float(f'{60 * part:.2g}'):g} min" for part in hours)
+            cells = (f"`{row['model']}`", f"{row['memory (GB)']:.0f} GB", *minutes)
+            assert f"| {' | '.join(cells)} |" in page
 
 
 @pytest.mark.parametrize("model", PAPER)

@@ -168,6 +168,18 @@ def test_an_interrupted_simulation_goes_on_where_it_was(monkeypatch):
     pd.testing.assert_frame_equal(again[again["n"] != 30], whole)
 
 
+def test_cells_made_side_by_side_are_those_made_one_after_another(monkeypatch, tmp_path):
+    cells = [{"pools": "T1: fixed", "n": n} for n in (20, 30, 40)]
+    arguments = ("made up", {**SETTINGS, "draws": 50}, experiments.misses_made_up)
+    alone = simulated(*arguments, cells=cells)
+    monkeypatch.setenv("SAECERT_CACHE", str(tmp_path))
+    monkeypatch.setattr(simulations, "LONG", -1.0)
+    monkeypatch.setattr(simulations.os, "cpu_count", lambda: 2)
+    pd.testing.assert_frame_equal(simulated(*arguments, cells=cells), alone)
+    with pytest.raises(ValueError, match="outside its support"):
+        simulated(*arguments, cells=[{"pools": "T1: fixed", "n": n} for n in (-5, -6)])
+
+
 def test_bounds_by_rule_change_one_thing_at_a_time_and_say_how_much_text_they_need():
     losses = record()
     curve = experiments.bounds_by_rule(losses, [20, 60], delta=0.05, alpha=0.5)

@@ -7,12 +7,11 @@ import shutil
 import subprocess
 import sys
 import time
-from pathlib import Path
 
-import nbformat
 import pytest
 import yaml
 from checks import ROOT
+from small_pages import PAGE, printed, small_pages
 from synthetic_losses import random_losses
 
 from saecert import Certificate, SequenceLosses, certify
@@ -27,28 +26,11 @@ from saecert.reporting.runner import (
     run_notebooks,
 )
 
-PAGE = """# %% [markdown]
-# # Doubling
-
-# %% tags=["parameters"]
-x = 2  # a number
-subject = "shipped"  # whose
-strict = True  # fail when the claim does not hold
-
-# %%
-print("twice", 2 * x, subject)
-assert 2 * x == 4 or not strict
-"""
-
 
 @pytest.fixture
 def folder(tmp_path):
     """A folder with two notebooks."""
-    source = tmp_path / "notebooks"
-    source.mkdir()
-    (source / "01_double.py").write_text(PAGE, encoding="utf-8")
-    (source / "02_other.py").write_text(PAGE.replace("x = 2", "y = 0\nx = 2"), encoding="utf-8")
-    return source
+    return small_pages(tmp_path)
 
 
 @pytest.fixture
@@ -56,15 +38,6 @@ def home(tmp_path, monkeypatch):
     """The clone in which ``runs/`` lies: here one without anything else."""
     monkeypatch.setattr(runner, "ROOT", tmp_path)
     return tmp_path / "runs" / "shipped"
-
-
-def printed(path):
-    """Everything that the notebook at `path` wrote to standard output."""
-    return "".join(
-        output.get("text", "")
-        for cell in nbformat.read(path, as_version=4).cells
-        for output in cell.get("outputs", [])
-    )
 
 
 def test_names_and_defaults_come_from_the_sources(folder):
@@ -370,24 +343,6 @@ def test_papermill_alone_runs_a_page(tmp_path):
         command, check=True, capture_output=True, env=os.environ | {"PYTHONWARNINGS": "ignore"}
     )
     assert re.search("holds|does not hold", printed(tmp_path / "out.ipynb"))
-
-
-def test_two_pages_are_executed_side_by_side(folder, tmp_path, monkeypatch, capsys):
-    meet = (
-        "import time\nfrom pathlib import Path\nPath('began-{0}').touch()\n"
-        "deadline = time.monotonic() + 60\n"
-        "while not Path('began-{1}').exists() and time.monotonic() < deadline: time.sleep(0.05)\n"
-        "assert Path('began-{1}').exists()\n"
-    )
-    (folder / "01_double.py").write_text(PAGE + meet.format(1, 2), encoding="utf-8")
-    (folder / "02_other.py").write_text(PAGE + meet.format(2, 1), encoding="utf-8")
-    monkeypatch.chdir(tmp_path)
-    paths = run_notebooks(out="out", folder=folder, jobs=2, names=notebook_names(folder))
-    assert Path.cwd() == tmp_path
-    assert sorted((tmp_path / "out").iterdir()) == paths
-    assert [path.name for path in paths] == ["01_double.ipynb", "02_other.ipynb"]
-    lines = capsys.readouterr().out.splitlines()
-    assert sorted(line[:15] for line in lines) == ["[1/2] 01_double", "[2/2] 02_other "]
 
 
 def test_failed_claims_are_named(folder, tmp_path, capsys):

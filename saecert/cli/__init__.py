@@ -1,0 +1,1 @@
+"""Commands of the shell: each module adds one to the parser, and imports what it needs when run."""

@@ -1,0 +1,99 @@
+"""What pairs of latents do together, with limits (no torch)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from saecert.dictionaries.quantities import ABSORBED, BESIDES
+from saecert.statistics.inequalities import INEQUALITIES, clopper_pearson_upper
+
+Measured = Mapping[str, Mapping[str, np.ndarray]]
+"""What `saecert.dictionaries.phenomena.phenomena` measures, by hook point."""
+
+
+TOGETHER = ("hook_name", "pair", "cosine", *BESIDES, "by chance", "excess", "excess, upper")
+"""Columns of `together`."""
+SILENT = ("silent with child", "with child, lower", "silent alone", "alone, upper")
+"""Columns of `absorbed` besides hook_name, pair, cosine, n."""
+
+
+def together(measured: Measured, kind: str, delta: float, inequality: str) -> pd.DataFrame:
+    """How often the latents of each pair fire together, against chance: a row a pair.
+
+    **Guarantee.** With probability at least ``1 - delta`` over sequences drawn i.i.d. the upper
+    limits of all J pairs hold, each at ``ln(J / delta)`` nats. They are on the expected covariance
+    of the two over the positions of one sequence, which lies in [-1/4, 1/4]: below 0, the two fire
+    together less than independent ones of the same shares in that sequence. Pairs must have been
+    chosen on other sequences.
+
+    Columns hook_name, pair, cosine; "first", "second", "both", mean shares of positions; "by
+    chance", the mean product of the first two within a sequence; "excess", both less by chance,
+    with its upper limit.
+    """
+    n_pairs = sum(len(values[f"{kind} pairs"]) for values in measured.values())
+    nats = math.log(max(n_pairs, 1) / delta)
+    upper = INEQUALITIES[inequality]
+    rows = []
+    for hook_name, values in measured.items():
+        for place, pair in enumerate(values[f"{kind} pairs"]):
+            first, second, both = (values[f"{kind} {word}"][:, place] for word in BESIDES)
+            excess = (both - first * second).clip(-0.25, 0.25)
+            row = {
+                "hook_name": hook_name,
+                "pair": "{} {}".format(*(int(latent) for latent in pair)),
+                "cosine": float(values[f"{kind} cosine"][place]),
+                "first": float(first.mean()),
+                "second": float(second.mean()),
+                "both": float(both.mean()),
+                "by chance": float((first * second).mean()),
+                "excess": float(excess.mean()),
+                "excess, upper": float(upper(excess, -0.25, 0.25, nats)),
+            }
+            rows.append(row)
+    return pd.DataFrame(rows, columns=list(TOGETHER))
+
+
+def absorbed(measured: Measured, delta: float) -> pd.DataFrame:
+    """How often a present parent is silent, with its child and without: a row a pair.
+
+    **Guarantee.** With probability at least ``1 - delta`` over sequences drawn i.i.d. both limits
+    of all J pairs hold, each at ``ln(2 J / delta)`` nats (Clopper & Pearson 1934): on the
+    probability that the parent is silent at the first position of a sequence at which it is present
+    and the child fires, given that there is one; and the same with the child silent.
+
+    Columns hook_name, pair, cosine; "n", sequences with such a position; "silent with child", its
+    lower limit; "silent alone", its upper limit.
+    """
+    n_pairs = sum(len(values[f"{ABSORBED} pairs"]) for values in measured.values())
+    nats = math.log(2 * max(n_pairs, 1) / delta)
+    rows = []
+    for hook_name, values in measured.items():
+        for place, pair in enumerate(values[f"{ABSORBED} pairs"]):
+            child = _counts(values[f"{ABSORBED} child"][:, place])
+            alone = _counts(values[f"{ABSORBED} alone"][:, place])
+            fired = (child[1] - child[0], child[1])
+            row = {
+                "hook_name": hook_name,
+                "pair": "{} {}".format(*(int(latent) for latent in pair)),
+                "cosine": float(values[f"{ABSORBED} cosine"][place]),
+                "n": child[1],
+                "silent with child": child[0] / max(child[1], 1),
+                "with child, lower": 1 - _upper(*fired, nats),
+                "silent alone": alone[0] / max(alone[1], 1),
+                "alone, upper": _upper(*alone, nats),
+            }
+            rows.append(row)
+    return pd.DataFrame(rows, columns=["hook_name", "pair", "cosine", "n", *SILENT])
+
+
+def _counts(what: np.ndarray) -> tuple[int, int]:
+    """Sequences in which the parent is silent, and those in which there is a position at all."""
+    return int((what == 1).sum()), int((what >= 0).sum())
+
+
+def _upper(count: int, of: int, nats: float) -> float:
+    return float(clopper_pearson_upper(count, of, nats)) if of else 1.0

@@ -1,0 +1,236 @@
+"""The pages about optimality: measured distances as tables and panels (no torch)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from saecert.dictionaries.lasso import Price, cost, nonnegative_lasso
+from saecert.dictionaries.learned import learn_dictionary
+from saecert.dictionaries.quantities import ABSORBED, COSTS
+from saecert.dictionaries.two_features import Plane, certified_minimum
+from saecert.dictionaries.wide import column_generation
+from saecert.reporting.layers import labels_of
+from saecert.statistics.concordance import kendall_limits
+from saecert.statistics.paired import difference_limits
+
+if TYPE_CHECKING:
+    from saecert.reporting.study import Study
+
+Measured = Mapping[str, Mapping[str, np.ndarray]]
+ERRORS = {
+    "encoder's error": ("encoder", "optimal"),
+    "dictionary's error, found": ("optimal", "better"),
+    "above the wide limit": ("optimal", "floor"),
+}
+"""Differences of costs: the second is what the first could be."""
+WORDS = ("encoder", "optimal")
+PHASE = {"tol": 5e-3, "most_boxes": 60_000}
+"""How finely the phase diagram searches."""
+LEAST = 10
+"""Firings of a latent below which its averages are left out."""
+
+
+def anchors(theta: Price, rho: Price, lambdas: Sequence[Price], seed: int) -> pd.DataFrame:
+    """Absorption in the exact world: a row a price, what is found against what is known.
+
+    v1 fires alone with probability ``1 - rho``, with v2 at `theta` degrees with `rho`. Columns
+    "exact" (formula), "found" (from random starts), "certified, lower" and "certified, upper" (by a
+    search that leaves nothing out), "true dictionary", "angle of 1" and "angle of 2" (of the atoms
+    found, degrees).
+    """
+    plane = Plane(1 - rho, 0.0, rho, math.radians(theta))
+    seen = plane.weights > 0
+    points, weights = plane.points[seen], plane.weights[seen]
+    truth = plane.points[:2]
+    rows = {}
+    for lam in lambdas:
+        length = 2 * math.cos(plane.theta / 2)
+        exact = (1 - rho) * (lam - lam**2 / 2) + rho * (lam * length - lam**2 / 2)
+        found = learn_dictionary(points, 2, lam, weights=weights, n_starts=6, seed=seed)
+        certified = certified_minimum(plane, lam)
+        codes = nonnegative_lasso(points, truth, lam, tol=1e-12)
+        angles = np.sort(np.degrees(np.arctan2(found.atoms[:, 1], found.atoms[:, 0])))
+        rows[lam] = {
+            "exact": exact,
+            "found": found.cost,
+            "certified, lower": certified.lower,
+            "certified, upper": certified.cost,
+            "true dictionary": float(weights @ cost(points, truth, codes, lam)),
+            "angle of 1": abs(angles[0]),
+            "angle of 2": angles[1],
+        }
+    return pd.DataFrame(rows).T.rename_axis("lambda")
+
+
+def errors_by_layer(
+    measured: Measured, delta: float, inequality: str, cap: float = 0.1
+) -> dict[str, pd.DataFrame]:
+    """Limits on each of `ERRORS`, shares of the cost of no activity, one row a hook point.
+
+    **Guarantee.** With probability at least ``1 - delta`` over sequences drawn i.i.d. all limits on
+    the expected differences hold, at ``ln(2 J H / delta)`` nats a side. No codes are better than
+    optimal ones and no dictionary than the wide limit, so those two differences lie in [0, 1] (what
+    rounding and the duality gap take off counts as 0). The dictionary's error found may have either
+    sign: a sequence counts for `cap` at most.
+    """
+    nats = math.log(2 * len(ERRORS) * len(measured) / delta)
+    rows = {name: np.stack([values[name] for values in measured.values()]) for name in COSTS}
+    limits = {}
+    for name, (first, second) in ERRORS.items():
+        least, most = (-cap, cap) if second == "better" else (0.0, 1.0)
+        difference = (rows[first] - rows[second]).clip(least, most)
+        nothing = np.zeros_like(difference)
+        support = (least, most, 0.0, 0.0)
+        low, high = difference_limits(difference, nothing, support, nats, inequality)
+        mean = difference.mean(axis=1)
+        limits[name] = pd.DataFrame({"lower": low, "mean": mean, "upper": high})
+    return limits
+
+
+def settings_by_layer(measured: Measured) -> pd.DataFrame:
+    """Price, active latents and accuracy of the optimum, one row a layer."""
+    names = ("lambda", "implied lambda", "l0, encoder", "l0, optimal")
+    rows = {
+        label: {name: float(values[name]) for name in names}
+        for label, values in zip(labels_of(list(measured)), measured.values(), strict=True)
+    }
+    return pd.DataFrame(rows).T.rename_axis("layer")
+
+
+def atoms_by_layer(measured: Measured) -> pd.DataFrame:
+    """Conditions on atoms, medians over latents that fire often enough, for both codes."""
+    names = {
+        "implied_lambda": "implied lambda / lambda",
+        "angle": "angle",
+        "agreement": "agreement",
+    }
+    rows = {}
+    for label, values in zip(labels_of(list(measured)), measured.values(), strict=True):
+        row = {}
+        for word in WORDS:
+            often = values[f"firings, {word}"] >= LEAST
+            for name, title in names.items():
+                middle = values[f"{name}, {word}"][often]
+                middle = middle / values["lambda"] if name == "implied_lambda" else middle
+                quantiles = np.nanquantile(middle, [0.1, 0.5, 0.9])
+                row |= {(word, title): quantiles[1]}
+                if name == "implied_lambda":
+                    row |= {(word, "10 %"): quantiles[0], (word, "90 %"): quantiles[2]}
+        rows[label] = row
+    frame = pd.DataFrame(rows).T
+    return frame.set_axis(pd.MultiIndex.from_tuples(frame.columns), axis=1).rename_axis("layer")
+
+
+def new_atoms_by_layer(measured: Measured) -> pd.DataFrame:
+    """What the best new atom gains of the residuals, shares of lambda, by codes and layer."""
+    names = ("gain by chance", "gain", "gain at most")
+    rows = {
+        label: {(word, name): float(values[f"{name}, {word}"]) for word in WORDS for name in names}
+        for label, values in zip(labels_of(list(measured)), measured.values(), strict=True)
+    }
+    frame = pd.DataFrame(rows).T
+    return frame.set_axis(pd.MultiIndex.from_tuples(frame.columns), axis=1).rename_axis("layer")
+
+
+def predicted(
+    measured: Measured, gaps: Mapping[str, np.ndarray], delta: float, inequality: str
+) -> dict[str, pd.DataFrame]:
+    """Kendall's tau of distances and the reconstruction gap over sequences, one row a hook point.
+
+    **Guarantee.** With probability at least ``1 - delta`` all limits hold, at ``ln(4 H / delta)``
+    nats a side (two distances, two sides, H hook points).
+
+    Parameters
+    ----------
+    measured
+        What "optimality" measures, by hook point.
+    gaps
+        |loss of the model - loss of the SAE proxy| of the same sequences, in bits.
+    """
+    nats = math.log(4 * len(measured) / delta)
+    gap = np.stack([gaps[name] for name in measured])
+    limits = {}
+    for name in ("encoder's error", "above the wide limit"):
+        first, second = ERRORS[name]
+        distance = np.stack([values[first] - values[second] for values in measured.values()])
+        tau, low, high = kendall_limits(distance, gap, nats, inequality)
+        limits[name] = pd.DataFrame({"lower": low, "mean": tau, "upper": high})
+    return limits
+
+
+def phase_row(
+    *, lam: Price, theta: Price, tilt: Price, shares: Sequence[Price]
+) -> list[dict[str, float]]:
+    """One row of the phase diagram: a cell for each share of "both" among all activity.
+
+    Of the rest, the first feature alone has the share `tilt`. Columns both, kept, certified, cost,
+    lower.
+    """
+    rows = []
+    for both in shares:
+        alone = 1 - both
+        plane = Plane(alone * tilt, alone * (1 - tilt), both, math.radians(theta))
+        found = certified_minimum(plane, lam, **PHASE)
+        row = {"both": both, "kept": found.kept, "certified": found.certified}
+        row |= {"cost": found.cost, "lower": found.lower}
+        rows.append({name: float(value) for name, value in row.items()})
+    return rows
+
+
+def widening(*, n: int, width: int, lam: Price, rounds: int, seed: int) -> list[dict[str, float]]:
+    """A dictionary grown on `n` normal points of `width` dimensions until it costs the floor.
+
+    Columns atoms, cost, floor: one row a round.
+    """
+    x = np.random.default_rng(seed).normal(size=(n, width))
+    long = float((np.linalg.norm(x, axis=1) > lam).sum())
+    return [
+        {"atoms": float(step.n_atoms), "cost": step.cost, "floor": step.floor, "long": long}
+        for step in column_generation(x, lam, rounds=rounds, at_once=4, tol=1e-4)
+    ]
+
+
+def pairs_table(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """Rows of pairs of latents as a table: layer and pair, then the columns named."""
+    layer = labels_of(frame["hook_name"].tolist())
+    return frame.assign(layer=layer).set_index(["layer", "pair"])[list(columns)]
+
+
+def examples(
+    measured: Measured, kind: str, frame: pd.DataFrame, text_of: Study | None = None
+) -> list[str]:
+    """Lines about the clearest pair of a table of limits, that with the widest gap between them:
+    the tokens at which its latents are strongest, and places in the discovery text of a study.
+    """
+    if frame.empty:
+        return ["no such pairs"]
+    gap = (
+        frame["with child, lower"] - frame["alone, upper"]
+        if kind == ABSORBED
+        else -frame["excess, upper"]
+    )
+    row = frame.loc[gap.idxmax()]
+    values = measured[row["hook_name"]]
+    names = [" ".join(str(int(latent)) for latent in pair) for pair in values[f"{kind} pairs"]]
+    place = names.index(row["pair"])
+    pair, words = values[f"{kind} pairs"][place], values[f"{kind} words"][place]
+    lines = [f"at {row['hook_name']}:"]
+    lines += [f"latent {int(latent)}: {tokens}" for latent, tokens in zip(pair, words, strict=True)]
+    if text_of is not None and f"{kind} examples" in values:
+        places = values[f"{kind} examples"][place]
+        for word, several in zip(("silent", "fires"), places, strict=True):
+            lines += [f"parent {word} at: {text}" for text in _texts(text_of, several)]
+    return lines
+
+
+def _texts(study: Study, places: np.ndarray) -> list[str]:
+    """What stands at sequences and positions of the discovery text; it is read again for that."""
+    from saecert.dictionaries.phenomena import context
+
+    found = [tuple(map(int, place)) for place in places if place[0] >= 0]
+    return [context(study.subject, study.discovery, *place) for place in found]

@@ -1,0 +1,215 @@
+"""``saecert certify`` on tiny models: what it prints and writes, and bad input in a line or two."""
+
+import json
+import re
+import shutil
+
+import pytest
+from conftest import N_CTX, identity_sae, make_sae, make_texts
+
+from saecert import Certificate, SequenceLosses
+from saecert.__main__ import main
+from saecert.certificates.meaning import meaning
+from saecert.statistics.rounding import upper_text
+
+HOOK = "blocks.1.hook_resid_post"
+FEW = ["--n-ctx", str(N_CTX), "--n", "20", "--n-discovery", "10"]
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory):
+    """A file of documents, an object a line."""
+    path = tmp_path_factory.mktemp("text") / "texts.jsonl"
+    lines = [json.dumps({"text": text}) for text in make_texts(120)]
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def written(folders, text, tmp_path_factory):
+    """Folder with what one call wrote, its arguments, and what it printed."""
+    folder = tmp_path_factory.mktemp("out")
+    files = ["--json", str(folder / "a.json"), "--html", str(folder / "a.html")]
+    arguments = [str(folders["llama"]), "--text", str(text), "--hook", HOOK, *FEW]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SAECERT_CACHE", str(folder / "cache"))
+        assert main(["certify", *arguments, *files]) == 0
+    return folder, arguments
+
+
+def wrong(arguments, capsys) -> str:
+    """What a command says on the standard error that ends with exit code 1, or 2 (the parser's)."""
+    try:
+        code = main([str(word) for word in arguments])
+    except SystemExit as ended:
+        code = ended.code
+    said = capsys.readouterr()
+    assert code in (1, 2)
+    assert said.out == ""
+    told = [line for line in said.err.splitlines() if not line.startswith("[")]
+    assert 1 <= len(told) <= 3
+    assert told[0].startswith("error: ")
+    assert "Traceback" not in said.err
+    return said.err
+
+
+def test_what_is_written_verifies_and_is_what_was_asked_for(written):
+    folder, _ = written
+    certificate = Certificate.load(folder / "a.json")
+    losses = SequenceLosses.load(folder / "a.npz")
+    assert certificate.verify(losses) > 100
+    assert certificate.n_seq == len(losses) == 20
+    assert certificate.provenance["hook_name"] == HOOK
+
+
+def test_the_same_settings_print_the_same_certificate_and_its_meaning(written, capsys, monkeypatch):
+    folder, arguments = written
+    monkeypatch.setenv("SAECERT_CACHE", str(folder / "cache"))
+    assert main(["certify", *arguments]) == 0
+    said = capsys.readouterr()
+    certificate = Certificate.load(folder / "a.json")
+    assert str(certificate) in said.out
+    assert str(meaning(certificate)) in said.out
+    assert upper_text(certificate.sharp) in said.out.partition("What this means")[2]
+    assert re.search(r"measuring at blocks\.1.* 10 discovery .* 20 to certify", said.err)
+    assert main(["certify", *arguments, "--quiet"]) == 0
+    said = capsys.readouterr()
+    assert said.out == f"{certificate}\n"
+    assert "[" not in said.err
+
+
+def test_settings_reach_the_certificate(written, capsys, monkeypatch, tmp_path):
+    folder, arguments = written
+    monkeypatch.setenv("SAECERT_CACHE", str(folder / "cache"))
+    more = ["--alpha", "0.2", "--delta", "0.1", "--inequality", "betting", "--method", "nested"]
+    more += ["--seed", "3", "--json", str(tmp_path / "deep/b.json")]
+    assert main(["certify", *arguments, *more]) == 0
+    c = Certificate.load(tmp_path / "deep/b.json")
+    asked = (c.alpha, c.delta, c.inequality, c.method, c.seed)
+    assert asked == (0.2, 0.1, "betting", "nested", 3)
+
+
+def test_a_finite_list_is_certified_as_one(written, monkeypatch, tmp_path):
+    folder, arguments = written
+    monkeypatch.setenv("SAECERT_CACHE", str(folder / "cache"))
+    n_list = SequenceLosses.load(folder / "a.npz").provenance["n_list"]
+    more = ["--population-size", str(n_list), "--inequality", "betting"]
+    assert main(["certify", *arguments, *more, "--json", str(tmp_path / "list.json")]) == 0
+    assert Certificate.load(tmp_path / "list.json").population_size == n_list
+
+
+def test_the_middle_hook_point_of_one_sae_elsewhere(folders, text, tmp_path, capsys):
+    make_sae("blocks.0.hook_resid_post").save_model(tmp_path / "mine")
+    arguments = [folders["llama"], "--sae", tmp_path / "mine", "--text", text, *FEW]
+    assert main(["certify", *map(str, arguments)]) == 0
+    assert "blocks.0.hook_resid_post" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "required: MODEL"),
+        (["no-such-model"], "unknown MODEL 'no-such-model'"),
+        ([""], "is empty"),
+        (["docstring-6l", "--text", "nowhere.jsonl"], "--text 'nowhere.jsonl': no such file"),
+        (["docstring-6l", "--text", "."], "--text '.' is a folder"),
+        (["docstring-6l", "--n", "1"], "--n takes a whole number of at least 2"),
+        (["docstring-6l", "--n", "many"], "--n: invalid int value: 'many'"),
+        (["docstring-6l", "--n-discovery", "-3"], "--n-discovery takes a whole number"),
+        (["docstring-6l", "--alpha", "nan"], "--alpha must lie strictly between 0 and 1"),
+        (["docstring-6l", "--delta", "1"], "--delta must lie strictly between 0 and 1"),
+        (["docstring-6l", "--delta", "five"], "--delta: invalid float value: 'five'"),
+        (["docstring-6l", "--seed", "-1"], "--seed takes a whole number of at least 0"),
+        (["docstring-6l", "--inequality", "hope"], "unknown inequality 'hope'"),
+        (["docstring-6l", "--method", "hope"], "invalid choice: 'hope'"),
+        (["docstring-6l", "--device", "toaster"], "--device takes 'cpu', 'cuda'"),
+        (["docstring-6l", "--hook", "blocks.77.hook_resid_post"], "no SAE at 'blocks.77"),
+        (["docstring-6l", "--hook", "first,last"], "--hook takes one hook point"),
+        (["docstring-6l", "--json", "out.txt"], "--json names a file that ends in .json"),
+        (["docstring-6l", "--html", f"{__file__}/a.html"], "is a file, not a folder"),
+        (["docstring-6l", "--allow", "everything", "--n", "20"], "everything"),
+        (["docstring-6l", "--hop", "first"], "unrecognized arguments: --hop"),
+    ],
+)
+def test_what_cannot_be_is_told_in_a_line_or_two(arguments, message, capsys):
+    assert message in wrong(["certify", *arguments], capsys)
+
+
+def test_text_must_be_said_for_a_model_of_ones_own(folders, capsys):
+    assert "say with --text" in wrong(["certify", folders["llama"]], capsys)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "'texts.txt' holds no text"),
+        ("\n\n", "'texts.txt' holds no text"),
+        ("too short\n", "lower --n-ctx or give longer text"),
+        ("\x00\xff", "texts.txt"),
+    ],
+)
+def test_a_file_without_text_is_told(folders, tmp_path, content, message, capsys):
+    path = tmp_path / "texts.txt"
+    path.write_text(content, encoding="latin-1")
+    assert message in wrong(["certify", folders["llama"], "--text", path, *FEW], capsys)
+
+
+def test_a_wrong_sae_is_told(folders, text, tmp_path, capsys):
+    asked = ["certify", folders["llama"], "--text", text, *FEW, "--sae"]
+    assert "nowhere" in wrong([*asked, tmp_path / "nowhere"], capsys)
+    make_sae(HOOK, d_in=8).save_model(tmp_path / "narrow")
+    assert "8" in wrong([*asked, tmp_path / "narrow"], capsys)
+    bad = identity_sae(HOOK)
+    bad.W_dec.data.mul_(-1)
+    bad.save_model(tmp_path / "bad")
+    said = wrong([*asked, tmp_path / "bad"], capsys)
+    assert "of the variance" in said and "--allow-bad-sae measures it" in said
+    assert main(["certify", *map(str, asked[1:]), str(tmp_path / "bad"), "--allow-bad-sae"]) == 0
+
+
+def test_an_inequality_that_is_false_for_a_list_is_told(written, capsys, monkeypatch):
+    folder, arguments = written
+    monkeypatch.setenv("SAECERT_CACHE", str(folder / "cache"))
+    said = wrong(["certify", *arguments, "--population-size", "5"], capsys)
+    assert "'dirichlet' is not valid" in said and "with --population-size take" in said
+
+
+def test_no_saes_is_told(folders, text, tmp_path, capsys):
+    bare = tmp_path / "bare"
+    shutil.copytree(folders["llama"], bare, ignore=shutil.ignore_patterns("saes"))
+    assert "--sae" in wrong(["certify", bare, "--text", text], capsys)
+
+
+def test_debug_shows_where(capsys):
+    for arguments in (["certify", "nowhere", "--debug"], ["--debug", "certify", "nowhere"]):
+        with pytest.raises(ValueError, match="nowhere"):
+            main(arguments)
+
+
+def test_an_interrupted_call_says_how_to_go_on(folders, text, capsys, monkeypatch):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("saecert.measurement.collect.collect_layers", interrupt)
+    assert main(["certify", str(folders["llama"]), "--text", str(text), *FEW]) == 130
+    assert "interrupted: the same command goes on where it was" in capsys.readouterr().err
+
+
+def test_an_error_nobody_foresaw_is_two_lines(capsys, monkeypatch):
+    def fail(*_):
+        raise KeyError("a fault")
+
+    monkeypatch.setattr("saecert.cli.certify.check_outputs", fail)
+    said = wrong(["certify", "docstring-6l"], capsys)
+    assert "unexpected KeyError: 'a fault'\nthe same command with --debug" in said
+
+
+def test_the_report_holds_the_certificate_and_fetches_nothing(written):
+    folder, _ = written
+    page = (folder / "a.html").read_text(encoding="utf-8")
+    certificate = Certificate.load(folder / "a.json")
+    assert upper_text(certificate.sharp) in page
+    assert page.count("<figure>") == page.count('<img alt="') == 3
+    assert not re.search(r"(src|href)=\"(?!data:)|@import|url\(|<script", page)
+    assert "prefers-color-scheme: dark" in page
+    assert len(page) < 1_000_000

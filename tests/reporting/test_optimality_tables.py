@@ -1,0 +1,133 @@
+"""Tables and figures about optimality, from made-up measurements."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+from saecert.dictionaries.phenomena_limits import absorbed, together
+from saecert.reporting import optimality
+from saecert.reporting.optimality_figures import plot_phases, plot_widening
+
+HOOKS = ["blocks.0.hook_resid_post", "blocks.1.hook_resid_post"]
+
+
+@pytest.fixture
+def measured():
+    rng = np.random.default_rng(0)
+    made = {}
+    for shift, hook in enumerate(HOOKS):
+        floor = rng.uniform(0.05, 0.1, size=200)
+        optimal = floor + 0.1
+        costs = {"encoder": optimal + 0.02 * (shift + 1), "optimal": optimal}
+        costs |= {"better": optimal - 0.001, "floor": floor}
+        numbers = {"lambda": 2.0, "implied lambda": 0.0, "l0, encoder": 24.0, "l0, optimal": 70.0}
+        for word in optimality.WORDS:
+            numbers |= {f"gain by chance, {word}": 0.1, f"gain, {word}": 0.2}
+            numbers |= {f"gain at most, {word}": 0.3}
+        latents = {}
+        for word in optimality.WORDS:
+            latents[f"firings, {word}"] = np.array([0, 5, 20, 30])
+            latents[f"implied_lambda, {word}"] = np.array([np.nan, 100.0, 1.0, 3.0])
+            latents[f"angle, {word}"] = np.array([np.nan, 1.0, 80.0, 90.0])
+            latents[f"agreement, {word}"] = np.array([np.nan, 1.0, 0.0, 0.5])
+        made[hook] = {name: np.asarray(value) for name, value in numbers.items()} | latents | costs
+    return made
+
+
+def test_errors_are_the_differences_and_within_their_limits(measured):
+    limits = optimality.errors_by_layer(measured, 0.05, "dirichlet")
+    np.testing.assert_allclose(limits["encoder's error"]["mean"], [0.02, 0.04])
+    np.testing.assert_allclose(limits["dictionary's error, found"]["mean"], 0.001)
+    np.testing.assert_allclose(limits["above the wide limit"]["mean"], 0.1)
+    for frame in limits.values():
+        assert (frame["lower"] < frame["mean"]).all() and (frame["mean"] < frame["upper"]).all()
+
+
+def test_a_sequence_counts_for_the_cap_at_most(measured):
+    measured[HOOKS[0]]["better"] = measured[HOOKS[0]]["optimal"] - 0.5
+    limits = optimality.errors_by_layer(measured, 0.05, "dirichlet", cap=0.2)
+    assert limits["dictionary's error, found"]["mean"].iloc[0] == pytest.approx(0.2)
+    assert limits["dictionary's error, found"]["upper"].iloc[0] == pytest.approx(0.2)
+
+
+def test_latents_that_fire_rarely_are_left_out(measured):
+    table = optimality.atoms_by_layer(measured)
+    assert table.index.tolist() == ["0", "1"]
+    assert table["encoder", "implied lambda / lambda"].tolist() == [1.0, 1.0]  # of .5 and 1.5
+    assert table["encoder", "angle"].tolist() == [85.0, 85.0]
+    assert table["optimal", "agreement"].tolist() == [0.25, 0.25]
+
+
+def test_numbers_by_layer(measured):
+    assert optimality.settings_by_layer(measured)["lambda"].tolist() == [2.0, 2.0]
+    assert optimality.new_atoms_by_layer(measured)["optimal", "gain"].tolist() == [0.2, 0.2]
+
+
+def test_a_distance_that_orders_the_gap_has_a_positive_tau(measured):
+    rng = np.random.default_rng(1)
+    for values in measured.values():
+        values["encoder"] = values["optimal"] + rng.uniform(0, 0.3, size=200)
+    gaps = {hook: values["encoder"] - values["optimal"] for hook, values in measured.items()}
+    limits = optimality.predicted(measured, gaps, 0.05, "dirichlet")
+    np.testing.assert_allclose(limits["encoder's error"]["mean"], 1)
+    assert (limits["encoder's error"]["lower"] > 0.8).all()
+    assert (limits["above the wide limit"]["lower"] < 0.3).all()
+
+
+def test_the_anchors_are_found_and_enclosed():
+    row = optimality.anchors(72, 0.3, [0.3], seed=0).iloc[0]
+    assert row["found"] == pytest.approx(row["exact"], abs=1e-7)
+    assert row["exact"] == pytest.approx(0.310623, abs=6e-7)
+    assert row["certified, lower"] <= row["exact"] <= row["certified, upper"] + 1e-9
+    assert row["true dictionary"] == pytest.approx(0.337874, abs=6e-7)
+    assert [row["angle of 1"], row["angle of 2"]] == pytest.approx([0, 36], abs=1e-3)
+
+
+def test_a_row_of_the_phase_diagram():
+    rows = optimality.phase_row(lam=0.3, theta=75, tilt=0.5, shares=[0.1, 0.6])
+    assert [row["certified"] for row in rows] == [1, 1]
+    assert [row["kept"] for row in rows] == [1, 0]
+    assert all(row["lower"] <= row["cost"] for row in rows)
+
+
+def test_growing_is_told_round_by_round():
+    rows = optimality.widening(n=6, width=3, lam=0.5, rounds=30, seed=0)
+    assert rows[0]["atoms"] == 0
+    assert rows[-1]["cost"] == pytest.approx(rows[-1]["floor"], rel=1e-3)
+
+
+def test_figures_are_drawn():
+    cells = [
+        {"lam": lam, "tilt": 0.5, "theta": theta, **row}
+        for lam in (0.1, 0.3)
+        for theta in (60, 90)
+        for row in optimality.phase_row(lam=lam, theta=theta, tilt=0.5, shares=[0.2, 0.8])
+    ]
+    assert len(plot_phases(pd.DataFrame(cells)).axes) == 2
+    frame = pd.DataFrame(optimality.widening(n=5, width=3, lam=0.5, rounds=10, seed=0))
+    assert len(plot_widening(frame.assign(lam=0.5)).axes) == 1
+    plt.close("all")
+
+
+def test_examples_are_those_of_the_clearest_pair():
+    values = {"opposite pairs": np.array([[1, 2], [3, 4]]), "opposite cosine": np.array([-1, -0.9])}
+    values["opposite words"] = np.array([["'a'", "'b'"], ["'c'", "'d'"]])
+    for name, share in (("first", 0.3), ("second", 0.4)):
+        values[f"opposite {name}"] = np.full((100, 2), share)
+    values["opposite both"] = np.stack([np.full(100, 0.1), np.zeros(100)], axis=1)
+    measured = {HOOKS[0]: values}
+    frame = together(measured, "opposite", 0.05, "dirichlet")
+    assert optimality.examples(measured, "opposite", frame) == [
+        f"at {HOOKS[0]}:",
+        "latent 3: 'c'",
+        "latent 4: 'd'",
+    ]
+    assert optimality.pairs_table(frame, ["cosine"]).index.tolist() == [("0", "1 2"), ("0", "3 4")]
+
+
+def test_no_pairs_are_an_empty_table():
+    none = {"absorbed pairs": np.empty((0, 2), dtype=int), "absorbed cosine": np.empty(0)}
+    frame = absorbed({HOOKS[0]: none}, 0.05)
+    assert frame.empty and "alone, upper" in frame
+    assert optimality.examples({HOOKS[0]: none}, "absorbed", frame) == ["no such pairs"]

@@ -1,0 +1,73 @@
+"""Kernels side by side, that do not start, and errors that nobody expects."""
+
+import time
+from pathlib import Path
+
+import papermill
+import pytest
+from small_pages import PAGE, printed, small_pages
+
+from saecert.reporting import runner
+from saecert.reporting.runner import RunError, notebook_names, run_notebooks
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder with two notebooks."""
+    return small_pages(tmp_path)
+
+
+def test_two_pages_are_executed_side_by_side(folder, tmp_path, monkeypatch, capsys):
+    meet = (
+        "import time\nfrom pathlib import Path\nPath('began-{0}').touch()\n"
+        "deadline = time.monotonic() + 60\n"
+        "while not Path('began-{1}').exists() and time.monotonic() < deadline: time.sleep(0.05)\n"
+        "assert Path('began-{1}').exists()\n"
+    )
+    (folder / "01_double.py").write_text(PAGE + meet.format(1, 2), encoding="utf-8")
+    (folder / "02_other.py").write_text(PAGE + meet.format(2, 1), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    paths = run_notebooks(out="out", folder=folder, jobs=2, names=notebook_names(folder))
+    assert Path.cwd() == tmp_path
+    assert sorted((tmp_path / "out").iterdir()) == paths
+    assert [path.name for path in paths] == ["01_double.ipynb", "02_other.ipynb"]
+    lines = capsys.readouterr().out.splitlines()
+    assert sorted(line[:15] for line in lines) == ["[1/2] 01_double", "[2/2] 02_other "]
+
+
+@pytest.mark.parametrize("failures", [1, 2])
+def test_a_kernel_that_does_not_start_is_started_once_more(
+    failures, folder, tmp_path, monkeypatch, capsys
+):
+    really = papermill.execute_notebook
+    attempts = []
+
+    def execute_notebook(*arguments, **options):
+        attempts.append(options)
+        if len(attempts) <= failures:
+            raise RuntimeError("Kernel died before replying to kernel_info")
+        return really(*arguments, **options)
+
+    monkeypatch.setattr(papermill, "execute_notebook", execute_notebook)
+    if failures == 1:
+        (path,) = run_notebooks(["01_double"], out=tmp_path / "out", folder=folder)
+        assert printed(path) == "twice 4 shipped\n"
+        return
+    with pytest.raises(RunError, match="failed: 01_double"):
+        run_notebooks(["01_double"], out=tmp_path / "out", folder=folder)
+    assert "its kernel did not start, twice: Kernel died before" in capsys.readouterr().out
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_an_error_that_nobody_expects_ends_a_run_of_many_pages(folder, tmp_path, monkeypatch):
+    for index in range(3, 9):
+        (folder / f"0{index}_more.py").write_text(PAGE, encoding="utf-8")
+
+    def broken(*_, **__):
+        time.sleep(0.3)  # the others wait for their turn
+        raise LookupError("nobody expects this")
+
+    monkeypatch.setattr(runner, "execute", broken)
+    names = notebook_names(folder)
+    with pytest.raises(LookupError, match="nobody expects this"):
+        run_notebooks(names, out=tmp_path / "out", folder=folder, jobs=2)
