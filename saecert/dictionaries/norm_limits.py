@@ -14,8 +14,8 @@ from saecert.dictionaries.quantities import (
     BANDS,
     COHERENCE,
     COHERENCE_WITH_BIAS,
-    COSTS,
     PREDICTORS,
+    SPLICE_COSTS,
     outside_name,
     tau_name,
     token_name,
@@ -36,12 +36,12 @@ LIMITS = ["lower", "value", "upper"]
 SHARES = tuple(map(outside_name, BANDS))
 BOUNDED = ("nmse", *SHARES, "total_variation")
 """Means over a sequence that lie in [0, 1]."""
-WITHIN = [(predictor, cost) for cost in COSTS for predictor in PREDICTORS]
+WITHIN = [(predictor, cost) for cost in SPLICE_COSTS for predictor in PREDICTORS]
 """Pairs whose ranks are compared."""
 
 
 def tokens_of(values: Values) -> dict[str, Float[np.ndarray, "n_seq"]]:
-    """`MEDIANS` and `COSTS` at one token drawn at random from each sequence.
+    """`MEDIANS` and `SPLICE_COSTS` at one token drawn at random from each sequence.
 
     Tokens of different sequences are independent where the sequences are; those of one are not.
     """
@@ -51,7 +51,7 @@ def tokens_of(values: Values) -> dict[str, Float[np.ndarray, "n_seq"]]:
         "eps_lbo": eps_lbo(norm_z, norm_f, int(values["d_sae"][0])),
         "norm_deviation": np.abs(norm_f / norm_z - 1),
     }
-    for name in ("nmse", "eps_identity", *COSTS):
+    for name in ("nmse", "eps_identity", *SPLICE_COSTS):
         found[name] = values[token_name(name)][:, 0]
     return found
 

@@ -17,9 +17,9 @@ from saecert.dictionaries.quantities import (
     BANDS,
     COHERENCE,
     COHERENCE_WITH_BIAS,
-    COSTS,
     PREDICTORS,
     SIZES,
+    SPLICE_COSTS,
     outside_name,
     tau_name,
     token_name,
@@ -59,7 +59,7 @@ def norms(
       model), "total_variation" of the two predictions
     * `outside_name`: share of tokens with ``eps_lbo (h - 1)`` above each of `BANDS`
     * "largest eps_lbo", "largest eps_identity"
-    * `tau_name`: Kendall's tau over tokens of each of `PREDICTORS` with each of `COSTS`
+    * `tau_name`: Kendall's tau over tokens of each of `PREDICTORS` with each of `SPLICE_COSTS`
     * `token_name` of "norm_z", "norm_f", "nmse", "eps_identity", "loss_increase",
       "total_variation": values at `TOKENS` tokens drawn at random, a column each
     * `COHERENCE`, `COHERENCE_WITH_BIAS` and `SIZES`, the same in all rows
@@ -138,7 +138,9 @@ def _norms(
     values: dict[str, Values] = {}
     for name in hook_names:
         costs = (bits[name] - bits["clean"], scores[name][1])
-        found[name] |= {cost: x[:, batch.first :] for cost, x in zip(COSTS, costs, strict=True)}
+        found[name] |= {
+            cost: x[:, batch.first :] for cost, x in zip(SPLICE_COSTS, costs, strict=True)
+        }
         values[name] = _by_sequence(found[name], chosen, subject.sae_at(name).cfg.d_sae)
     return values
 
@@ -161,15 +163,15 @@ def _by_sequence(
     """Rows by sequence of what is known of each token."""
     ratio = tokens["norm_f"] / tokens["norm_z"]
     tokens["norm_deviation"] = np.abs(ratio - 1)
-    means = {name: tokens[name] for name in ("norm_z", "l0", *COSTS)}
+    means = {name: tokens[name] for name in ("norm_z", "l0", *SPLICE_COSTS)}
     means |= {"ratio": ratio, "nmse": np.minimum(tokens["nmse"], 1.0)}
     rows = {name: values.mean(axis=1) for name, values in means.items()}
     scaled = tokens["eps_lbo"] * (d_sae - 1)
     rows |= {outside_name(band): (scaled > band).mean(axis=1) for band in BANDS}
     rows |= {f"largest {name}": tokens[name].max(axis=1) for name in ("eps_lbo", "eps_identity")}
-    for cost in COSTS:
+    for cost in SPLICE_COSTS:
         rows |= {tau_name(x, cost): kendall_tau(tokens[x], tokens[cost]) for x in PREDICTORS}
-    for name in ("norm_z", "norm_f", "nmse", "eps_identity", *COSTS):
+    for name in ("norm_z", "norm_f", "nmse", "eps_identity", *SPLICE_COSTS):
         rows[token_name(name)] = np.take_along_axis(tokens[name], chosen, axis=1)
     return {name: torch.from_numpy(np.asarray(values)) for name, values in rows.items()}
 

@@ -71,7 +71,7 @@ BANDS = (0.25, 0.5, 1.0)
 PREDICTORS = ("nmse", "norm_deviation", "eps_lbo", "eps_identity")
 """What might say what splicing costs at a token; "norm_deviation" is ``|norm_f / norm_z - 1|``."""
 
-COSTS = ("loss_increase", "total_variation")
+SPLICE_COSTS = ("loss_increase", "total_variation")
 """What splicing costs at a token: bits that its next token costs more, and how far the prediction
 moves, in [0, 1]."""
 
