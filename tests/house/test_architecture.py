@@ -92,6 +92,24 @@ def test_bars_are_made_in_one_place():
     assert made == {"storage.py"}
 
 
+def defined_twice(source: str) -> list[str]:
+    """Names that a module gives to two things: the second silently replaces the first."""
+    names = []
+    for statement in ast.parse(source).body:
+        if isinstance(statement, ast.FunctionDef | ast.ClassDef):
+            names.append(statement.name)
+        elif isinstance(statement, ast.Assign):
+            names += [target.id for target in statement.targets if isinstance(target, ast.Name)]
+    return sorted({name for name in names if names.count(name) > 1})
+
+
+def test_no_module_gives_one_name_to_two_things():
+    assert defined_twice("A = 1\ndef b(): pass\nA = 2\nclass b: pass\nc = 1\n") == ["A", "b"]
+    modules = sorted((ROOT / "saecert").rglob("*.py"))
+    twice = {path: defined_twice(path.read_text(encoding="utf-8")) for path in modules}
+    assert {path: names for path, names in twice.items() if names} == {}
+
+
 def test_every_room_is_in_the_table():
     rooms = {path.stem for path in (ROOT / "saecert").iterdir() if path.is_dir()}
     assert rooms - {"embedded", "__pycache__"} <= set(ALLOWED)
