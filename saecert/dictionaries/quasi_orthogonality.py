@@ -108,7 +108,7 @@ def coherence(
 ) -> Coherence:
     """The coherence of a decoder's atoms, exactly, with `b_dec` as one atom more if it is given.
 
-    The largest |cosine| of two atoms, in double precision, a block of ``chunk`` by ``chunk``
+    The largest absolute cosine of two atoms, in double precision, a block of ``chunk`` by ``chunk``
     cosines at a time: the matrix of all of them is never there. A bias of zero is no atom.
 
     Raises
