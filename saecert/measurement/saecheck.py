@@ -181,6 +181,8 @@ def _fits(
     subject: Subject, corpus: Corpus, hook_name: str, trials: Sequence[Trial]
 ) -> dict[Trial, Fit]:
     """How well the SAE at `hook_name` does in each trial, on all of `corpus`."""
+    if not trials:  # all layers of a shallow model were tried before
+        return {}
 
     def measure(subject: Subject, batch: Batch, hook_names: Sequence[str]) -> dict[str, Values]:
         names = list(dict.fromkeys([hook_name, *(trial.hook_name for trial in trials)]))
