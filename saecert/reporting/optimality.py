@@ -15,8 +15,8 @@ from saecert.dictionaries.quantities import ABSORBED, COSTS
 from saecert.dictionaries.two_features import Plane, certified_minimum
 from saecert.dictionaries.wide import column_generation
 from saecert.reporting.layers import labels_of
-from saecert.statistics.concordance import kendall_limits
 from saecert.statistics.paired import difference_limits
+from saecert.statistics.rank import kendall_limits_of_pairs, kendall_tau
 
 if TYPE_CHECKING:
     from saecert.reporting.study import Study
@@ -158,7 +158,8 @@ def predicted(
     for name in ("encoder's error", "above the wide limit"):
         first, second = ERRORS[name]
         distance = np.stack([values[first] - values[second] for values in measured.values()])
-        tau, low, high = kendall_limits(distance, gap, nats, inequality)
+        tau = kendall_tau(distance, gap)
+        low, high = kendall_limits_of_pairs(distance, gap, nats, inequality)
         limits[name] = pd.DataFrame({"lower": low, "mean": tau, "upper": high})
     return limits
 

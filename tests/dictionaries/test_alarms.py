@@ -59,7 +59,7 @@ def test_limits_hold_jointly_as_often_as_promised_and_narrower_ones_do_not():
     """Normal scores, mean 1 apart: AUC .76, alarms known."""
     truth = stats.norm.cdf(1 / np.sqrt(2))
     delta, wrong, narrow = 0.2, [], []
-    for _ in range(100):
+    for _ in range(200):
         usual = {"count": RNG.normal(size=60)}
         scores = {"usual": usual, "strange": {"count": RNG.normal(size=60) + 1}}
         row = table(scores, {"count": RNG.normal(size=60)}, delta).loc[("strange", "count")]

@@ -29,15 +29,19 @@ def test_eps_is_printed_in_the_unit_of_the_report(measured):
 
 
 def test_reported_numbers_fit_each_other():
-    """| ratio^-2 - 1 | = eps_LBO (h - 1), with the h that is stated, up to their digits.
+    """| ratio^-2 - 1 | = eps_LBO (h - 1), with the h that is stated, but for two rows.
 
-    A median of one is the median of the other where all codes are shorter.
+    A median of one is the median of the other where all codes are shorter. They are not in Gemma's
+    layer 1, and in layer 12 of GPT-2 the two differ by more than their digits explain.
     """
+    off = {}
     for (model, layer), (ratio, _, eps) in norms.REPORTED.items():
         h, _ = norms.REPORTED_SIZES[model]
         expected = abs(ratio**-2 - 1) / (h - 1) * norms.SCALE
-        if layer != "1":
-            assert eps == pytest.approx(expected, rel=0.03), (model, layer)
+        off[model, layer] = eps / expected - 1
+    assert off.pop(("Gemma-2-2B", "1")) == pytest.approx(0.753, abs=0.01)
+    assert off.pop(("GPT-2 Small", "12")) == pytest.approx(0.028, abs=0.005)
+    assert max(map(abs, off.values())) < 0.01
     table = norms.reported()
     assert (table["Welch x 100,000"] > 100 * table[norms.WORDS["eps_lbo"]]).all()
 

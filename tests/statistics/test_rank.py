@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 from scipy.stats import kendalltau
 
-from saecert.statistics.rank import kendall_limits, kendall_tau, tau_of_intervals
+from saecert.statistics.rank import (
+    kendall_limits,
+    kendall_limits_of_pairs,
+    kendall_tau,
+    tau_of_intervals,
+)
 
 
 def test_tau_by_hand():
@@ -97,3 +102,21 @@ def test_limits_need_nats_and_intervals_need_ends():
         tau_of_intervals((x + 1, x), (x, x))
     with pytest.raises(ValueError, match="two numbers or more"):
         tau_of_intervals((x[:1], x[:1]), (x[:1], x[:1]))
+
+
+def test_each_limit_of_pairs_is_wrong_as_rarely_as_it_says():
+    rng = np.random.default_rng(0)
+    correlation = 0.6
+    a = rng.normal(size=(2000, 60))
+    b = correlation * a + np.sqrt(1 - correlation**2) * rng.normal(size=a.shape)
+    tau = 2 / np.pi * np.arcsin(correlation)
+    low, high = kendall_limits_of_pairs(a, b, np.log(1 / 0.1))
+    for wrong in (low > tau, high < tau):
+        assert wrong.mean() <= 0.1 + 3 * np.sqrt(0.09 / 2000)
+    overstated = kendall_limits_of_pairs(a, b, np.log(1 / 0.9))[0] > tau
+    assert overstated.mean() > 0.13  # a limit that spends too much delta is noticed
+
+
+def test_four_pairs_are_needed():
+    with pytest.raises(ValueError, match="four pairs or more, got 3"):
+        kendall_limits_of_pairs(np.arange(3.0), np.arange(3.0), 3.0)
