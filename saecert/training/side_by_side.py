@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import io
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +15,7 @@ import torch
 from jaxtyping import Float
 from sae_lens import SAE
 from torch import Tensor
+from tqdm import tqdm
 
 from saecert.storage import progress_bar
 from saecert.training.activations import shuffled_batches
@@ -39,6 +42,9 @@ class SideBySide:
     looks: Mapping[str, Sequence[int]]
     """By name of an SAE, numbers of steps after which it is saved as well, as if training had ended
     there; 0 is its start."""
+    inside: str = ""
+    """Folder of the SAE within that of its name, such as a hook point; "" for that folder
+    itself."""
 
     def __post_init__(self) -> None:
         if not self.recipes:
@@ -59,7 +65,7 @@ class SideBySide:
 
     def place(self, name: str, step: int | None = None) -> Path:
         """The folder of an SAE, trained to the end or up to a step."""
-        return self.out / (name if step is None else f"{name}-after-{step}")
+        return self.out / (name if step is None else f"{name}-after-{step}") / self.inside
 
     def missing(self) -> dict[str, SAERecipe]:
         """Recipes of what is not there yet."""
@@ -155,7 +161,7 @@ class _Run:
         for name in self.trainers:
             save_sae(self._as_finished(name), self.plan.place(name))
 
-    def _bar(self, done: int, progress: bool):
+    def _bar(self, done: int, progress: bool) -> tqdm:
         return progress_bar(
             total=self.n_steps * self.recipe.batch_size,
             initial=done * self.recipe.batch_size,
@@ -167,11 +173,12 @@ class _Run:
         )
 
     def _estimate_norm(self, d_in: int, batches: Iterator[Float[Tensor, "batch d_in"]]) -> None:
-        """The mean norm of the activations, from batches of which all have seen the same."""
-        n_batches = self.recipe.norm_batches
-        first = [next(batches) for _ in range(n_batches)]
-        for trainer in self.trainers.values():
-            trainer.activation_scaler.estimate_scaling_factor(d_in, iter(first), n_batches)
+        """What activations are divided by, from the first batches: the same for all."""
+        one, *others = self.trainers.values()
+        with contextlib.redirect_stderr(io.StringIO()):  # its bar knows no switch
+            one.activation_scaler.estimate_scaling_factor(d_in, batches, self.recipe.norm_batches)
+        for trainer in others:
+            trainer.activation_scaler.scaling_factor = one.activation_scaler.scaling_factor
 
     def _step(self, batch: Float[Tensor, "batch d_in"]) -> None:
         for trainer in self.trainers.values():
