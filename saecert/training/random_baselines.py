@@ -19,7 +19,10 @@ from jaxtyping import Float
 from sae_lens import SAE
 
 from saecert.corpora.corpus import Corpus
+from saecert.corpora.loading import load_corpus
 from saecert.dictionaries.fidelity import local_fidelity
+from saecert.dictionaries.judged import Shared, dead, judged, share
+from saecert.dictionaries.quantities import OTHER_LATENT, RANDOM
 from saecert.measurement.identity import digest
 from saecert.measurement.proxies import Proxy, full, pool, zero_ablation
 from saecert.measurement.sweep import sweep
@@ -65,6 +68,10 @@ class Plan:
     """Where other numbers are tried and training is watched; "" for nowhere."""
     shares: tuple[float, ...]
     """Shares of the training after which the trained and the soft BatchTopK SAE are looked at."""
+    n_spliced: int
+    """Sequences, the first ones, on which the model runs with an SAE in it."""
+    n_discovery: int
+    """Sequences on which probes are fitted and latents are picked."""
     n_cached: int
     """Train activations of each hook point."""
     n_samples: int
@@ -106,7 +113,7 @@ class Plan:
         """Those of all SAEs of a hook point by name; the SAEs of every hook point come first."""
         chosen = [(BATCH_TOP_K, self.l0, start) for start in (ISOTROPIC, COVARIANCE)]
         chosen += [(kind, self.l0, ISOTROPIC) for kind in (TOP_K, JUMP_RELU)]
-        if hook_name == self.sweep_hook:
+        if hook_name and hook_name == self.sweep_hook:
             chosen += [(BATCH_TOP_K, l0, ISOTROPIC) for l0 in self.other_l0]
         return {
             baseline_name(kind, l0, start, frozen): self._recipe(kind, l0, start, frozen)
@@ -120,6 +127,10 @@ class Plan:
             return {}
         frozen = ("", "soft-decoder")
         return {baseline_name(BATCH_TOP_K, self.l0, ISOTROPIC, x): self.looks() for x in frozen}
+
+    def n_main(self) -> int:
+        """How many SAEs every hook point has: those that are judged by all that there is."""
+        return len(self.recipes(""))
 
     @property
     def of_training(self) -> tuple[Any, ...]:
@@ -164,9 +175,14 @@ def random_baselines(
     The first axis of most arrays is the SAE, in the order of `Plan.recipes`. One number each:
     "architecture", "frozen", "start" (indices into the lists of `saecert.training.recipes`),
     "asked" (active latents asked for), "d_sae", "d_in", and on held-out activations "pooled"
-    (explained variance over all tokens) and "silent". A value a sequence: "explained", "l0", "full"
-    and "pool" (smoothed loss less that of the model), "total_variation", "disagreement". "cosine"
-    has the mean and the quantiles `LEVELS` of the decoder rows' cosine with their start.
+    (explained variance over all tokens) and "silent". A value a sequence: "explained"; and of the
+    first `n_spliced`, "full" and "pool" (smoothed loss less that of the model), "total_variation",
+    "disagreement", "l0". "cosine" has the mean and the quantiles `LEVELS` of the decoder rows'
+    cosine with their start.
+
+    For the first `Plan.n_main` SAEs, "judged <name>": what `saecert.dictionaries.judged.judged`
+    has, by unit; "floor <name>" is the mean of a floor, and "dead <name>", one number, what an SAE
+    without any activity scores.
 
     Without that axis: the losses "clean" and "zero" by sequence, "pool size", and of training:
     "steps", and with axes SAE and step "training explained", "training full", "training cosine".
@@ -185,7 +201,8 @@ def random_baselines(
     Raises
     ------
     ValueError
-        What `Plan` and `saecert.training.side_by_side.train_side_by_side` refuse.
+        What `Plan`, `saecert.training.side_by_side.train_side_by_side` and
+        `saecert.dictionaries.judged.share` refuse.
     """
     given = {key: value for key, value in settings.items() if key not in ("progress", "build")}
     several = {key: tuple(given[key]) for key in ("other_l0", "shares")}
@@ -194,6 +211,8 @@ def random_baselines(
     place = digest(subject.fingerprint, *hook_names, *plan.of_training)[:16]
     folder = cache_dir() / "baselines" / place
     train, held_out = activations(subject, hook_names, plan, folder / "acts", progress)
+    options = {"split": "discovery", "n_ctx": corpus.n_ctx, "bos": corpus.bos}
+    discovery = load_corpus(plan.source, subject, **options).take(plan.n_discovery)
     found = {}
     for hook_name in hook_names:
         side = SideBySide(folder / hook_name, plan.recipes(hook_name), plan.watched(hook_name))
@@ -207,7 +226,8 @@ def random_baselines(
             progress=progress,
         )
         measured = _Measured(subject, corpus, hook_name, plan, side, train[hook_name])
-        found[hook_name] = measured.arrays(held_out[hook_name])
+        shared = share(subject, hook_name, discovery, corpus, seed=plan.seed)
+        found[hook_name] = measured.arrays(held_out[hook_name], shared)
     return found
 
 
@@ -246,28 +266,32 @@ class _Measured:
     side: SideBySide
     train: Acts
 
-    def arrays(self, held_out: Acts) -> Arrays:
+    def arrays(self, held_out: Acts, shared: Shared) -> Arrays:
         rows = []
-        shared: Arrays = {}
-        for name, recipe in self.side.recipes.items():
+        judgements = []
+        common: Arrays = {}
+        for number, (name, recipe) in enumerate(self.side.recipes.items()):
             sae = _loaded(self.side.place(name))
             k = max(1, round(self.plan.pool_share * sae.cfg.d_sae))
-            shared["pool size"] = np.array(k)
             order = np.argsort(-token_counts(sae, held_out), kind="stable")
             pooled = replace(pool(order[:k], sae.cfg.d_sae), name="pooled")
-            row, own = self._behaviour(sae, [pooled, *([] if rows else [zero_ablation()])])
-            shared |= {key: own[key] for key in ("clean", "zero") if key in own}
-            row |= {"pool": own["pooled"] - own["clean"], "cosine": self._cosine(name, sae)}
+            row, losses = self._behaviour(sae, [pooled, *([] if rows else [zero_ablation()])])
+            row |= {"pool": losses["pooled"] - losses["clean"], "cosine": self._cosine(name, sae)}
+            if number == 0:
+                common = {key: losses[key] for key in ("clean", "zero")} | _of_dead(shared, sae)
+                common["pool size"] = np.array(k)
+            if number < self.plan.n_main():
+                judgements.append(_judgement(shared, sae))
             rows.append(row | _facts(recipe, sae, held_out))
-        stacked = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
-        return halved(stacked) | shared | halved(self._training())
+        return halved(_stacked(rows) | _stacked(judgements) | self._training()) | common
 
     def _behaviour(self, sae: SAE, others: Sequence[Proxy] = ()) -> tuple[Arrays, Arrays]:
         """What one SAE does to each sequence, and the losses of all proxies."""
         alone = replace(self.subject, saes={self.hook_name: sae})
         chosen = {self.hook_name: [full(), *others]}
         options = {"alphas": (self.plan.alpha,), "progress": False}
-        record = sweep(alone, self.corpus, chosen, **options)[self.hook_name]
+        spliced = self.corpus.take(min(self.plan.n_spliced, len(self.corpus)))
+        record = sweep(alone, spliced, chosen, **options)[self.hook_name]
         fit = local_fidelity(alone, self.corpus, [self.hook_name], progress=False)
         losses = {name: values[0] for name, values in record.loss.items()}
         row = {
@@ -303,6 +327,35 @@ class _Measured:
         return {name: np.stack(x).reshape(shape) for name, x in rows.items()} | {
             "steps": np.array(steps)
         }
+
+
+def _stacked(rows: Sequence[Arrays]) -> Arrays:
+    return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+
+
+def _judgement(shared: Shared, sae: SAE) -> Arrays:
+    """Scores of an SAE by unit, and the means of floors."""
+    found = {}
+    for name, values in judged(shared, sae).items():
+        if is_floor(name):
+            found[f"floor {name}"] = values.mean()
+        else:
+            found[f"judged {name}"] = values
+    return found
+
+
+def is_floor(name: str) -> bool:
+    """Whether scores are those of what stands in for the latents of an SAE.
+
+    >>> is_floor("probe 1 of code"), is_floor("probe 1 of code, random latents")
+    (False, True)
+    """
+    return name == OTHER_LATENT or name.endswith(f", {RANDOM}")
+
+
+def _of_dead(shared: Shared, sae: SAE) -> Arrays:
+    scores = judged(shared, dead(sae))
+    return {f"dead {name}": x.mean() for name, x in scores.items() if not is_floor(name)}
 
 
 def _loaded(folder: Path) -> SAE:
