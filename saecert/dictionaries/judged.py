@@ -137,7 +137,7 @@ def judged(
     """Scores of one SAE by name, each in [0, 1], one for each independent unit (float32).
 
     * ``probe_name(k, label)``, k in `SPARSE`: balanced accuracy of the probe on the best k latents,
-      by pair of sequences for labels of sequences, by sequence for labels of tokens
+      by set of sequences for labels of sequences, by sequence for labels of tokens
       (`saecert.dictionaries.probing`); with `RANDOM` as its floor, random latents in their place.
     * ``edit_name(part, attribute)``, parts "cause" and "isolate" of `CLASSES_OF_TOKENS`: by pair of
       sequences (`saecert.dictionaries.editing`); with `RANDOM`, as many random latents are swapped.
@@ -216,7 +216,7 @@ def _probed(shared: Shared, fitting: sparse.csr_array, scoring: sparse.csr_array
         truths = [split.of_sequences[label] for split in splits]
         if all(truth.any() and not truth.all() for truth in truths):
             for name, right in _answers(label, means, truths, shared.seed).items():
-                found[name] = probing.pair_scores(right, truths[1])
+                found[name] = probing.balanced_scores(right, truths[1])
     for label in shared.discovery.of_tokens:
         known = [split.of_tokens[label] for split in splits]
         if not all(_has_both(values) for values in known):

@@ -1,9 +1,9 @@
 """Sparse probing: what the best few latents of an SAE say of a label, on text not seen before.
 
 Latents are picked and the probe is fitted on one split and scored on another. Tokens of a sequence
-depend on each other, so what is returned has one score for each independent unit: a *pair* of
-sequences, one with the label and one without, or a sequence whose tokens have both values. The mean
-score over units is a balanced accuracy: 1/2 is what a constant answer gets, whatever the labels.
+depend on each other, so what is returned has one score for each independent unit: a few sequences
+with the label and without, or a sequence whose tokens have both values. The mean score over units
+is a balanced accuracy: 1/2 is what a constant answer gets, whatever the labels.
 """
 
 from __future__ import annotations
@@ -100,22 +100,27 @@ def fitted(codes: Codes, labels: Labels, latents: Int[np.ndarray, "k"]) -> Probe
     return Probe(latents, model)
 
 
-def pair_scores(
+def balanced_scores(
     right: Bool[np.ndarray, "n_seq"], labels: Bool[np.ndarray, "n_seq"]
-) -> Float[np.ndarray, "n_pairs"]:
-    """Share of right answers in disjoint pairs of a sequence with the label and one without.
+) -> Float[np.ndarray, "n_units"]:
+    """Balanced accuracy in disjoint sets of sequences, one of the rarer class in each.
 
-    The i-th with is paired with the i-th without; what is left over of the larger class does not
-    count. For sequences drawn i.i.d. the pairs are i.i.d. given the labels, and the mean score is
-    the balanced accuracy. ValueError for labels of one class.
+    Each takes as many of the other class as there are for all, in the order given, and counts both
+    classes alike; what is left over does not count. For sequences drawn i.i.d. the sets are i.i.d.
+    given the labels, and the expected score is the balanced accuracy. ValueError for labels of one
+    class.
 
-    >>> pair_scores(np.array([True, False, True]), np.array([True, True, False]))
-    array([1.])
+    >>> right = np.array([True, False, True, True, True])
+    >>> balanced_scores(right, np.array([True, False, False, True, False]))
+    array([0.5, 1. ])
     """
     check_two_classes(labels)
-    with_label, without = right[labels], right[~labels]
-    n_pairs = min(len(with_label), len(without))
-    return (with_label[:n_pairs].astype(float) + without[:n_pairs]) / 2
+    rare, other = right[labels], right[~labels]
+    if len(rare) > len(other):
+        rare, other = other, rare
+    each = len(other) // len(rare)
+    sets = other[: each * len(rare)].reshape(len(rare), each)
+    return (rare + sets.mean(axis=1)) / 2
 
 
 def within_scores(

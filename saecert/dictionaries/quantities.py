@@ -154,3 +154,13 @@ def edit_name(part: str, attribute: str, floor: str = "") -> str:
     'cause of spaced'
     """
     return f"{part} of {attribute}" + (f", {floor}" if floor else "")
+
+
+def labels_probed(names: Iterable[str], k: int) -> list[str]:
+    """Labels that names of scores are about, those of probes on `k` latents.
+
+    >>> labels_probed(["probe 1 of code", "probe 5 of code", "probe 5 of code, random latents"], 5)
+    ['code']
+    """
+    begin = probe_name(k, "")
+    return [name[len(begin) :] for name in names if name.startswith(begin) and "," not in name]
