@@ -110,3 +110,57 @@ def token_name(name: str) -> str:
     'token nmse'
     """
     return f"token {name}"
+
+
+LABELS_OF_SEQUENCES = ("package", "parameters", "example")
+"""What `saecert.dictionaries.labels` says of a sequence: it is from the package that most are from;
+it has a section of parameters; it has a doctest."""
+
+LABELS_OF_TOKENS = ("code", "identifier")
+"""What it says of a token: it stands in a line of code; the next one is word characters."""
+
+CLASSES_OF_TOKENS = ("identifier", "spaced")
+"""Classes of the vocabulary: tokens of word characters; tokens that begin with a space."""
+
+SPARSE = (1, 5)
+"""How many latents a sparse probe reads."""
+
+JUDGED_PARTS = ("cause", "isolate")
+"""Scores of an edit: the prediction follows; what should stay stays."""
+
+RANDOM = "random latents"
+"""In the names of floors: latents drawn at random in the place of the best ones."""
+
+DETECTION = "detection"
+"""Scores by latent of `saecert.dictionaries.detection`."""
+
+OTHER_LATENT = "detection, another latent"
+"""The floor of that: told from the examples of another latent."""
+
+
+def probe_name(k: int, label: str, floor: str = "") -> str:
+    """Name of the scores of a sparse probe.
+
+    >>> probe_name(1, "code"), probe_name(5, "code", RANDOM)
+    ('probe 1 of code', 'probe 5 of code, random latents')
+    """
+    return f"probe {k} of {label}" + (f", {floor}" if floor else "")
+
+
+def edit_name(part: str, attribute: str, floor: str = "") -> str:
+    """Name of the scores of an edit.
+
+    >>> edit_name("cause", "spaced")
+    'cause of spaced'
+    """
+    return f"{part} of {attribute}" + (f", {floor}" if floor else "")
+
+
+def labels_probed(names: Iterable[str], k: int) -> list[str]:
+    """Labels that names of scores are about, those of probes on `k` latents.
+
+    >>> labels_probed(["probe 1 of code", "probe 5 of code", "probe 5 of code, random latents"], 5)
+    ['code']
+    """
+    begin = probe_name(k, "")
+    return [name[len(begin) :] for name in names if name.startswith(begin) and "," not in name]

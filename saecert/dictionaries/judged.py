@@ -1,0 +1,319 @@
+"""One SAE judged by what its latents are used for: probed, edited, told from examples.
+
+What does not depend on the SAE is made once for each hook point (`share`): native activations,
+labels, contexts with their predictions. Then
+
+    shared = share(subject, hook_name, discovery, sample)
+    trained = judged(shared, subject.sae_at(hook_name))
+    floor = judged(shared, dead(subject.sae_at(hook_name)))
+
+Scores of two SAEs with the same `shared` are of the same units in the same order, so that they may
+be compared in pairs; only those of detection are of each SAE's own latents.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from sae_lens import SAE
+from scipy import sparse
+
+from saecert.corpora.corpus import Corpus
+from saecert.dictionaries import detection, editing, labels, probing
+from saecert.dictionaries.quantities import (
+    CLASSES_OF_TOKENS,
+    DETECTION,
+    JUDGED_PARTS,
+    OTHER_LATENT,
+    RANDOM,
+    SPARSE,
+    edit_name,
+    probe_name,
+)
+from saecert.measurement.loop import checked_batch_size
+from saecert.subjects.forward import clean_run, logits_of
+from saecert.subjects.subject import Subject
+
+N_LATENTS = 64
+"""Latents drawn for detection."""
+CHUNK = 4_096
+"""Activations encoded at once."""
+
+Scores = dict[str, Float[np.ndarray, "n_units"]]
+
+
+@dataclass(frozen=True)
+class Split:
+    """A text at one hook point: nothing in it depends on an SAE."""
+
+    corpus: Corpus
+    """The sequences."""
+    acts: Float[np.ndarray, "n_seq n_ctx d_in"]
+    """Native activations."""
+    of_sequences: dict[str, Bool[np.ndarray, "n_seq"]]
+    """Labels of sequences by name."""
+    of_tokens: dict[str, labels.TokenLabels]
+    """Labels of tokens by name."""
+    contexts: editing.Contexts
+    """Pairs of contexts for edits."""
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What judging needs besides the SAE, made once for a hook point by `share`."""
+
+    readout: editing.Readout
+    """Reads predictions when the activation is replaced."""
+    discovery: Split
+    """Where latents are picked and probes fitted."""
+    sample: Split
+    """Where everything is scored."""
+    pieces: list[str]
+    """Text of every token of the vocabulary."""
+    package: str
+    """What the label "package" is about."""
+    seed: int
+    """Of contexts, latents and windows."""
+
+
+def share(
+    subject: Subject,
+    hook_name: str,
+    discovery: Corpus,
+    sample: Corpus,
+    *,
+    seed: int = 0,
+    batch_size: int | None = None,
+) -> Shared:
+    """What judging SAEs at one hook point needs besides them; takes two runs of the model.
+
+    Parameters
+    ----------
+    subject, hook_name
+        The model, and the hook point of the SAEs; the subject's own SAE there is not used.
+    discovery
+        Sequences on which latents are picked and probes are fitted.
+    sample
+        Other sequences, on which everything is scored: certification.
+    seed
+        Of contexts, latents and windows.
+    batch_size
+        Sequences in a batch.
+
+    Raises
+    ------
+    ValueError
+        A hook point that the model does not have, sequences too short for contexts and windows, or
+        text without a single pair of contexts.
+    """
+    subject.check_hook(hook_name)
+    shortest = max(editing.EARLIEST, detection.WIDTH) + 2
+    for corpus in (discovery, sample):
+        if corpus.n_ctx < shortest:
+            raise ValueError(
+                f"sequences of {corpus.n_ctx} tokens are too short to judge SAEs on: n_ctx of "
+                f"{shortest} or more"
+            )
+    pieces = labels.pieces_of(subject.tokenizer, subject.d_vocab)
+    package = labels.commonest_package(discovery)
+    classes = np.stack([labels.class_of_pieces(pieces, name) for name in CLASSES_OF_TOKENS])
+    readout = editing.Readout(subject, hook_name, classes)
+    size = checked_batch_size(subject, batch_size)
+    splits = []
+    for corpus, with_slopes in ((discovery, True), (sample, False)):
+        acts, contexts = _run(readout, corpus, size, seed, with_slopes)
+        named = labels.sequence_labels(corpus, pieces, package)
+        splits.append(Split(corpus, acts, named, labels.token_labels(corpus, pieces), contexts))
+    return Shared(readout, *splits, pieces, package, seed)
+
+
+def judged(
+    shared: Shared, sae: SAE, *, judge: detection.Judge | None = None, n_latents: int = N_LATENTS
+) -> Scores:
+    """Scores of one SAE by name, each in [0, 1], one for each independent unit (float32).
+
+    * ``probe_name(k, label)``, k in `SPARSE`: balanced accuracy of the probe on the best k latents,
+      by set of sequences for labels of sequences, by sequence for labels of tokens
+      (`saecert.dictionaries.probing`); with `RANDOM` as its floor, random latents in their place.
+    * ``edit_name(part, attribute)``, parts "cause" and "isolate" of `CLASSES_OF_TOKENS`: by pair of
+      sequences (`saecert.dictionaries.editing`); with `RANDOM`, as many random latents are swapped.
+    * `DETECTION`, and its floor `OTHER_LATENT`: by latent, drawn with replacement from those that
+      fire often enough (`saecert.dictionaries.detection`). An SAE in which hardly any does scores
+      1/2: nothing can be told.
+
+    A mean score of 1/2 is chance in probing and detection, and what an SAE without active latents
+    has in editing, where it has cause 0 and isolate 1. A label that all or none of the sequences
+    have, in either split, is left out; that depends on the text alone.
+
+    Parameters
+    ----------
+    shared
+        Made by `share`.
+    sae
+        Any SAE for that hook point.
+    judge
+        Tells firing from examples; `saecert.dictionaries.detection.TokenJudge` if not said.
+    n_latents
+        Latents drawn for detection.
+
+    Raises
+    ------
+    ValueError
+        An SAE of another width than the activations, or with fewer latents than a probe reads; no
+        label at all that both splits have with two values.
+    """
+    d_in = shared.sample.acts.shape[-1]
+    if sae.cfg.d_in != d_in:
+        raise ValueError(f"the SAE has d_in={sae.cfg.d_in}, activations have width {d_in}")
+    codes = [codes_of(sae, split.acts) for split in (shared.discovery, shared.sample)]
+    found = _probed(shared, *codes)
+    found |= _edited(shared, sae, codes[0])
+    found |= _detected(shared, *codes, judge or detection.TokenJudge(), n_latents)
+    return {name: values.astype(np.float32) for name, values in found.items()}
+
+
+def dead(sae: SAE) -> SAE:
+    """A copy of an SAE in which no latent is ever active: what any score has to beat.
+
+    ValueError for an architecture that leaves latents active all the same.
+    """
+    silent = copy.deepcopy(sae)
+    with torch.no_grad():
+        silent.W_enc.zero_()
+        for name in ("b_enc", "b_gate", "b_mag"):
+            if hasattr(silent, name):
+                getattr(silent, name).fill_(-1.0)
+        probe = silent.encode(torch.ones(2, sae.cfg.d_in).to(silent.W_enc))
+    if probe.any():
+        raise ValueError(f"no dead copy of {type(sae).__name__}: its latents stay active")
+    return silent
+
+
+@torch.no_grad()
+def codes_of(sae: SAE, acts: Float[np.ndarray, "n_seq n_ctx d_in"]) -> sparse.csr_array:
+    """Codes of activations, a row a position, those of a sequence one after the other."""
+    flat = torch.from_numpy(acts.reshape(-1, acts.shape[-1]))
+    parts = []
+    for start in range(0, len(flat), CHUNK):
+        codes = sae.encode(flat[start : start + CHUNK, None].to(sae.W_dec))[:, 0]
+        parts.append(sparse.csr_array(codes.float().cpu().numpy()))
+    return sparse.vstack(parts, format="csr")
+
+
+def _probed(shared: Shared, fitting: sparse.csr_array, scoring: sparse.csr_array) -> Scores:
+    """Scores of sparse probes, and of probes on random latents."""
+    found: Scores = {}
+    splits = (shared.discovery, shared.sample)
+    means = [
+        probing.sequence_means(codes, len(split.acts), split.corpus.first)
+        for codes, split in zip((fitting, scoring), splits, strict=True)
+    ]
+    for label in shared.discovery.of_sequences:
+        truths = [split.of_sequences[label] for split in splits]
+        if all(truth.any() and not truth.all() for truth in truths):
+            for name, right in _answers(label, means, truths, shared.seed).items():
+                found[name] = probing.balanced_scores(right, truths[1])
+    for label in shared.discovery.of_tokens:
+        known = [split.of_tokens[label] for split in splits]
+        if not all(_has_both(values) for values in known):
+            continue
+        rows = [np.flatnonzero(values.ravel() >= 0) for values in known]
+        parts = [codes[row] for codes, row in zip((fitting, scoring), rows, strict=True)]
+        truths = [values.ravel()[row] == 1 for values, row in zip(known, rows, strict=True)]
+        for name, right in _answers(label, parts, truths, shared.seed).items():
+            spread = np.zeros(known[1].size, dtype=bool)
+            spread[rows[1]] = right
+            found[name] = probing.within_scores(spread.reshape(known[1].shape), known[1])
+    if not found:
+        raise ValueError(
+            "labels of one class cannot be probed, and the texts have no others: take more or "
+            "other text"
+        )
+    return found
+
+
+def _answers(
+    label: str, codes: list[probing.Codes], truths: list[probing.Labels], seed: int
+) -> dict[str, probing.Labels]:
+    """By name, whether each probe of a label is right about each item of the sample."""
+    found = {}
+    for k in SPARSE:
+        chosen = {
+            "": probing.best_latents(codes[0], truths[0], k),
+            RANDOM: probing.random_latents(codes[0], k, seed),
+        }
+        for floor, latents in chosen.items():
+            said = probing.fitted(codes[0], truths[0], latents).answers(codes[1])
+            found[probe_name(k, label, floor)] = said == truths[1]
+    return found
+
+
+def _has_both(values: labels.TokenLabels) -> bool:
+    """Whether some sequence has both values of a label."""
+    return bool(((values == 1).any(axis=1) & (values == 0).any(axis=1)).any())
+
+
+def _edited(shared: Shared, sae: SAE, codes: sparse.csr_array) -> Scores:
+    """Cause and isolate of both attributes, and of as many random latents."""
+    found = {}
+    for attribute, name in enumerate(CLASSES_OF_TOKENS):
+        best = editing.picked(shared.readout, sae, shared.discovery.contexts, attribute)
+        random = probing.random_latents(codes, len(best), shared.seed)
+        for floor, latents in {"": best, RANDOM: random}.items():
+            contexts = shared.sample.contexts
+            scores = editing.edited(shared.readout, sae, contexts, attribute, latents)
+            for part, values in zip(JUDGED_PARTS, scores.T, strict=True):
+                found[edit_name(part, name, floor)] = values
+    return found
+
+
+def _detected(
+    shared: Shared,
+    fitting: sparse.csr_array,
+    scoring: sparse.csr_array,
+    judge: detection.Judge,
+    n_latents: int,
+) -> Scores:
+    """Detection scores by latent, and those from the examples of other latents."""
+    texts = [
+        detection.Firings(split.corpus.tokens, codes.tocsc(), shared.pieces)
+        for split, codes in zip((shared.discovery, shared.sample), (fitting, scoring), strict=True)
+    ]
+    drawn = detection.drawn_latents(texts[0], n_latents, shared.seed)
+    if not len(drawn):
+        return {name: np.full(n_latents, 0.5) for name in (DETECTION, OTHER_LATENT)}
+    scores = detection.detection_scores(*texts, drawn, judge, shared.seed)
+    return {DETECTION: scores[:, 0], OTHER_LATENT: scores[:, 1]}
+
+
+@torch.no_grad()
+def _run(
+    readout: editing.Readout, corpus: Corpus, batch_size: int, seed: int, with_slopes: bool
+) -> tuple[Float[np.ndarray, "n_seq n_ctx d_in"], editing.Contexts]:
+    """Native activations of a text, and pairs of contexts from it."""
+    subject = readout.subject
+    classes = torch.from_numpy(readout.classes).to(subject.device)
+    width = min(editing.WIDTH, corpus.n_ctx)
+    acts, odds = [], []
+    for _, tokens in corpus.batches(batch_size, subject.device, "activations", False):
+        seen, last = clean_run(subject.model, tokens, [readout.hook_name])
+        acts.append(seen[readout.hook_name].float().cpu().numpy())
+        early = last[:, :width].flatten(0, 1)
+        found = editing.log_odds(logits_of(subject.model, early).float(), classes)
+        odds.append(found.view(len(tokens), width, -1).double().cpu().numpy())
+    everything = np.concatenate(acts)
+    places = editing.paired_positions(np.concatenate(odds), corpus.ids, seed).reshape(-1, 2)
+    if not len(places):
+        raise ValueError(
+            f"no two of {len(corpus)} sequences have contexts with opposite predictions: take "
+            "more or longer text"
+        )
+    rows, positions = places.T
+    contexts = editing.contexts_at(
+        readout, corpus.tokens[rows, :width], positions, everything[rows, :width], with_slopes
+    )
+    return everything, contexts
