@@ -1,0 +1,345 @@
+"""Page 20: random baselines beside their trained twins, as scores, differences and verdicts.
+
+No torch: everything is read from the arrays of `saecert.training.random_baselines`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from saecert.certificates.certificate import Certificate
+from saecert.dictionaries.norm_limits import mean_limits
+from saecert.records import SequenceLosses, smoothed_support
+from saecert.reporting import judged, top_afa
+
+BUILD = "saecert.training.random_baselines:random_baselines"
+"""What trains and measures them."""
+KINDS = ("BatchTopK", "TopK", "top-AFA", "JumpReLU")
+"""Kinds of SAEs, in the order in which `saecert.training.recipes.ARCHITECTURES` has them."""
+HELD = ("trained", "frozen decoder", "soft decoder", "frozen encoder")
+"""What was held, in the order in which `saecert.training.recipes.FROZEN` has it."""
+STARTS = ("sae_lens", "isotropic", "covariance")
+"""Where it started, in the order in which `saecert.training.recipes.STARTS` has it."""
+ENDS = ("lower", "mean", "upper")
+EPS = 0.25
+"""Bits within which a text's loss should stay."""
+
+EXPLAINED = "explained variance"
+GAP = "gap"
+SHARP = "sharp"
+BEYOND = f"beyond {EPS:g} bits"
+VARIATION = "total variation"
+DISAGREEMENT = "top-1 disagreement"
+FIT = (EXPLAINED,)
+CERTIFIED = (GAP, SHARP, BEYOND, VARIATION, DISAGREEMENT)
+"""What the certificate is about: smaller is better."""
+SCORES = judged.MEASURES
+"""What latents are judged by: larger is better."""
+BOUNDED = (BEYOND, VARIATION, DISAGREEMENT)
+"""Of the certificate, what lies in [0, 1], so that limits need not allow for huge losses."""
+
+WORSE = "worse"
+BETTER = "better"
+OPEN = "open"
+
+Arrays = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Member:
+    """One trained SAE and what was measured of it."""
+
+    label: str
+    """Such as "BatchTopK, frozen decoder, covariance"."""
+    kind: str
+    """One of `KINDS`."""
+    held: str
+    """One of `HELD`."""
+    start: str
+    """One of `STARTS`."""
+    asked: int
+    """Active latents asked for."""
+    values: dict[str, np.ndarray]
+    """By name; absolute losses "full" and "pool" in bits."""
+    scores: dict[str, np.ndarray]
+    """As `saecert.dictionaries.judged.judged` has them, without floors; empty if not judged."""
+    floors: dict[str, float]
+    """Mean of each floor, by name."""
+
+
+def members(arrays: Arrays, alpha: float, n_vocab: int) -> list[Member]:
+    """The SAEs of one hook point, in the order in which they were trained."""
+    lo, hi = smoothed_support(alpha, n_vocab)
+    clean = arrays["clean"].astype(float)
+    n_judged = max((len(x) for name, x in arrays.items() if name.startswith("judged ")), default=0)
+    usual = int(arrays["asked"][0])
+    found = []
+    for row in range(len(arrays["asked"])):
+        values = {name: _of_one(arrays[name], row) for name in _PER_SAE}
+        for name in ("full", "pool"):
+            values[name] = (clean + values[name]).clip(lo, hi)
+        values["clean"] = clean
+        values["d_sae"] = np.full(len(clean), arrays["d_sae"][row])
+        kind, held, start = (
+            words[int(arrays[name][row])]
+            for words, name in ((KINDS, "architecture"), (HELD, "frozen"), (STARTS, "start"))
+        )
+        asked = int(arrays["asked"][row])
+        number = "" if asked == usual else f" {asked}"
+        scores, floors = (
+            {
+                name.removeprefix(part): _of_one(arrays[name], row)
+                for name in arrays
+                if row < n_judged and name.startswith(part)
+            }
+            for part in ("judged ", "floor ")
+        )
+        label = f"{kind}{number}, {held}, {start}"
+        means = {name: float(x) for name, x in floors.items()}
+        found.append(Member(label, kind, held, start, asked, values, scores, means))
+    return found
+
+
+_PER_SAE = (
+    "explained",
+    "full",
+    "pool",
+    "total_variation",
+    "disagreement",
+    "l0",
+    "pooled",
+    "silent",
+    "cosine",
+)
+
+
+def _of_one(array: np.ndarray, row: int) -> np.ndarray:
+    return array[row].astype(float)
+
+
+def main_set(found: Sequence[Member]) -> list[Member]:
+    """The SAEs that every hook point has: those that were judged by everything."""
+    return [member for member in found if member.scores]
+
+
+def sweep_set(found: Sequence[Member]) -> list[Member]:
+    """Of the kind and start of the first SAE, those of every number of active latents."""
+    first = found[0]
+    return [m for m in found if (m.kind, m.start) == (first.kind, first.start)]
+
+
+def twins(found: Sequence[Member]) -> list[tuple[Member, Member]]:
+    """Each baseline with the SAE of its kind, number of latents and start that learns it all."""
+    trained = {(m.kind, m.asked, m.start): m for m in found if m.held == HELD[0]}
+    return [(m, trained[m.kind, m.asked, m.start]) for m in found if m.held != HELD[0]]
+
+
+def values_of(member: Member, measure: str, width: float) -> tuple[np.ndarray, float]:
+    """One of `FIT` or `CERTIFIED` by sequence, and the largest absolute difference of two values.
+
+    `width` is that of the support of a loss, in bits.
+    """
+    values = member.values
+    clean = values["clean"]
+    table = {
+        EXPLAINED: (values["explained"], 1.0),
+        GAP: (np.abs(values["full"] - clean), width),
+        SHARP: (np.maximum.reduce([clean, values["full"], values["pool"]]), width),
+        BEYOND: ((np.abs(values["pool"] - clean) > EPS).astype(float), 1.0),
+        VARIATION: (values["total_variation"], 1.0),
+        DISAGREEMENT: (values["disagreement"], 1.0),
+    }
+    return table[measure]
+
+
+def differences(
+    found: Sequence[Member],
+    delta: float,
+    inequality: str,
+    width: float,
+    measures: Sequence[str] = (*FIT, *CERTIFIED),
+) -> pd.DataFrame:
+    """Each baseline less its twin, paired by sequence: a row a baseline, columns measure and end.
+
+    All limits hold together at `delta`.
+    """
+    pairs = twins(found)
+    nats = math.log(2 * len(pairs) * len(measures) / delta)
+    rows = {}
+    for baseline, twin in pairs:
+        row = {}
+        for measure in measures:
+            (a, largest), (b, _) = (values_of(m, measure, width) for m in (baseline, twin))
+            limits = mean_limits(a - b, (-largest, largest), nats, inequality)
+            row |= {(measure, end): x for end, x in zip(ENDS, limits, strict=True)}
+        rows[baseline.label] = row
+    return pd.DataFrame(rows).T
+
+
+def judged_differences(
+    found: Sequence[Member], delta: float, inequality: str, measures: Sequence[str] = SCORES
+) -> pd.DataFrame:
+    """The same of what latents are judged by (`saecert.reporting.judged.differences`)."""
+    pairs = twins(found)
+    scores = {member.label: member.scores for member in found}
+    labels = {baseline.label: twin.label for baseline, twin in pairs}
+    table = judged.differences(scores, labels, delta, inequality, measures)
+    return table.set_axis(list(labels), axis=0)
+
+
+def all_differences(
+    found: Sequence[Member], delta: float, inequality: str, width: float
+) -> pd.DataFrame:
+    """Every difference from the twin, half of `delta` for fit and certificate, half for scores."""
+    parts = [
+        differences(found, delta / 2, inequality, width),
+        judged_differences(found, delta / 2, inequality),
+    ]
+    return pd.concat(parts, axis=1)
+
+
+def verdicts(table: pd.DataFrame) -> pd.DataFrame:
+    """What limits say of each baseline by measure: `WORSE` than its twin, `BETTER`, or `OPEN`."""
+    found = {}
+    for measure in dict.fromkeys(table.columns.get_level_values(0)):
+        part = table[measure]
+        sign = (part["lower"] > 0).astype(int) - (part["upper"] < 0)
+        sign = sign if measure in CERTIFIED else -sign
+        found[measure] = sign.map({1: WORSE, -1: BETTER, 0: OPEN})
+    return pd.DataFrame(found)
+
+
+def told(table: pd.DataFrame, measures: Sequence[str], held: Sequence[str] = HELD[1:]) -> bool:
+    """Whether each baseline of some kinds is told to be worse by each of some measures."""
+    verdict = verdicts(table)
+    rows = [any(f", {word}, " in label for word in held) for label in verdict.index]
+    return bool((verdict.loc[rows, list(measures)] == WORSE).all(axis=None))
+
+
+def untold(table: pd.DataFrame, measures: Sequence[str], held: Sequence[str] = HELD[1:]) -> bool:
+    """Whether no baseline of some kinds is told from its twin by any of some measures."""
+    verdict = verdicts(table)
+    rows = [any(f", {word}, " in label for word in held) for label in verdict.index]
+    return bool((verdict.loc[rows, list(measures)] == OPEN).all(axis=None))
+
+
+def verdict_counts(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """How many baselines are told to be worse, by what is held and measure, over hook points."""
+    every = pd.concat([verdicts(table) for table in tables.values()])
+    held = [label.split(", ")[1] for label in every.index]
+    worse = (every == WORSE).groupby(held, sort=False).sum()
+    return worse.assign(baselines=pd.Series(held).value_counts())
+
+
+def means(found: Sequence[Member], width: float) -> pd.DataFrame:
+    """Sample means of everything, a row an SAE: point estimates, as the field reports them."""
+    rows = {}
+    for member in found:
+        row = {"pooled EV": float(member.values["pooled"]), "L0": member.values["l0"].mean()}
+        for measure in (*FIT, GAP, BEYOND, VARIATION):
+            row[measure] = values_of(member, measure, width)[0].mean()
+        for measure in SCORES:
+            several = judged.values_of(member.scores, measure)
+            row[measure] = float(np.mean([x.mean() for x in several]))
+        row["cosine to start"] = float(member.values["cosine"][0])
+        rows[member.label] = row
+    return pd.DataFrame(rows).T
+
+
+def floors(found: Sequence[Member], arrays: Arrays) -> pd.DataFrame:
+    """Floors of what latents are judged by: mean over SAEs of random stand-ins, and a dead SAE."""
+    dead = {name.removeprefix("dead "): x for name, x in arrays.items() if name.startswith("dead ")}
+    stand_ins = {}
+    silent = {}
+    for measure in SCORES:
+        several = [
+            np.mean([x.mean() for x in judged.values_of(_as_scores(m.floors), measure, floor=True)])
+            for m in found
+        ]
+        stand_ins[measure] = float(np.mean(several))
+        values = judged.values_of(_as_scores(dead), measure)
+        silent[measure] = float(np.mean([x.mean() for x in values]))
+    return pd.DataFrame({"random stand-ins": stand_ins, "dead SAE": silent}).T
+
+
+def _as_scores(means: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Means as arrays of one; those of floors also under the plain names, which say what there
+    is."""
+    found = {name: np.atleast_1d(np.asarray(x, dtype=float)) for name, x in means.items()}
+    plain = {name.removesuffix(f", {judged.RANDOM}"): x for name, x in found.items()}
+    return plain | found
+
+
+def certificates_of(
+    native: SequenceLosses, arrays: Arrays, found: Sequence[Member], settings: Mapping[str, Any]
+) -> dict[str, tuple[Certificate, SequenceLosses]]:
+    """Certificate and record of every SAE by label; `settings` are those of `certify`.
+
+    ValueError if `native` is a record of other sequences.
+    """
+    return top_afa.certificates_of(native, arrays, found, settings)
+
+
+def sweep_frame(
+    found: Sequence[Member], delta: float, inequality: str, width: float
+) -> pd.DataFrame:
+    """Explained variance and gap by number of active latents: columns panel, held, l0, and `ENDS`.
+
+    All limits hold together at `delta`.
+    """
+    chosen = sweep_set(found)
+    measures = (EXPLAINED, GAP, BEYOND)
+    nats = math.log(2 * len(chosen) * len(measures) / delta)
+    rows = []
+    for member in chosen:
+        for measure in measures:
+            values, largest = values_of(member, measure, width)
+            limits = mean_limits(values, (0.0, largest), nats, inequality)
+            row = {"panel": measure, "held": member.held, "l0": member.asked}
+            rows.append(row | dict(zip(ENDS, limits, strict=True)))
+    return pd.DataFrame(rows).sort_values("l0", kind="stable", ignore_index=True)
+
+
+def training_frame(arrays: Arrays, delta: float, inequality: str, width: float) -> pd.DataFrame:
+    """What the SAEs that were watched had come to after some steps: panel, held, step, `ENDS`.
+
+    Panels "explained variance" and "loss increase" (bits) with limits that hold together at
+    `delta`; "cosine to start" has the mean over decoder rows, and as ends the smallest and the
+    median.
+    """
+    steps = arrays["steps"].tolist()
+    shape = arrays["training explained"].shape[:2]
+    nats = math.log(2 * 2 * shape[0] * shape[1] / delta)
+    rows = []
+    for number, held in enumerate((HELD[0], HELD[2])):
+        for place, step in enumerate(steps):
+            at = {"held": held, "step": step}
+            one = {name: arrays[f"training {name}"][number, place].astype(float) for name in _SEEN}
+            for panel, name, support in (
+                (EXPLAINED, "explained", (0.0, 1.0)),
+                ("loss increase", "full", (-width, width)),
+            ):
+                limits = mean_limits(one[name], support, nats, inequality)
+                rows.append({"panel": panel, **at, **dict(zip(ENDS, limits, strict=True))})
+            mean, lowest, _, median = one["cosine"]
+            ends = {"lower": lowest, "mean": mean, "upper": max(mean, median)}
+            rows.append({"panel": "cosine to start", **at, **ends})
+    return pd.DataFrame(rows)
+
+
+_SEEN = ("explained", "full", "cosine")
+
+
+def reported() -> pd.DataFrame:
+    """What arXiv 2602.14111 reports for BatchTopK SAEs of two larger models; no limits were."""
+    return judged.reported()
+
+
+REPORTED_INTERPRETABLE = {"trained": 0.90, "frozen decoder": 0.87}
+"""Share of right answers in automatic interpretability, as reported there."""
