@@ -73,6 +73,12 @@ class Member:
     """Mean of each floor, by name."""
 
 
+def loss_width(alpha: float, n_vocab: int) -> float:
+    """Width of the support of a smoothed loss, bits."""
+    lo, hi = smoothed_support(alpha, n_vocab)
+    return hi - lo
+
+
 def members(arrays: Arrays, alpha: float, n_vocab: int) -> list[Member]:
     """The SAEs of one hook point, in the order in which they were trained."""
     lo, hi = smoothed_support(alpha, n_vocab)
@@ -235,6 +241,14 @@ def verdict_counts(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     held = [label.split(", ")[1] for label in every.index]
     worse = (every == WORSE).groupby(held, sort=False).sum()
     return worse.assign(baselines=pd.Series(held).value_counts())
+
+
+def half_widths(table: pd.DataFrame) -> pd.DataFrame:
+    """By what is held: half of the distance between limits, the median over baselines."""
+    measures = list(dict.fromkeys(table.columns.get_level_values(0)))
+    widths = pd.DataFrame({m: (table[m]["upper"] - table[m]["lower"]) / 2 for m in measures})
+    held = [label.split(", ")[1] for label in table.index]
+    return widths.groupby(held, sort=False).median()
 
 
 def means(found: Sequence[Member], width: float) -> pd.DataFrame:

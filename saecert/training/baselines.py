@@ -100,8 +100,11 @@ def within_cosine(
     unit = torch.nn.functional.normalize(start, dim=1)
     length = rows.norm(dim=1, keepdim=True)
     along = (rows * unit).sum(dim=1, keepdim=True)
-    across = torch.nn.functional.normalize(rows - along * unit, dim=1)
-    sine = torch.where(across.any(dim=1, keepdim=True), math.sqrt(1 - least**2), 0.0)
+    across = rows - along * unit
+    # what rounding leaves of a row that points the other way is no direction
+    known = across.norm(dim=1, keepdim=True) > 1e-6 * length
+    sine = torch.where(known, math.sqrt(1 - least**2), 0.0)
+    across = torch.nn.functional.normalize(across, dim=1)
     turned = torch.nn.functional.normalize(least * unit + sine * across, dim=1) * length
     return torch.where(along < least * length, turned, rows)
 

@@ -138,7 +138,10 @@ def test_what_cannot_be_trained(acts, tmp_path):
     for change, said in [
         ({"l0": 0}, "l0 must be at least 1, got 0"),
         ({"n_samples": 100}, "100 samples are less than one batch of 256"),
-        ({"architecture": "vanilla"}, "architecture is one of batchtopk, topk, top_afa, got"),
+        (
+            {"architecture": "vanilla"},
+            "architecture is one of batchtopk, topk, top_afa, jumprelu, got",
+        ),
         ({"afa_coefficient": -1.0}, "afa_coefficient must be 0 or more, got -1.0"),
         ({"learning_rate": 2.0}, r"learning_rate must lie in \(0, 1\), got 2.0"),
     ]:

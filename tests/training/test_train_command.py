@@ -89,6 +89,61 @@ def test_a_killed_training_is_resumed_and_its_saes_are_as_asked(folders, text, t
     assert facts["bos_left_out"] is True
 
 
+def baseline_arguments(folder, text, out, **changes):
+    """Of three baselines and their twin at two hook points."""
+    settings = {"architecture": ["topk"], "start": ["isotropic"], "samples": 12_800}
+    return ["train", "baselines", *arguments(folder, text, out, **(settings | changes))[2:]]
+
+
+def test_baselines_stand_beside_their_twin_and_load_by_name(folders, text, tmp_path, capsys):
+    out = tmp_path / "out"
+    command = baseline_arguments(folders["llama"], text, out, **{"soft-cosine": 0.9})
+    assert main(command) == 0
+    said = capsys.readouterr().out
+    names = ["trained", "frozen-decoder", "soft-decoder", "frozen-encoder"]
+    folders_of = [out / f"topk-6-isotropic-{name}" for name in names]
+    assert all(f"sae='{folder}/*'" in said for folder in folders_of)
+    rows = {}
+    for name, folder in zip(names, folders_of, strict=True):
+        subject = load_subject(folders["llama"], sae=f"{folder}/*")
+        assert subject.hook_names == tuple(HOOKS)
+        sae = subject.sae_at(HOOKS[0])
+        assert sae.cfg.architecture() == "topk" and sae.cfg.k == 6
+        rows[name] = torch.nn.functional.normalize(sae.W_dec.float(), dim=1)
+    figures = json.loads((out / "figures.json").read_text())
+    assert set(figures) == {folder.name for folder in folders_of}
+    assert all(set(found) == set(HOOKS) for found in figures.values())
+    assert json.loads((out / "training.json").read_text())["recipes"].keys() == figures.keys()
+    near = (rows["soft-decoder"] * rows["frozen-decoder"]).sum(dim=1)
+    assert 0.899 < near.min() < 0.999, "no row is further from its start than was asked"
+    made = {path: path.stat().st_mtime_ns for path in out.glob("topk*/*/*")}
+    assert main(command) == 0
+    assert made == {path: path.stat().st_mtime_ns for path in made}, "nothing is trained again"
+    other = baseline_arguments(folders["llama"], text, out, l0=5)
+    assert main(other) == 1
+    assert "holds another training" in capsys.readouterr().err
+
+
+def test_mistakes_about_baselines_are_one_line(folders, text, tmp_path, capsys):
+    llama = folders["llama"]
+    for said, changes in {
+        "soft_cosine, the least cosine with the start, must lie in": {"soft-cosine": 1},
+        "asked of an SAE of 64 latents": {"l0": [3, 65]},
+        "needs as many activations as dimensions at least, got 15 of 16": {
+            "start": ["covariance"],
+            "tokens": 10,
+            "samples": 8,
+            "batch-size": 8,
+        },
+    }.items():
+        assert main(baseline_arguments(llama, text, tmp_path / "a", **changes)) == 1
+        error = capsys.readouterr().err.splitlines()[-1]
+        assert error.startswith("error: ") and re.search(said, error), error
+    with pytest.raises(SystemExit):
+        main(baseline_arguments(llama, text, tmp_path / "b", frozen=["bias"]))
+    assert "invalid choice: 'bias'" in capsys.readouterr().err
+
+
 def test_predictable_mistakes_are_one_line(folders, text, tmp_path, capsys):
     llama = folders["llama"]
     taken = tmp_path / "taken"

@@ -1,0 +1,321 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 20 · Would a random SAE do as well?
+#
+# **Question.** How much of what an SAE scores comes from having learned its dictionary? If a random dictionary does as well by a score, the score says little about the dictionary.
+#
+# {cite:t}`korznikov2026` trained SAEs of which a part stays where it started, at random, and found that these **random baselines** come near to trained SAEs by the usual scores. What they cost the model was not
+# reported, nor how sure the scores are. Here baselines and trained SAEs are made side by side and judged in five ways, with limits, the certificate among them. They are kept under `measurements/`; `make measure` trains them anew.
+
+# %% tags=["parameters"]
+# the shipped one, one of the paper's, or a model folder
+subject = "docstring-6l"
+# text: a name, a file or a hub data set
+corpus = "docstrings"
+# hook points, separated by commas
+hooks = "blocks.1.hook_resid_post,blocks.4.hook_resid_post"
+# certification sequences; 0: all
+n_seq = 300
+# of these, the first ones: the model runs on them with each SAE
+n_spliced = 200
+# discovery sequences: probes are fitted and latents picked on them
+n_judging = 300
+# probability that a statement is wrong
+delta = 0.05
+# weight of the uniform distribution
+alpha = 0.5
+# concentration inequality
+inequality = "dirichlet"
+# active latents of all SAEs
+usual_l0 = 24
+# other numbers of them at the last hook point, separated by commas
+other_l0 = "8,16,48,96"
+# activations seen by each SAE
+n_samples = 204800
+# of weights, order of batches and choice of tokens
+seed = 0
+# where the model runs
+device = "cpu"
+# stop when a claim fails
+strict = True
+
+# %% tags=["hide-input"]
+import matplotlib.pyplot as plt
+import pandas as pd
+
+from saecert.reporting import layers
+from saecert.reporting import random_baseline_figures as figures
+from saecert.reporting import random_baselines as baselines
+from saecert.reporting import top_afa
+from saecert.reporting.claims import claims
+from saecert.reporting.study import open_study
+from saecert.reporting.tables import show
+
+# %% [markdown]
+# ## Baselines
+#
+# An SAE reads an activation $h$ with an encoder and writes $\tilde h = \sum_j c_j w_j + b$ with codes $c_j$ and decoder rows $w_j$. All SAEs here start with random rows of length 1 and an encoder that is the transpose of the decoder. Rows are **isotropic**,
+# or drawn from a Gaussian with the **covariance** of the activations and then normalised: the second knows where activations vary, but no single feature. Then
+#
+# * *trained*: everything learns;
+# * *frozen decoder*: the $w_j$ stay where they are to the last bit, encoder and biases learn;
+# * *soft decoder*: after every step each row is turned back until its cosine with its start is at least .8;
+# * *frozen encoder*: encoder weights stay; decoder, biases and thresholds learn.
+#
+# A baseline and its *twin*, the trained SAE of its kind and start, have the same start, see the same batches in the same order and take as many steps. So a difference between them is due to what learned. In 192 dimensions a
+# cosine of .8 is close to nothing else: two random rows have a cosine of about $1/\sqrt{192} = .07$.
+#
+# ## What is claimed, fixed beforehand
+#
+# These were written down, with $\delta$, the numbers of sequences and all settings above, before any of these SAEs was trained at this size:
+#
+# 1. Every frozen decoder and every frozen encoder explains less variance than its twin.
+# 2. Every frozen decoder and every frozen encoder changes the model's predictions more than its twin does (total variation).
+# 3. Probing, editing and detection tell no baseline from its twin.
+#
+# The third says what this sample does *not* show, which is no proof that nothing is there; how wide its limits are is part of the answer. What came of all three is printed at the end.
+#
+# ## Trained side by side
+#
+# At each hook point sixteen SAEs: BatchTopK from both starts, TopK and JumpReLU from the isotropic one, each trained and as three baselines. Eight latents a dimension. JumpReLU is steered to the number of active latents by its loss,
+# and its thresholds are scaled to it at the end; BatchTopK gets one threshold then.
+
+# %%
+study = open_study(
+    subject, "", corpus, hook_name=hooks, n_seq=n_seq, device=device
+)
+places = layers.by_depth(study.hook_names)
+plan = {
+    "l0": usual_l0,
+    "other_l0": [int(x) for x in other_l0.split(",")],
+    "sweep_hook": places[-1],
+    "shares": [0, 0.02, 0.05, 0.2, 0.5, 1],
+    "n_spliced": n_spliced,
+    "n_discovery": n_judging,
+    "n_cached": 150_000,
+    "n_samples": n_samples,
+    "source": corpus,
+    "alpha": alpha,
+    "seed": seed,
+}
+arrays = study.measure(
+    "built", hook_names=places, build=baselines.BUILD, **plan
+)
+
+# %% tags=["hide-input"]
+print(study)
+native = study.losses(hook_names=places)
+n_vocab = native[places[0]].n_vocab
+labels = dict(zip(places, layers.labels_of(places), strict=True))
+width = baselines.loss_width(alpha, n_vocab)
+saes = {
+    name: baselines.members(arrays[name], alpha, n_vocab)
+    for name in places
+}
+main = {name: baselines.main_set(saes[name]) for name in places}
+share = delta / (3 * len(places))
+n_texts = len(arrays[places[0]]["clean"])
+note = f"n = {n_seq}, of which {n_texts} spliced"
+
+# %% [markdown]
+# Sample means first, as the field reports them. "pooled EV" is the explained variance pooled over held-out tokens; "explained variance" the mean over texts of that of each text. "gap" is $\mathbb{E}\lvert \ell_f - \ell_g \rvert$ in bits; "beyond .25 bits" the
+# share of texts whose loss the pooled proxy changes by more than a quarter of a bit. Probes, edits and detection are explained with the table below.
+
+# %% tags=["hide-input"]
+mean_of = {
+    f"layer {labels[name]}": baselines.means(main[name], width)
+    for name in places
+}
+every_mean = pd.concat(mean_of, names=["", "SAE"])
+fit = ["pooled EV", "L0", "cosine to start", "explained variance"]
+costs = ["gap", "beyond 0.25 bits", "total variation"]
+show(
+    every_mean[fit + costs],
+    "Fit, and what an SAE costs the model: sample means",
+    note=f"{note}; no limits",
+    decimals=3,
+)
+
+# %% [markdown]
+# ## Judged by what latents are used for
+#
+# *Sparse probing* asks whether the best one or five latents, picked on discovery, tell a label of other texts: the package a docstring is from, whether it has a section of parameters, an example; whether a token stands in a line of code, and
+# whether the next one is an identifier. *Editing* swaps the latents that carry an attribute of the prediction between two contexts: does it follow, and do others stay? *Detection* tells where a latent fires on new text from the
+# windows of tokens at which it fired most strongly. All scores lie in $[0, 1]$; 1/2 is chance. Two floors stand below: the mean over SAEs of random latents in the place of the picked ones (for detection, the examples of another latent), and an SAE
+# in which nothing is ever active.
+
+# %% tags=["hide-input"]
+show(
+    every_mean[list(baselines.SCORES)],
+    "Scores of latents: sample means",
+    note=f"n = {n_seq}, {n_judging} discovery sequences; no limits",
+    decimals=3,
+)
+floor = {
+    f"layer {labels[name]}": baselines.floors(main[name], arrays[name])
+    for name in places
+}
+show(
+    pd.concat(floor, names=["", "floor"]),
+    "Their floors",
+    note=f"n = {n_seq}; no limits",
+    decimals=3,
+)
+
+# %% [markdown]
+# As reported for BatchTopK SAEs of larger models, trained on 500 million tokens. Automatic interpretability was .90 for trained SAEs and .87 for frozen decoders; an SAE without active latents scored .485 in editing.
+
+# %% tags=["hide-input"]
+show(
+    baselines.reported(),
+    "Explained variance and scores, as reported",
+    note="arXiv 2602.14111; no limits were reported",
+    decimals=3,
+)
+
+# %% [markdown]
+# ## Baselines less their twins
+#
+# Every measure of every baseline less that of its twin, paired by text (detection: by latents drawn from either SAE). A third of $\delta$ is for these limits, a third for numbers of active latents, and a third for training; each hook point has its
+# part, and all limits of the page hold together.
+
+# %%
+paired = {
+    name: baselines.all_differences(
+        main[name], share, inequality, width
+    )
+    for name in places
+}
+
+# %% mystnb={"figure": {"caption": "Baselines less their trained twins at the last hook point, by layer and kind, n = 300 (200 for costs). Bars are limits that hold together at delta = 0.05. A score is worse to the left of the line, a cost to the right.", "name": "fig-baselines"}, "image": {"alt": "Four panels of differences with limits, a row a baseline: explained variance, scores of latents, costs in shares, costs in bits."}} tags=["hide-input"]
+groups = [
+    ("fit", baselines.FIT),
+    ("scores of latents", baselines.SCORES),
+    ("costs: shares", baselines.BOUNDED),
+    ("costs: bits", ("gap", "sharp")),
+]
+figures.plot_differences(
+    paired[places[-1]], groups, f"layer {labels[places[-1]]}"
+)
+plt.show()
+
+# %% [markdown]
+# What these limits say of each baseline, over both hook points: in how many of them it is certified to be worse than its twin.
+
+# %% tags=["hide-input"]
+counts = baselines.verdict_counts(paired)
+show(
+    counts,
+    "Baselines that are certified to be worse than their twins",
+    note=f"{note}; delta = {delta:g}, all of this page jointly",
+    decimals=0,
+)
+show(
+    pd.concat(
+        {
+            f"layer {labels[name]}": baselines.half_widths(paired[name])
+            for name in places
+        },
+        names=[""],
+    ),
+    "How sure: half of the distance between the limits, medians",
+    note=f"{note}; delta = {delta:g}",
+    decimals=3,
+)
+
+# %% [markdown]
+# ## Certificates
+#
+# The terms, the sharp bound, loss recovered against zero ablation, and a lower limit on the share of texts within a quarter of a bit, of each SAE; the pool is three quarters of the dictionary. These are statements of their own, each at the $\delta$ in the note.
+
+# %%
+settings = {"alpha": alpha, "delta": share, "inequality": inequality}
+certified = {}
+for name in places:
+    made = baselines.certificates_of(
+        native[name], arrays[name], main[name], settings
+    )
+    each = share / (2 * len(made))
+    certified[f"layer {labels[name]}"] = top_afa.certified(
+        made, each, inequality
+    )
+
+# %% tags=["hide-input"]
+show(
+    pd.concat(certified, names=["", "SAE"]),
+    "Certificates: terms, sharp bound, loss recovered, tail",
+    note=f"n = {n_texts}; each sharp bound delta = {share:.3g}",
+    decimals=3,
+)
+
+# %% [markdown]
+# ## More or fewer active latents
+#
+# BatchTopK from the isotropic start at the last hook point, with other numbers of active latents.
+
+# %% mystnb={"figure": {"caption": "Explained variance, gap in bits and share of texts beyond a quarter of a bit against active latents a token, by what is held, n = 300 (200 for costs). Bars are limits that hold together at delta = 0.05.", "name": "fig-baselines-l0"}, "image": {"alt": "Three panels, four lines each: measures against the number of active latents on a logarithmic axis."}} tags=["hide-input"]
+last = places[-1]
+figures.plot_sweep(
+    baselines.sweep_frame(saes[last], delta / 3, inequality, width)
+)
+plt.show()
+
+# %% [markdown]
+# ## Lazy training
+#
+# {cite:t}`korznikov2026` call training *lazy* if an SAE explains almost all that it will ever explain while its decoder is still near its start. The same SAEs along their training, trained and soft: had it ended after so many steps, what would they explain, how far
+# would the rows of the decoder be from their start, and by how much would the loss of the model rise?
+
+# %% mystnb={"figure": {"caption": "Along the training of BatchTopK at the last hook point: explained variance, loss increase in bits, and mean cosine of decoder rows with their start (bars: from the smallest row), n = 300 (200 for losses). Limits of the first two hold together at delta = 0.05.", "name": "fig-lazy"}, "image": {"alt": "Three panels, two lines each: explained variance, loss increase and cosine against training steps."}} tags=["hide-input"]
+along = baselines.training_frame(
+    arrays[last], delta / 3, inequality, width
+)
+figures.plot_training(along)
+plt.show()
+
+# %%
+frozen = ("frozen decoder", "frozen encoder")
+claims(
+    strict,
+    {
+        "frozen parts explain less than their twins": all(
+            baselines.told(paired[name], baselines.FIT, frozen)
+            for name in places
+        ),
+        "frozen parts change predictions more": all(
+            baselines.told(paired[name], ["total variation"], frozen)
+            for name in places
+        ),
+        "scores of latents tell no baseline from its twin": all(
+            baselines.untold(paired[name], baselines.SCORES)
+            for name in places
+        ),
+    },
+)
+
+# %% [markdown]
+# ## What this shows, and what it does not
+#
+# To be written when the numbers are there.
+#
+# ## Exercise
+#
+# A soft decoder may turn each row by at most $\arccos .8 = 37$ degrees. Predict: with a least cosine of .95 (18 degrees), does its explained variance come nearer to that of the frozen decoder or to that of the trained SAE? Then try it at one hook point:
+# `python -m saecert train baselines --subject docstring-6l --hooks blocks.4.hook_resid_post --tokens 150000 --samples 204800 --batch-size 256 --l0 24 --start isotropic --frozen decoder soft-decoder --soft-cosine 0.95 --out my-baselines`.
+#
+# ```{dropdown} Answer
+# To be written when the numbers are there.
+# ```

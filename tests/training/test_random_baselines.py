@@ -1,0 +1,236 @@
+"""Page 20's SAEs: what is trained and kept of them, and what is said of them."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import D_MODEL, N_CTX, make_texts
+
+from saecert import collect, load_corpus
+from saecert.reporting import random_baseline_figures as figures
+from saecert.reporting import random_baselines as reporting
+from saecert.reporting.quantities import MEASURABLE
+from saecert.reporting.tables import show
+from saecert.training.baselines import BaselineTrainer
+from saecert.training.random_baselines import Plan, random_baselines
+
+HOOK = "blocks.0.hook_resid_post"
+PLAN = Plan(
+    l0=4,
+    other_l0=(2,),
+    sweep_hook=HOOK,
+    shares=(0.0, 0.5, 1.0),
+    n_spliced=20,
+    n_discovery=40,
+    n_cached=600,
+    n_samples=1_280,
+    expansion=4,
+    batch_size=64,
+)
+SETTINGS = {"alpha": 0.5, "delta": 0.05, "inequality": "dirichlet"}
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory):
+    """A file of documents, one a line: words as code, and as prose."""
+    path = tmp_path_factory.mktemp("text") / "text.txt"
+    lines = [f"{'>>> ' if i % 2 else ''}{x}" for i, x in enumerate(make_texts(300))]
+    path.write_text("\n".join(lines))
+    return path
+
+
+@pytest.fixture(scope="module")
+def corpus(subject, text):
+    return load_corpus(text, subject, split="certification", n_ctx=N_CTX).take(30)
+
+
+@pytest.fixture(scope="module")
+def settings(text):
+    listed = {name: list(getattr(PLAN, name)) for name in ("other_l0", "shares")}
+    return {**vars(PLAN), **listed, "source": str(text), "build": reporting.BUILD}
+
+
+@pytest.fixture(scope="module")
+def arrays(subject, corpus, settings, tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SAECERT_CACHE", str(tmp_path_factory.mktemp("cache")))
+        measure = MEASURABLE["built"].measure
+        found = measure(subject, corpus, [HOOK], settings | {"progress": False})[HOOK]
+        patch.setattr(BaselineTrainer, "step", lambda *_: pytest.fail("trained again"))
+        again = random_baselines(subject, corpus, [HOOK], settings | {"progress": False})[HOOK]
+    for name, values in found.items():
+        np.testing.assert_array_equal(values, again[name], err_msg=name)
+    return found
+
+
+@pytest.fixture(scope="module")
+def found(subject, arrays):
+    return reporting.members(arrays, 0.5, subject.d_vocab)
+
+
+@pytest.fixture(scope="module")
+def width(subject):
+    from saecert.records import smoothed_support
+
+    lo, hi = smoothed_support(0.5, subject.d_vocab)
+    return hi - lo
+
+
+def test_every_kind_has_its_twin_and_one_hook_point_other_numbers():
+    here = PLAN.recipes(HOOK)
+    elsewhere = PLAN.recipes("blocks.1.hook_resid_post")
+    assert len(elsewhere) == PLAN.n_main() == 16 and len(here) == 20
+    assert list(here)[:16] == list(elsewhere)
+    for recipe in here.values():
+        twin = replace(recipe, frozen="")
+        assert twin in here.values(), "same start, order and steps"
+    assert PLAN.looks() == (0, 10, 20)
+    assert list(PLAN.watched(HOOK)) == [
+        "batchtopk-4-isotropic-trained",
+        "batchtopk-4-isotropic-soft-decoder",
+    ]
+    assert PLAN.watched("blocks.1.hook_resid_post") == {}
+
+
+def test_arrays_are_of_every_sae_and_small(arrays):
+    for name in ("full", "pool", "total_variation", "disagreement", "l0"):
+        assert arrays[name].shape == (20, 20), name
+        assert arrays[name].dtype == np.float16
+    assert arrays["explained"].shape == (20, 30)
+    assert arrays["clean"].shape == arrays["zero"].shape == (20,)
+    assert int(arrays["pool size"]) == 3 * D_MODEL
+    judged = [name for name in arrays if name.startswith("judged ")]
+    assert len(judged) >= 2 + 4 + 1
+    assert all(len(arrays[name]) == 16 for name in judged)
+    assert arrays["training explained"].shape == (2, 3, 30)
+    assert arrays["training full"].shape == (2, 3, 20)
+
+
+def test_what_is_held_stays_near_its_start(found):
+    cosine = {m.label: m.values["cosine"] for m in found}
+    for member in found:
+        mean, lowest, *_ = cosine[member.label]
+        if member.held == "frozen decoder":
+            assert lowest > 0.999
+        elif member.held == "soft decoder":
+            assert lowest > 0.799
+        else:
+            assert mean < 1
+    trained = [cosine[m.label][0] for m in found if m.held == "trained"]
+    soft = [cosine[m.label][0] for m in found if m.held == "soft decoder"]
+    assert min(soft) >= min(trained)
+
+
+def test_the_last_look_is_the_sae_and_the_first_its_start(arrays, found):
+    for number, held in enumerate(("trained", "soft decoder")):
+        member = next(m for m in found if m.held == held)
+        for name in ("explained", "full"):
+            last = arrays[f"training {name}"][number, -1].astype(float)
+            values = member.values[name] - (member.values["clean"] if name == "full" else 0)
+            np.testing.assert_allclose(last, values, atol=2e-2)
+        first = arrays["training cosine"][number, 0]
+        assert first == pytest.approx(1, abs=2e-3)
+
+
+def test_labels_and_twins(found):
+    assert found[0].label == "BatchTopK, trained, isotropic"
+    assert found[5].label == "BatchTopK, frozen decoder, covariance"
+    assert found[16].label == "BatchTopK 2, trained, isotropic"
+    assert {m.kind for m in reporting.main_set(found)} == {"BatchTopK", "TopK", "JumpReLU"}
+    pairs = reporting.twins(found)
+    assert len(pairs) == 15
+    for baseline, twin in pairs:
+        assert twin.held == "trained" and baseline.held != "trained"
+        assert (twin.kind, twin.asked, twin.start) == (
+            baseline.kind,
+            baseline.asked,
+            baseline.start,
+        )
+    assert len(reporting.sweep_set(found)) == 8
+
+
+def test_differences_are_paired_and_hold_jointly(found, width):
+    chosen = reporting.main_set(found)
+    table = reporting.all_differences(chosen, 0.05, "dirichlet", width)
+    assert len(table) == 12
+    for measure in (*reporting.FIT, *reporting.CERTIFIED, *reporting.SCORES):
+        part = table[measure]
+        assert (part["lower"] <= part["mean"]).all() and (part["mean"] <= part["upper"]).all()
+    a, b = reporting.twins(chosen)[0]
+    mean = (a.values["explained"] - b.values["explained"]).mean()
+    assert table.iloc[0][("explained variance", "mean")] == pytest.approx(mean)
+    gap = np.abs(a.values["full"] - a.values["clean"]).mean()
+    gap -= np.abs(b.values["full"] - b.values["clean"]).mean()
+    assert table.iloc[0][("gap", "mean")] == pytest.approx(gap)
+    alone = reporting.differences(chosen, 0.05, "dirichlet", width, ["explained variance"])
+    wide = table["explained variance"]
+    assert (alone["explained variance", "upper"] <= wide["upper"]).all(), "paid for all at once"
+
+
+def test_verdicts_read_both_directions():
+    columns = pd.MultiIndex.from_product([["gap", "probe 1"], reporting.ENDS])
+    rows = {
+        "BatchTopK, frozen decoder, isotropic": [0.1, 0.2, 0.3, -0.3, -0.2, -0.1],
+        "BatchTopK, soft decoder, isotropic": [-0.3, -0.2, -0.1, -0.1, 0.0, 0.1],
+    }
+    table = pd.DataFrame(rows, index=columns).T
+    found = reporting.verdicts(table)
+    assert found.to_numpy().tolist() == [["worse", "worse"], ["better", "open"]]
+    assert reporting.told(table, ["gap", "probe 1"], ["frozen decoder"])
+    assert not reporting.told(table, ["gap"])
+    assert reporting.untold(table, ["probe 1"], ["soft decoder"])
+    assert not reporting.untold(table, ["probe 1"])
+    counts = reporting.verdict_counts({"layer 1": table, "layer 4": table})
+    assert counts.loc["frozen decoder"].to_dict() == {"gap": 2, "probe 1": 2, "baselines": 2}
+    assert counts.loc["soft decoder", "gap"] == 0
+
+
+def test_tables_and_records(subject, corpus, arrays, found, width):
+    chosen = reporting.main_set(found)
+    options = {"discovery": corpus.take(10), "allow_bad_sae": True, "progress": False}
+    native = collect(subject, corpus, hook_name=HOOK, **options)
+    made = reporting.certificates_of(native, arrays, chosen, SETTINGS)
+    for member in chosen:
+        certificate, _ = made[member.label]
+        gap = reporting.values_of(member, "gap", width)[0].mean()
+        assert certificate.means["reconstruction gap"] == pytest.approx(gap, abs=2e-3)
+        assert certificate.k == 3 * D_MODEL
+    table = reporting.means(chosen, width)
+    assert table.loc["TopK, trained, isotropic", "L0"] <= 4
+    assert "pooled EV" in str(show(table, "means"))
+    low = reporting.floors(chosen, arrays)
+    assert low.loc["dead SAE", "probe 1"] == pytest.approx(0.5, abs=0.02)
+    assert low.loc["dead SAE", "edit"] == pytest.approx(0.5, abs=0.02)
+    assert ((low >= 0) & (low <= 1)).all(axis=None)
+    moved = dict(arrays) | {"clean": arrays["clean"] + 1}
+    with pytest.raises(ValueError, match="measured on other sequences"):
+        reporting.certificates_of(native, moved, chosen, SETTINGS)
+
+
+def test_figures(arrays, found, width):
+    chosen = reporting.main_set(found)
+    table = reporting.all_differences(chosen, 0.05, "dirichlet", width)
+    groups = [("fit", reporting.FIT), ("latents", reporting.SCORES)]
+    fig = figures.plot_differences(table, groups, "layer 0")
+    assert [ax.get_title() for ax in fig.axes] == ["fit", "latents"]
+    sweep = reporting.sweep_frame(found, 0.05, "dirichlet", width)
+    assert sorted(sweep["l0"].unique()) == [2, 4] and len(sweep) == 24
+    assert len(figures.plot_sweep(sweep).axes) == 3
+    frame = reporting.training_frame(arrays, 0.05, "dirichlet", width)
+    assert (frame["lower"] <= frame["mean"]).all() and (frame["mean"] <= frame["upper"]).all()
+    assert len(frame) == 18 and len(figures.plot_training(frame).axes) == 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"pool_share": 0.0}, "pool_share lies in"),
+        ({"shares": (0.5, 1.5)}, r"shares of a training lie in \[0, 1\]"),
+        ({"other_l0": (4,)}, "names l0=4 again"),
+    ],
+    ids=["no pool", "beyond the end", "twice"],
+)
+def test_plans_that_cannot_be(changes, says):
+    with pytest.raises(ValueError, match=says):
+        replace(PLAN, **changes)
