@@ -24,7 +24,7 @@ def plot_differences(
     """
     fig, axes = panels(len(groups), height=1.6 + 0.42 * len(table))
     heights = np.arange(len(table))[::-1]
-    for ax, (name, measures) in zip(axes, groups, strict=True):
+    for number, (ax, (name, measures)) in enumerate(zip(axes, groups, strict=True)):
         offsets = (
             np.linspace(_OFFSET / 2, -_OFFSET / 2, len(measures)) if len(measures) > 1 else [0]
         )
@@ -37,7 +37,7 @@ def plot_differences(
         ax.set(title=name, xlabel="baseline less trained twin", yticks=heights)
         ax.set_yticklabels([label.replace(", ", "\n", 1) for label in table.index], fontsize=8.5)
         ax.legend(fontsize=8.5, loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2)
-        if ax is not axes[0] and len(axes) == 2:
+        if number % 2:
             ax.set_yticklabels([])
     if title:
         fig.suptitle(title)

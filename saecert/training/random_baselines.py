@@ -212,7 +212,8 @@ def random_baselines(
     folder = cache_dir() / "baselines" / place
     train, held_out = activations(subject, hook_names, plan, folder / "acts", progress)
     options = {"split": "discovery", "n_ctx": corpus.n_ctx, "bos": corpus.bos}
-    discovery = load_corpus(plan.source, subject, **options).take(plan.n_discovery)
+    discovery = load_corpus(plan.source, subject, **options)
+    discovery = discovery.take(min(plan.n_discovery, len(discovery)))
     found = {}
     for hook_name in hook_names:
         side = SideBySide(folder / hook_name, plan.recipes(hook_name), plan.watched(hook_name))

@@ -129,9 +129,10 @@ def test_mistakes_about_baselines_are_one_line(folders, text, tmp_path, capsys):
     for said, changes in {
         "soft_cosine, the least cosine with the start, must lie in": {"soft-cosine": 1},
         "asked of an SAE of 64 latents": {"l0": [3, 65]},
-        "needs as many activations as dimensions at least, got 15 of 16": {
+        "needs as many activations as dimensions at least, got 11 of 16": {
             "start": ["covariance"],
             "tokens": 10,
+            "n-ctx": 12,
             "samples": 8,
             "batch-size": 8,
         },
