@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -46,6 +46,7 @@ class Windows(NamedTuple):
         return ["".join(self.pieces[token] for token in row) for row in self.tokens]
 
 
+@runtime_checkable
 class Judge(Protocol):
     """Tells from examples in which new windows a latent fires.
 

@@ -63,7 +63,7 @@ _REPORTED = (
         (0.408, 0.681, 0.763, 0.482),
     ),
 )
-"""Explained variance, probes on 1 and on 5 latents, editing, by model and BatchTopK SAE: as reported
+"""Explained variance, probes on 1 and 5 latents, editing, by model and BatchTopK SAE; as reported
 in arXiv 2602.14111."""
 REPORTED_DEAD = 0.485
 """What an SAE without active latents was reported to score in editing."""
