@@ -103,7 +103,7 @@ def within_cosine(
     across = rows - along * unit
     # what rounding leaves of a row that points the other way is no direction
     known = across.norm(dim=1, keepdim=True) > 1e-6 * length
-    sine = torch.where(known, math.sqrt(1 - least**2), 0.0)
+    sine = known.to(rows) * math.sqrt(1 - least**2)
     across = torch.nn.functional.normalize(across, dim=1)
     turned = torch.nn.functional.normalize(least * unit + sine * across, dim=1) * length
     return torch.where(along < least * length, turned, rows)
