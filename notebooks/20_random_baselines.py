@@ -105,7 +105,7 @@ plan = {
     "shares": [0, 0.02, 0.05, 0.2, 0.5, 1],
     "n_spliced": n_spliced,
     "n_discovery": n_judging,
-    "n_cached": 150_000,
+    "n_cached": min(150_000, n_samples),
     "n_samples": n_samples,
     "source": corpus,
     "alpha": alpha,

@@ -126,7 +126,7 @@ _PER_SAE = (
 
 
 def _of_one(array: np.ndarray, row: int) -> np.ndarray:
-    return array[row].astype(float)
+    return np.asarray(array[row], dtype=float)
 
 
 def main_set(found: Sequence[Member]) -> list[Member]:

@@ -3,12 +3,10 @@
 from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 import pytest
 from conftest import D_MODEL, N_CTX, make_texts
 
 from saecert import collect, load_corpus
-from saecert.reporting import random_baseline_figures as figures
 from saecert.reporting import random_baselines as reporting
 from saecert.reporting.quantities import MEASURABLE
 from saecert.reporting.tables import show
@@ -150,42 +148,6 @@ def test_labels_and_twins(found):
     assert len(reporting.sweep_set(found)) == 8
 
 
-def test_differences_are_paired_and_hold_jointly(found, width):
-    chosen = reporting.main_set(found)
-    table = reporting.all_differences(chosen, 0.05, "dirichlet", width)
-    assert len(table) == 12
-    for measure in (*reporting.FIT, *reporting.CERTIFIED, *reporting.SCORES):
-        part = table[measure]
-        assert (part["lower"] <= part["mean"]).all() and (part["mean"] <= part["upper"]).all()
-    a, b = reporting.twins(chosen)[0]
-    mean = (a.values["explained"] - b.values["explained"]).mean()
-    assert table.iloc[0][("explained variance", "mean")] == pytest.approx(mean)
-    gap = np.abs(a.values["full"] - a.values["clean"]).mean()
-    gap -= np.abs(b.values["full"] - b.values["clean"]).mean()
-    assert table.iloc[0][("gap", "mean")] == pytest.approx(gap)
-    alone = reporting.differences(chosen, 0.05, "dirichlet", width, ["explained variance"])
-    wide = table["explained variance"]
-    assert (alone["explained variance", "upper"] <= wide["upper"]).all(), "paid for all at once"
-
-
-def test_verdicts_read_both_directions():
-    columns = pd.MultiIndex.from_product([["gap", "probe 1"], reporting.ENDS])
-    rows = {
-        "BatchTopK, frozen decoder, isotropic": [0.1, 0.2, 0.3, -0.3, -0.2, -0.1],
-        "BatchTopK, soft decoder, isotropic": [-0.3, -0.2, -0.1, -0.1, 0.0, 0.1],
-    }
-    table = pd.DataFrame(rows, index=columns).T
-    found = reporting.verdicts(table)
-    assert found.to_numpy().tolist() == [["worse", "worse"], ["better", "open"]]
-    assert reporting.told(table, ["gap", "probe 1"], ["frozen decoder"])
-    assert not reporting.told(table, ["gap"])
-    assert reporting.untold(table, ["probe 1"], ["soft decoder"])
-    assert not reporting.untold(table, ["probe 1"])
-    counts = reporting.verdict_counts({"layer 1": table, "layer 4": table})
-    assert counts.loc["frozen decoder"].to_dict() == {"gap": 2, "probe 1": 2, "baselines": 2}
-    assert counts.loc["soft decoder", "gap"] == 0
-
-
 def test_tables_and_records(subject, corpus, arrays, found, width):
     chosen = reporting.main_set(found)
     options = {"discovery": corpus.take(10), "allow_bad_sae": True, "progress": False}
@@ -206,20 +168,6 @@ def test_tables_and_records(subject, corpus, arrays, found, width):
     moved = dict(arrays) | {"clean": arrays["clean"] + 1}
     with pytest.raises(ValueError, match="measured on other sequences"):
         reporting.certificates_of(native, moved, chosen, SETTINGS)
-
-
-def test_figures(arrays, found, width):
-    chosen = reporting.main_set(found)
-    table = reporting.all_differences(chosen, 0.05, "dirichlet", width)
-    groups = [("fit", reporting.FIT), ("latents", reporting.SCORES)]
-    fig = figures.plot_differences(table, groups, "layer 0")
-    assert [ax.get_title() for ax in fig.axes] == ["fit", "latents"]
-    sweep = reporting.sweep_frame(found, 0.05, "dirichlet", width)
-    assert sorted(sweep["l0"].unique()) == [2, 4] and len(sweep) == 24
-    assert len(figures.plot_sweep(sweep).axes) == 3
-    frame = reporting.training_frame(arrays, 0.05, "dirichlet", width)
-    assert (frame["lower"] <= frame["mean"]).all() and (frame["mean"] <= frame["upper"]).all()
-    assert len(frame) == 18 and len(figures.plot_training(frame).axes) == 3
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,166 @@
+"""Tables, verdicts and figures of page 20, from arrays that are made up."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from saecert.dictionaries.quantities import (
+    CLASSES_OF_TOKENS,
+    DETECTION,
+    JUDGED_PARTS,
+    OTHER_LATENT,
+    RANDOM,
+    SPARSE,
+    edit_name,
+    probe_name,
+)
+from saecert.reporting import random_baseline_figures as figures
+from saecert.reporting import random_baselines as reporting
+from saecert.reporting.tables import show
+
+N_VOCAB = 320
+N_SEQ, N_SPLICED = 30, 20
+STEPS = 3
+
+
+def names_of_scores(floor=""):
+    names = [probe_name(k, label, floor) for k in SPARSE for label in ("code", "example")]
+    return names + [edit_name(p, a, floor) for a in CLASSES_OF_TOKENS for p in JUDGED_PARTS]
+
+
+@pytest.fixture(scope="module")
+def arrays():
+    """Sixteen SAEs at 4 active latents and four at 2: the less is held, the better."""
+    rng = np.random.default_rng(0)
+    kinds = [0] * 8 + [1] * 4 + [3] * 4 + [0] * 4
+    held = np.tile(np.arange(4), 5)
+    n = len(kinds)
+    worse = np.array([0.0, 0.3, 0.1, 0.2])[held][:, None]
+    texts = rng.random(N_SPLICED)
+    noise = rng.normal(size=(n, N_SPLICED)) * 0.02
+    found = {
+        "architecture": np.array(kinds),
+        "frozen": held,
+        "start": np.array([1] * 4 + [2] * 4 + [1] * 12),
+        "asked": np.array([4] * 16 + [2] * 4),
+        "d_sae": np.full(n, 64),
+        "pooled": 0.9 - worse[:, 0],
+        "silent": np.zeros(n),
+        "cosine": np.tile([0.9, 0.8, 0.85, 0.9], (n, 1)),
+        "explained": (0.8 - worse + 0.1 * rng.random((1, N_SEQ))).astype(np.float16),
+        "full": (0.2 + worse * (1 + texts) + noise).astype(np.float16),
+        "pool": (0.3 + worse * (1 + texts) + noise).astype(np.float16),
+        "total_variation": (0.1 + worse * 0.5 + 0.1 * texts).astype(np.float16),
+        "disagreement": (0.1 + worse * 0.5 + 0.1 * texts).astype(np.float16),
+        "l0": np.full((n, N_SPLICED), 4.0, np.float16),
+        "clean": 3 + texts,
+        "zero": 7 + texts,
+        "pool size": np.array(48),
+        "steps": np.array([0, 10, 20]),
+        "training explained": rng.random((2, STEPS, N_SEQ)),
+        "training full": rng.normal(size=(2, STEPS, N_SPLICED)),
+        "training cosine": np.sort(rng.random((2, STEPS, 4)))[..., [3, 0, 1, 2]],
+    }
+    units = rng.random((16, 25))
+    for name in names_of_scores():
+        found[f"judged {name}"] = units.astype(np.float16)
+        found[f"dead {name}"] = np.array(0.5)
+    for name in names_of_scores(RANDOM):
+        found[f"floor {name}"] = np.full(16, 0.55)
+    found[f"judged {DETECTION}"] = rng.random((16, 64))
+    found[f"floor {OTHER_LATENT}"] = np.full(16, 0.6)
+    found[f"dead {DETECTION}"] = np.array(0.5)
+    return found
+
+
+@pytest.fixture(scope="module")
+def found(arrays):
+    return reporting.members(arrays, 0.5, N_VOCAB)
+
+
+@pytest.fixture(scope="module")
+def width():
+    return reporting.loss_width(0.5, N_VOCAB)
+
+
+def test_differences_are_paired_and_hold_jointly(found, width):
+    chosen = reporting.main_set(found)
+    table = reporting.all_differences(chosen, 0.05, "dirichlet", width)
+    assert len(table) == 12
+    for measure in (*reporting.FIT, *reporting.CERTIFIED, *reporting.SCORES):
+        part = table[measure]
+        assert (part["lower"] <= part["mean"]).all() and (part["mean"] <= part["upper"]).all()
+    a, b = reporting.twins(chosen)[0]
+    mean = (a.values["explained"] - b.values["explained"]).mean()
+    assert table.iloc[0][("explained variance", "mean")] == pytest.approx(mean)
+    gap = np.abs(a.values["full"] - a.values["clean"]).mean()
+    gap -= np.abs(b.values["full"] - b.values["clean"]).mean()
+    assert table.iloc[0][("gap", "mean")] == pytest.approx(gap)
+    alone = reporting.differences(chosen, 0.05, "dirichlet", width, ["explained variance"])
+    wide = table["explained variance"]
+    assert (alone["explained variance", "upper"] <= wide["upper"]).all(), "paid for all at once"
+
+
+def test_verdicts_read_both_directions():
+    columns = pd.MultiIndex.from_product([["gap", "probe 1"], reporting.ENDS])
+    rows = {
+        "BatchTopK, frozen decoder, isotropic": [0.1, 0.2, 0.3, -0.3, -0.2, -0.1],
+        "BatchTopK, soft decoder, isotropic": [-0.3, -0.2, -0.1, -0.1, 0.0, 0.1],
+    }
+    table = pd.DataFrame(rows, index=columns).T
+    found = reporting.verdicts(table)
+    assert found.to_numpy().tolist() == [["worse", "worse"], ["better", "open"]]
+    assert reporting.told(table, ["gap", "probe 1"], ["frozen decoder"])
+    assert not reporting.told(table, ["gap"])
+    assert reporting.untold(table, ["probe 1"], ["soft decoder"])
+    assert not reporting.untold(table, ["probe 1"])
+    counts = reporting.verdict_counts({"layer 1": table, "layer 4": table})
+    assert counts.loc["frozen decoder"].to_dict() == {"gap": 2, "probe 1": 2, "baselines": 2}
+    assert counts.loc["soft decoder", "gap"] == 0
+
+
+def test_figures(arrays, found, width):
+    chosen = reporting.main_set(found)
+    table = reporting.all_differences(chosen, 0.05, "dirichlet", width)
+    groups = [("fit", reporting.FIT), ("latents", reporting.SCORES)]
+    fig = figures.plot_differences(table, groups, "layer 0")
+    assert [ax.get_title() for ax in fig.axes] == ["fit", "latents"]
+    sweep = reporting.sweep_frame(found, 0.05, "dirichlet", width)
+    assert sorted(sweep["l0"].unique()) == [2, 4] and len(sweep) == 24
+    assert len(figures.plot_sweep(sweep).axes) == 3
+    frame = reporting.training_frame(arrays, 0.05, "dirichlet", width)
+    assert (frame["lower"] <= frame["mean"]).all() and (frame["mean"] <= frame["upper"]).all()
+    assert len(frame) == 18 and len(figures.plot_training(frame).axes) == 3
+
+
+def test_means_and_floors(arrays, found, width):
+    chosen = reporting.main_set(found)
+    table = reporting.means(chosen, width)
+    assert len(table) == 16 and table.loc["TopK, trained, isotropic", "L0"] == 4
+    gap = np.abs(arrays["full"][8].astype(float)).mean()
+    assert table.loc["TopK, trained, isotropic", "gap"] == pytest.approx(gap)
+    assert "pooled EV" in str(show(table, "means"))
+    low = reporting.floors(chosen, arrays)
+    assert low.loc["dead SAE"].tolist() == [0.5] * 4
+    assert low.loc["random stand-ins"].tolist() == pytest.approx([0.55] * 3 + [0.6])
+
+
+def test_what_differs_is_told_and_what_does_not_is_open(found, width):
+    chosen = reporting.main_set(found)
+    table = reporting.all_differences(chosen, 0.05, "dirichlet", width)
+    frozen = ("frozen decoder",)
+    assert not reporting.told(table, reporting.FIT), "20 texts do not tell .1"
+    assert reporting.untold(table, reporting.SCORES)
+    counts = reporting.verdict_counts({"layer 0": table})
+    assert counts["baselines"].tolist() == [4, 4, 4]
+    easy = reporting.differences(chosen, 0.9, "dirichlet", width, reporting.FIT)
+    assert reporting.told(easy, reporting.FIT, frozen)
+    widths = reporting.half_widths(table)
+    assert (widths > 0).all(axis=None) and list(widths.index) == list(reporting.HELD[1:])
+
+
+def test_what_others_reported_stands_as_it_is():
+    table = reporting.reported()
+    row = table.loc[("Gemma-2-2B, layer 12", "soft-frozen decoder")]
+    assert row["explained variance"] == 0.785 and row["probe 1"] == 0.659
+    assert reporting.REPORTED_INTERPRETABLE["frozen decoder"] == 0.87
