@@ -109,8 +109,8 @@ def share(
     Raises
     ------
     ValueError
-        A hook point that the model does not have, sequences too short for contexts and windows, or
-        text without a single pair of contexts.
+        A hook point that the model does not have, a vocabulary with one class of tokens, sequences
+        too short for contexts and windows, or text without a single pair of contexts.
     """
     subject.check_hook(hook_name)
     shortest = max(editing.EARLIEST, detection.WIDTH) + 2
@@ -122,8 +122,7 @@ def share(
             )
     pieces = labels.pieces_of(subject.tokenizer, subject.d_vocab)
     package = labels.commonest_package(discovery)
-    classes = np.stack([labels.class_of_pieces(pieces, name) for name in CLASSES_OF_TOKENS])
-    readout = editing.Readout(subject, hook_name, classes)
+    readout = editing.Readout(subject, hook_name, labels.classes_of(pieces))
     size = checked_batch_size(subject, batch_size)
     splits, odds = [], []
     for corpus in (discovery, sample):
