@@ -6,12 +6,13 @@ Three architectures, a tokenizer, and SAEs with random weights.
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from sae_lens import JumpReLUSAE, JumpReLUSAEConfig
-from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     GemmaConfig,
     GemmaForCausalLM,
@@ -150,6 +151,14 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def subject(folders):
     """The tiny Llama."""
     return load_subject(folders["llama"])
+
+
+@pytest.fixture(scope="session")
+def spelled(subject):
+    """The same with a tokenizer that decodes: spaces are spaces."""
+    tokenizer = make_tokenizer()
+    tokenizer.backend_tokenizer.decoder = decoders.ByteLevel()
+    return replace(subject, tokenizer=tokenizer)
 
 
 @pytest.fixture(scope="session")

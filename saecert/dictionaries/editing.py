@@ -6,7 +6,7 @@ with a space ("spaced")? They are read as log-odds: the logarithm of the probabi
 over that of the rest. Two contexts with opposite values of both attributes make a pair, each the
 base once and the source once. The base takes over the source's values of a few latents at its last
 position, and keeps its own of all others and the SAE's error:
-``h + dec(swapped codes) - dec(codes)``.
+``h + dec(swapped codes) - dec(codes)``. Earlier positions stay as they are.
 
 **Cause** is the share of the way from base to source that the edited attribute goes, **isolate**
 one less the share that the other goes, in either direction; both in [0, 1]. An SAE without active
@@ -26,6 +26,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, UInt64
 from sae_lens import SAE
+from scipy import sparse
 from torch import Tensor
 
 from saecert.measurement.site import Site, atom_norms
@@ -38,7 +39,7 @@ EARLIEST = 8
 """First position that ends a context."""
 MARGIN = 1.0
 """Least absolute log-odds (nats) of both attributes in a context."""
-SIZES = (2, 8, 32, 128)
+SIZES = (8, 64, 512)
 """How many latents an edit may swap: the best on discovery is taken."""
 BATCH = 32
 """Contexts run at once."""
@@ -60,8 +61,6 @@ class Contexts:
     """Native activations at the hook point."""
     odds: Odds
     """What the model predicts there."""
-    slopes: Float[np.ndarray, "n 2 d_in"] | None = None
-    """Gradient of the odds by the activation at the position, where latents are picked."""
 
     @property
     def at(self) -> Acts:
@@ -72,6 +71,18 @@ class Contexts:
     def sources(self) -> Int[np.ndarray, "n"]:
         """Row of the source of each context: the other of its pair."""
         return np.arange(len(self.positions)) ^ 1
+
+
+@dataclass(frozen=True)
+class Guide:
+    """What latents are picked by, on discovery; nothing in it depends on an SAE."""
+
+    rows: Int[np.ndarray, "n_pos"]
+    """Positions that count, as rows of codes."""
+    odds: Float[np.ndarray, "n_pos 2"]
+    """What the model predicts there."""
+    slopes: Float[np.ndarray, "2 d_in"]
+    """Mean gradient of both log-odds by the activation, over the ends of contexts."""
 
 
 def log_odds(
@@ -163,12 +174,10 @@ def contexts_at(
     tokens: Int[np.ndarray, "n width"],
     positions: Int[np.ndarray, "n"],
     acts: Float[np.ndarray, "n width d_in"],
-    with_slopes: bool,
 ) -> Contexts:
-    """Contexts with what the model predicts in them, and its slopes where latents are picked."""
+    """Contexts with what the model predicts in them."""
     bare = Contexts(tokens, positions, acts, np.zeros((len(tokens), 2)))
-    found = replace(bare, odds=readout.odds(bare))
-    return replace(found, slopes=readout.slopes(found)) if with_slopes else found
+    return replace(bare, odds=readout.odds(bare))
 
 
 @torch.no_grad()
@@ -201,38 +210,40 @@ def scores(before: Odds, after: Odds, sources: Odds, attribute: int) -> Float[np
 
 
 @torch.no_grad()
-def ranking(sae: SAE, contexts: Contexts, attribute: int) -> Int[np.ndarray, "d_sae"]:
-    """Latents by what swapping each alone does, to first order: the best first.
+def ranking(
+    sae: SAE, codes: sparse.csr_array, guide: Guide, attribute: int
+) -> Int[np.ndarray, "d_sae"]:
+    """Latents by what swapping each does on average, to first order: the best first.
 
-    Its mean over contexts: the share of the way that the attribute goes, less the absolute share
-    that the other goes. ValueError for contexts without slopes.
+    A latent's mean activation with the attribute less that without, times the slope of the
+    attribute along its atom: what it adds to the difference in log-odds. Of that is taken off what
+    it may do to the other attribute: the sum of both means times the absolute slope of the other.
+    `codes` has a row a position of discovery.
     """
-    if contexts.slopes is None:
-        raise ValueError("latents are picked on contexts that have slopes: see `Readout.slopes`")
-    acts = torch.from_numpy(contexts.at)[:, None].to(sae.W_dec)
-    codes = sae.encode(acts)[:, 0].double().cpu().numpy()
-    change = codes[contexts.sources] - codes
-    written = sae.W_dec / sae.W_dec.norm(dim=1, keepdim=True).clamp_min(1e-30)
-    atoms = (written * atom_norms(sae)[:, None]).double().cpu().numpy()
-    way = contexts.odds[contexts.sources] - contexts.odds
-    shares = [change * (contexts.slopes[:, i] @ atoms.T) / way[:, i, None] for i in (0, 1)]
-    net = (shares[attribute] - np.abs(shares[1 - attribute])).mean(axis=0)
-    return np.argsort(-net, kind="stable")
+    with_it = guide.odds[:, attribute] > 0
+    parts = [codes[guide.rows[with_it == value]].mean(axis=0) for value in (True, False)]
+    means = [np.asarray(part, dtype=np.float64).ravel() for part in parts]
+    atoms = sae.W_dec / sae.W_dec.norm(dim=1, keepdim=True).clamp_min(1e-30)
+    written = (atoms * atom_norms(sae)[:, None]).double().cpu().numpy() @ guide.slopes.T
+    wanted = (means[0] - means[1]) * written[:, attribute]
+    unwanted = (abs(means[0]) + abs(means[1])) * np.abs(written[:, 1 - attribute])
+    return np.argsort(unwanted - wanted, kind="stable")
 
 
 def picked(
-    readout: Readout, sae: SAE, contexts: Contexts, attribute: int, sizes: Sequence[int] = SIZES
+    readout: Readout,
+    sae: SAE,
+    contexts: Contexts,
+    order: Int[np.ndarray, "d_sae"],
+    attribute: int,
+    sizes: Sequence[int] = SIZES,
 ) -> Int[np.ndarray, "k"]:
-    """The latents that an edit of an attribute swaps: the best of `sizes` first ones by `ranking`.
+    """The latents that an edit of an attribute swaps: the first of `order`, the best of `sizes`.
 
     The best has the largest mean of cause and isolate on these contexts, which are those of
-    discovery. Sizes beyond the dictionary are left out; ValueError where none is left.
+    discovery; `order` is that of `ranking`. Sizes beyond the dictionary count as all of it.
     """
-    d_sae = sae.cfg.d_sae
-    fit = [size for size in sizes if size <= d_sae]
-    if not fit:
-        raise ValueError(f"{min(sizes)} latents asked of a dictionary of {d_sae}")
-    order = ranking(sae, contexts, attribute)
+    fit = sorted({min(size, len(order)) for size in sizes})
     means = [edited(readout, sae, contexts, attribute, order[:size]).mean() for size in fit]
     return order[: fit[int(np.argmax(means))]]
 

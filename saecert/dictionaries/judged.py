@@ -72,6 +72,8 @@ class Shared:
     """Where latents are picked and probes fitted."""
     sample: Split
     """Where everything is scored."""
+    guide: editing.Guide
+    """What latents to swap are picked by."""
     pieces: list[str]
     """Text of every token of the vocabulary."""
     package: str
@@ -107,8 +109,8 @@ def share(
     Raises
     ------
     ValueError
-        A hook point that the model does not have, sequences too short for contexts and windows, or
-        text without a single pair of contexts.
+        A hook point that the model does not have, a vocabulary with one class of tokens, sequences
+        too short for contexts and windows, or text without a single pair of contexts.
     """
     subject.check_hook(hook_name)
     shortest = max(editing.EARLIEST, detection.WIDTH) + 2
@@ -120,15 +122,17 @@ def share(
             )
     pieces = labels.pieces_of(subject.tokenizer, subject.d_vocab)
     package = labels.commonest_package(discovery)
-    classes = np.stack([labels.class_of_pieces(pieces, name) for name in CLASSES_OF_TOKENS])
-    readout = editing.Readout(subject, hook_name, classes)
+    readout = editing.Readout(subject, hook_name, labels.classes_of(pieces))
     size = checked_batch_size(subject, batch_size)
-    splits = []
-    for corpus, with_slopes in ((discovery, True), (sample, False)):
-        acts, contexts = _run(readout, corpus, size, seed, with_slopes)
+    splits, odds = [], []
+    for corpus in (discovery, sample):
+        acts, early = _run(readout, corpus, size)
+        contexts = _contexts(readout, corpus, acts, early, seed)
         named = labels.sequence_labels(corpus, pieces, package)
         splits.append(Split(corpus, acts, named, labels.token_labels(corpus, pieces), contexts))
-    return Shared(readout, *splits, pieces, package, seed)
+        odds.append(early)
+    guide = _guide(readout, splits[0], odds[0])
+    return Shared(readout, *splits, guide, pieces, package, seed)
 
 
 def judged(
@@ -261,7 +265,8 @@ def _edited(shared: Shared, sae: SAE, codes: sparse.csr_array) -> Scores:
     """Cause and isolate of both attributes, and of as many random latents."""
     found = {}
     for attribute, name in enumerate(CLASSES_OF_TOKENS):
-        best = editing.picked(shared.readout, sae, shared.discovery.contexts, attribute)
+        order = editing.ranking(sae, codes, shared.guide, attribute)
+        best = editing.picked(shared.readout, sae, shared.discovery.contexts, order, attribute)
         random = probing.random_latents(codes, len(best), shared.seed)
         for floor, latents in {"": best, RANDOM: random}.items():
             contexts = shared.sample.contexts
@@ -292,9 +297,9 @@ def _detected(
 
 @torch.no_grad()
 def _run(
-    readout: editing.Readout, corpus: Corpus, batch_size: int, seed: int, with_slopes: bool
-) -> tuple[Float[np.ndarray, "n_seq n_ctx d_in"], editing.Contexts]:
-    """Native activations of a text, and pairs of contexts from it."""
+    readout: editing.Readout, corpus: Corpus, batch_size: int
+) -> tuple[Float[np.ndarray, "n_seq n_ctx d_in"], Float[np.ndarray, "n_seq width 2"]]:
+    """Native activations of a text, and predictions at the positions that contexts may end at."""
     subject = readout.subject
     classes = torch.from_numpy(readout.classes).to(subject.device)
     width = min(editing.WIDTH, corpus.n_ctx)
@@ -305,15 +310,35 @@ def _run(
         early = last[:, :width].flatten(0, 1)
         found = editing.log_odds(logits_of(subject.model, early).float(), classes)
         odds.append(found.view(len(tokens), width, -1).double().cpu().numpy())
-    everything = np.concatenate(acts)
-    places = editing.paired_positions(np.concatenate(odds), corpus.ids, seed).reshape(-1, 2)
+    return np.concatenate(acts), np.concatenate(odds)
+
+
+def _contexts(
+    readout: editing.Readout,
+    corpus: Corpus,
+    acts: Float[np.ndarray, "n_seq n_ctx d_in"],
+    odds: Float[np.ndarray, "n_seq width 2"],
+    seed: int,
+) -> editing.Contexts:
+    """Pairs of contexts of a text; ValueError where it has none."""
+    places = editing.paired_positions(odds, corpus.ids, seed).reshape(-1, 2)
     if not len(places):
         raise ValueError(
             f"no two of {len(corpus)} sequences have contexts with opposite predictions: take "
             "more or longer text"
         )
     rows, positions = places.T
-    contexts = editing.contexts_at(
-        readout, corpus.tokens[rows, :width], positions, everything[rows, :width], with_slopes
-    )
-    return everything, contexts
+    width = odds.shape[1]
+    part = (corpus.tokens[rows, :width], positions, acts[rows, :width])
+    return editing.contexts_at(readout, *part)
+
+
+def _guide(
+    readout: editing.Readout, split: Split, odds: Float[np.ndarray, "n_seq width 2"]
+) -> editing.Guide:
+    """What latents are picked by: every position that a context might end at."""
+    n_seq, width, _ = odds.shape
+    counted = np.arange(editing.EARLIEST, width)
+    rows = (np.arange(n_seq)[:, None] * split.corpus.n_ctx + counted).ravel()
+    slopes = readout.slopes(split.contexts).mean(axis=0).astype(np.float64)
+    return editing.Guide(rows, odds[:, counted].reshape(-1, 2), slopes)

@@ -27,10 +27,13 @@ TokenLabels = Int8[np.ndarray, "n_seq n_ctx"]
 
 
 def pieces_of(tokenizer: PreTrainedTokenizerBase, d_vocab: int) -> list[str]:
-    """Text of every token by itself; "" for ids that the tokenizer does not have."""
+    """Text of every token inside a text; "" for ids that the tokenizer does not have."""
     known = min(len(tokenizer), d_vocab)
     options = {"clean_up_tokenization_spaces": False}
-    found = [tokenizer.decode([token], **options) for token in range(known)]
+    # behind another token: some tokenizers drop a space at the beginning
+    before = tokenizer("a", add_special_tokens=False)["input_ids"][-1:]
+    start = len(tokenizer.decode(before, **options))
+    found = [tokenizer.decode([*before, token], **options)[start:] for token in range(known)]
     return found + [""] * (d_vocab - known)
 
 
@@ -48,6 +51,18 @@ def class_of_pieces(pieces: Sequence[str], name: str) -> Bool[np.ndarray, "d_voc
     raise ValueError(
         f"no class of tokens is called '{name}'; there are {', '.join(CLASSES_OF_TOKENS)}"
     )
+
+
+def classes_of(pieces: Sequence[str]) -> Bool[np.ndarray, "2 d_vocab"]:
+    """`CLASSES_OF_TOKENS` as sets of tokens; ValueError where one has no tokens, or all."""
+    classes = np.stack([class_of_pieces(pieces, name) for name in CLASSES_OF_TOKENS])
+    for name, members in zip(CLASSES_OF_TOKENS, classes, strict=True):
+        if members.all() or not members.any():
+            raise ValueError(
+                f"{members.sum()} of {len(members)} tokens of the vocabulary are '{name}': there "
+                "is nothing to tell apart, is the tokenizer the model's?"
+            )
+    return classes
 
 
 def commonest_package(corpus: Corpus) -> str:

@@ -1,15 +1,15 @@
 """Swaps of latents between contexts: a world with known latents, and a real model's last block."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
 from conftest import D_MODEL, identity_sae
+from scipy import sparse
 
 from saecert.dictionaries import editing
 from saecert.dictionaries.editing import (
     Contexts,
+    Guide,
     Readout,
     contexts_at,
     edited,
@@ -49,7 +49,17 @@ def world(n_pairs=30, seed=0):
 @pytest.fixture
 def linear(subject):
     readout = Linear(subject, LAST, np.zeros((2, subject.d_vocab), dtype=bool))
-    return readout, contexts_at(readout, *world(), True)
+    return readout, contexts_at(readout, *world())
+
+
+def best_of(readout, sae, contexts, attribute, sizes=(2, 8, 32)):
+    """Latents that are picked when all ends of contexts are what is known of them."""
+    with torch.no_grad():
+        codes = sparse.csr_array(sae.encode(torch.from_numpy(contexts.at)).numpy())
+    slopes = readout.slopes(contexts).mean(axis=0).astype(np.float64)
+    guide = Guide(np.arange(len(contexts.at)), contexts.odds, slopes)
+    order = ranking(sae, codes, guide, attribute)
+    return picked(readout, sae, contexts, order, attribute, sizes)
 
 
 def rotated_sae():
@@ -68,16 +78,16 @@ def rotated_sae():
 def test_the_latents_of_an_attribute_are_found_and_move_it_alone(linear, attribute):
     readout, contexts = linear
     sae = identity_sae(LAST)
-    best = picked(readout, sae, contexts, attribute)
+    best = best_of(readout, sae, contexts, attribute)
     assert sorted(best) == [attribute, attribute + D_MODEL]  # both signs of its coordinate
-    fresh = contexts_at(readout, *world(seed=1), False)
+    fresh = contexts_at(readout, *world(seed=1))
     np.testing.assert_allclose(edited(readout, sae, fresh, attribute, best), 1, atol=1e-5)
 
 
 def test_latents_that_mix_attributes_cannot_do_both(linear):
     readout, contexts = linear
     mixed = rotated_sae()
-    best = picked(readout, mixed, contexts, 0)
+    best = best_of(readout, mixed, contexts, 0)
     found = edited(readout, mixed, contexts, 0, best).mean(axis=0)
     assert found.mean() < 0.8
 
@@ -143,7 +153,7 @@ def real(subject, corpora):
     run = torch.from_numpy(tokens.astype(np.int64))
     seen = subject.model.run_with_cache(run, names_filter=LAST)[1][LAST].detach().numpy()
     positions = rng.integers(8, tokens.shape[1], size=6)
-    return readout, contexts_at(readout, tokens, positions, seen, True)
+    return readout, contexts_at(readout, tokens, positions, seen)
 
 
 def test_what_is_read_is_what_the_model_predicts(real):
@@ -159,7 +169,7 @@ def test_slopes_are_those_of_small_steps(real):
     readout, contexts = real
     step = 1e-2 * np.random.default_rng(1).normal(size=contexts.at.shape).astype(np.float32)
     change = readout.odds(contexts, contexts.at + step) - readout.odds(contexts, contexts.at - step)
-    expected = 2 * np.einsum("nci,ni->nc", contexts.slopes, step)
+    expected = 2 * np.einsum("nci,ni->nc", readout.slopes(contexts), step)
     np.testing.assert_allclose(change, expected, rtol=0.05, atol=2e-3)
 
 
@@ -172,13 +182,9 @@ def test_after_the_last_block_a_full_swap_is_the_source(real):
     )
 
 
-def test_bad_requests_are_refused(linear):
+def test_sizes_beyond_the_dictionary_are_all_of_it(linear):
     readout, contexts = linear
-    bare = replace(contexts, slopes=None)
-    with pytest.raises(ValueError, match="latents are picked on contexts that have slopes"):
-        ranking(identity_sae(LAST), bare, 0)
-    with pytest.raises(ValueError, match="100 latents asked of a dictionary of 32"):
-        picked(readout, identity_sae(LAST), contexts, 0, sizes=(100,))
+    assert len(best_of(readout, identity_sae(LAST), contexts, 0, sizes=(100,))) == 2 * D_MODEL
 
 
 def test_rows_of_a_pair_are_each_others_source():

@@ -26,13 +26,13 @@ HOOK = "blocks.0.hook_resid_post"
 
 
 @pytest.fixture(scope="module")
-def shared(subject, corpora):
+def shared(spelled, corpora):
     groups = {split: ("a", "b") * len(corpora[split]) for split in corpora}
     labelled = {
         split: replace(corpus, groups=groups[split][: len(corpus)])
         for split, corpus in corpora.items()
     }
-    return share(subject, HOOK, labelled["discovery"], labelled["certification"])
+    return share(spelled, HOOK, labelled["discovery"], labelled["certification"])
 
 
 @pytest.fixture(scope="module")
@@ -112,11 +112,11 @@ def test_codes_are_those_of_the_sae_position_by_position(shared):
     np.testing.assert_allclose(codes[:, :D_MODEL].toarray(), acts.clip(0), atol=1e-6)
 
 
-def test_bad_requests_are_refused(subject, corpora, shared):
+def test_bad_requests_are_refused(spelled, corpora, shared):
     with pytest.raises(ValueError, match="too short to judge SAEs on: n_ctx of 14 or more"):
-        share(subject, HOOK, corpora["discovery"].cut(10), corpora["certification"])
+        share(spelled, HOOK, corpora["discovery"].cut(10), corpora["certification"])
     with pytest.raises(ValueError, match=r"no hook point 'blocks\.9"):
-        share(subject, "blocks.9.hook_resid_post", *corpora.values())
+        share(spelled, "blocks.9.hook_resid_post", *corpora.values())
     with pytest.raises(ValueError, match="d_in=12, activations have width 16"):
         judged(shared, make_sae(HOOK, d_in=12))
     with pytest.raises(ValueError, match="5 latents asked of a dictionary of 4"):

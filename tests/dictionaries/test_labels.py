@@ -8,6 +8,7 @@ import pytest
 from saecert.corpora.corpus import Corpus
 from saecert.dictionaries.labels import (
     class_of_pieces,
+    classes_of,
     code_lines,
     commonest_package,
     pieces_of,
@@ -74,11 +75,14 @@ def test_classes_of_the_vocabulary():
     assert spaced.tolist() == [True, False, True, True, False]
     with pytest.raises(ValueError, match=r"no class of tokens is called 'noun'; there are ident"):
         class_of_pieces(["a"], "noun")
+    assert classes_of([" the", "3"]).tolist() == [[True, False], [True, False]]
+    with pytest.raises(ValueError, match="0 of 2 tokens of the vocabulary are 'spaced'"):
+        classes_of(["the", "3"])
 
 
-def test_pieces_put_together_are_the_text(subject):
+def test_pieces_put_together_are_the_text(spelled):
     text = "the bound of a frozen model"
-    pieces = pieces_of(subject.tokenizer, subject.d_vocab)
-    ids = subject.tokenizer(text, add_special_tokens=False)["input_ids"]
+    pieces = pieces_of(spelled.tokenizer, spelled.d_vocab)
+    ids = spelled.tokenizer(text, add_special_tokens=False)["input_ids"]
     assert "".join(pieces[i] for i in ids) == text
-    assert len(pieces) == subject.d_vocab and pieces[-1] == ""
+    assert len(pieces) == spelled.d_vocab and pieces[-1] == ""

@@ -20,7 +20,7 @@ LABELS = ("package", "identifier")
 SIZES = dict(zip(LABELS, (40, 90), strict=True))
 
 
-def made_up(level, seed=0, n=100):
+def made_up(level, seed=0, n=400):
     """Scores of an SAE with the given mean of everything; those of its floor have mean 1/2."""
     rng = np.random.default_rng(seed)
 
@@ -81,7 +81,7 @@ def test_differences_are_paired_but_for_detection(two):
     assert row[DETECTION, "lower"] == pytest.approx(
         max(a.mean() - wide / 2, 0) - min(b.mean() + wide / 2, 1)
     )
-    width = 2 * np.sqrt(nats / (2 * 100))
+    width = 2 * np.sqrt(nats / (2 * 400))
     edits = [judged.values_of(two[x], "edit")[0] for x in ("frozen", "trained")]
     assert row["edit", "upper"] == pytest.approx((edits[0] - edits[1]).mean() + width)
     assert row["edit", "upper"] < 0  # .6 is certified to be less than .9
@@ -121,7 +121,7 @@ def test_limits_are_rarely_wrong():
 def test_units_are_counted(two):
     table = judged.units(two["trained"])
     assert table.loc[("probe 1", "identifier"), "n"] == 90
-    assert table.loc[("edit", ""), "n"] == 100 and table.loc[(DETECTION, ""), "n"] == 64
+    assert table.loc[("edit", ""), "n"] == 400 and table.loc[(DETECTION, ""), "n"] == 64
 
 
 def test_what_others_reported_is_marked_so():
