@@ -184,11 +184,12 @@ def contexts_at(
 def swapped(sae: SAE, base: Acts, source: Acts, latents: Int[np.ndarray, "k"]) -> Acts:
     """The base's activations with the source's values of some latents, and its own of all else."""
     both = [torch.from_numpy(acts)[:, None].to(sae.W_dec) for acts in (source, base)]
-    values = sae.encode(both[0])[..., latents]
+    chosen = torch.from_numpy(np.ascontiguousarray(latents))
+    values = sae.encode(both[0])[..., chosen]
     # the base comes last: an SAE that rescales what it reads undoes the last scale it saw
     site = Site(both[1], sae, np.zeros(len(base), dtype=np.uint64))
     codes = site.latents.clone()
-    codes[..., latents] = values
+    codes[..., chosen] = values
     change = site.decode(codes) - site.decode(site.latents)
     return (both[1] + change)[:, 0].float().cpu().numpy()
 
