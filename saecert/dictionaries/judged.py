@@ -43,7 +43,7 @@ N_LATENTS = 64
 CHUNK = 4_096
 """Activations encoded at once."""
 
-Scores = dict[str, Float[np.ndarray, "n_units"]]
+Scores = dict[str, Float[np.ndarray, "_"]]
 
 
 @dataclass(frozen=True)

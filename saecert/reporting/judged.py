@@ -24,7 +24,7 @@ from saecert.statistics.inequalities import INEQUALITIES, lower
 from saecert.statistics.paired import difference_limits
 from saecert.statistics.unpaired import two_sample_limits
 
-Scores = Mapping[str, Float[np.ndarray, "n_units"]]
+Scores = Mapping[str, Float[np.ndarray, "_"]]
 """What `saecert.dictionaries.judged.judged` returns for one SAE."""
 Ends = tuple[float, float, float]
 
