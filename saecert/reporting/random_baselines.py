@@ -235,6 +235,29 @@ def untold(table: pd.DataFrame, measures: Sequence[str], held: Sequence[str] = H
     return bool((verdict.loc[rows, list(measures)] == OPEN).all(axis=None))
 
 
+def fixed_beforehand(tables: Mapping[str, pd.DataFrame]) -> dict[str, bool]:
+    """What page 20 claimed before any number was there, by claim: whether it holds at every hook
+    point."""
+    frozen = (HELD[1], HELD[3])
+    every = tables.values()
+    return {
+        "frozen parts explain less": all(told(x, FIT, frozen) for x in every),
+        "frozen parts change predictions more": all(told(x, (VARIATION,), frozen) for x in every),
+        "scores of latents tell no baseline": all(untold(x, SCORES) for x in every),
+    }
+
+
+def better_fit_at_larger_cost(tables: Mapping[str, pd.DataFrame]) -> list[str]:
+    """Baselines that are certified to explain more than their twin, and to change predictions more:
+    "hook point: label"."""
+    found = []
+    for name, table in tables.items():
+        verdict = verdicts(table)
+        rows = (verdict[EXPLAINED] == BETTER) & (verdict[VARIATION] == WORSE)
+        found += [f"{name}: {label}" for label in verdict.index[rows]]
+    return found
+
+
 def verdict_counts(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """How many baselines are told to be worse, by what is held and measure, over hook points."""
     every = pd.concat([verdicts(table) for table in tables.values()])

@@ -101,6 +101,17 @@ def test_differences_are_paired_and_hold_jointly(found, width):
     assert (alone["explained variance", "upper"] <= wide["upper"]).all(), "paid for all at once"
 
 
+def wide_table(held, explained=-0.2):
+    """One baseline that costs more, with open scores."""
+    means = {"explained variance": explained, "total variation": 0.2}
+    means |= dict.fromkeys(reporting.SCORES, 0.0)
+    row = {(m, end): x + d for m, x in means.items() for end, d in ENDS_APART.items()}
+    return pd.DataFrame({f"TopK, {held}, isotropic": row}).T
+
+
+ENDS_APART = {"lower": -0.1, "mean": 0.0, "upper": 0.1}
+
+
 def test_verdicts_read_both_directions():
     columns = pd.MultiIndex.from_product([["gap", "probe 1"], reporting.ENDS])
     rows = {
@@ -114,6 +125,12 @@ def test_verdicts_read_both_directions():
     assert not reporting.told(table, ["gap"])
     assert reporting.untold(table, ["probe 1"], ["soft decoder"])
     assert not reporting.untold(table, ["probe 1"])
+    fixed = reporting.fixed_beforehand({"layer 1": wide_table("frozen decoder")})
+    assert list(fixed.values()) == [True, True, True]
+    fixed = reporting.fixed_beforehand({"layer 1": wide_table("frozen decoder", 0.2)})
+    assert list(fixed.values()) == [False, True, True]
+    odd = reporting.better_fit_at_larger_cost({"layer 1": wide_table("frozen encoder", 0.2)})
+    assert odd == ["layer 1: TopK, frozen encoder, isotropic"]
     counts = reporting.verdict_counts({"layer 1": table, "layer 4": table})
     assert counts.loc["frozen decoder"].to_dict() == {"gap": 2, "probe 1": 2, "baselines": 2}
     assert counts.loc["soft decoder", "gap"] == 0
