@@ -14,6 +14,7 @@ be compared in pairs; only those of detection are of each SAE's own latents.
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -241,9 +242,15 @@ def _probed(shared: Shared, fitting: sparse.csr_array, scoring: sparse.csr_array
 
 
 def _answers(
-    label: str, codes: list[probing.Codes], truths: list[probing.Labels], seed: int
+    label: str,
+    codes: Sequence[sparse.csr_array | np.ndarray],
+    truths: Sequence[np.ndarray],
+    seed: int,
 ) -> dict[str, probing.Labels]:
-    """By name, whether each probe of a label is right about each item of the sample."""
+    """By name, whether each probe of a label is right about each item of the sample.
+
+    Codes and truths are those of discovery, where probes are fitted, and of the sample.
+    """
     found = {}
     for k in SPARSE:
         chosen = {
