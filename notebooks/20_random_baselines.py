@@ -13,7 +13,7 @@
 # ---
 
 # %% [markdown]
-# # 20 · Would a random SAE do as well?
+# # 20 · Scores of latents tell no random SAE from a trained one here, what it costs the model does
 #
 # **Question.** How much of what an SAE scores comes from having learned its dictionary? If a random dictionary does as well by a score, the score says little about the dictionary.
 #
@@ -80,13 +80,13 @@ from saecert.reporting.tables import show
 #
 # ## What is claimed, fixed beforehand
 #
-# These were written down, with $\delta$, the numbers of sequences and all settings above, before any of these SAEs was trained at this size:
+# These were written down, with $\delta$, the numbers of sequences and all settings above, before any of these SAEs was trained:
 #
 # 1. Every frozen decoder and every frozen encoder explains less variance than its twin.
 # 2. Every frozen decoder and every frozen encoder changes the model's predictions more than its twin does (total variation).
 # 3. Probing, editing and detection tell no baseline from its twin.
 #
-# The third says what this sample does *not* show, which is no proof that nothing is there; how wide its limits are is part of the answer. What came of all three is printed at the end.
+# The third says what this sample does *not* show, which is no proof that nothing is there; how wide its limits are is part of the answer. What came of all three stands at the end.
 #
 # ## Trained side by side
 #
@@ -132,7 +132,7 @@ note = f"n = {n_seq}, of which {n_texts} spliced"
 
 # %% [markdown]
 # Sample means first, as the field reports them. "pooled EV" is the explained variance pooled over held-out tokens; "explained variance" the mean over texts of that of each text. "gap" is $\mathbb{E}\lvert \ell_f - \ell_g \rvert$ in bits; "beyond .25 bits" the
-# share of texts whose loss the pooled proxy changes by more than a quarter of a bit. Probes, edits and detection are explained with the table below.
+# share of texts whose loss the pooled proxy changes by more than a quarter of a bit; its pool is three quarters of the dictionary.
 
 # %% tags=["hide-input"]
 mean_of = {
@@ -150,6 +150,9 @@ show(
 )
 
 # %% [markdown]
+# BatchTopK and TopK that learned everything explain .91 of the variance at layer 1 and .82 at layer 4, frozen decoders from isotropic starts .513 and .455 (TopK: .495 and .444). A covariance-matched start helps a frozen decoder much. JumpReLU is different: its trained SAE explains *less* than two of its baselines.
+# It chooses the same number of latents, and so short a training is too short for it.
+#
 # ## Judged by what latents are used for
 #
 # *Sparse probing* asks whether the best one or five latents, picked on discovery, tell a label of other texts: the package a docstring is from, whether it has a section of parameters, an example; whether a token stands in a line of code, and
@@ -164,6 +167,8 @@ show(
     note=f"n = {n_seq}, {n_judging} discovery sequences; no limits",
     decimals=3,
 )
+
+# %% tags=["hide-input"]
 floor = {
     f"layer {labels[name]}": baselines.floors(main[name], arrays[name])
     for name in places
@@ -176,6 +181,8 @@ show(
 )
 
 # %% [markdown]
+# A frozen decoder keeps nearly what its twin scores, .72 to .77 of .76 to .79 with one latent; frozen encoders score least, .69 to .74. Editing is next to its floor for every SAE here, trained ones too: attributes of the next token are not carried by few latents in this model, so it can tell nothing apart.
+#
 # As reported for BatchTopK SAEs of larger models, trained on 500 million tokens. Automatic interpretability was .90 for trained SAEs and .87 for frozen decoders; an SAE without active latents scored .485 in editing.
 
 # %% tags=["hide-input"]
@@ -190,7 +197,7 @@ show(
 # ## Baselines less their twins
 #
 # Every measure of every baseline less that of its twin, paired by text (detection: by latents drawn from either SAE). A third of $\delta$ is for these limits, a third for numbers of active latents, and a third for training; each hook point has its
-# part, and all limits of the page hold together.
+# part, and all of them hold together. Certificates, further below, are statements of their own.
 
 # %%
 paired = {
@@ -220,9 +227,11 @@ counts = baselines.verdict_counts(paired)
 show(
     counts,
     "Baselines that are certified to be worse than their twins",
-    note=f"{note}; delta = {delta:g}, all of this page jointly",
+    note=f"{note}; delta = {delta:g}, jointly with all figures",
     decimals=0,
 )
+
+# %% tags=["hide-input"]
 show(
     pd.concat(
         {
@@ -237,9 +246,12 @@ show(
 )
 
 # %% [markdown]
+# Probing, editing and detection tell none of 24 baselines from its twin. Total variation tells all eight frozen decoders and seven of eight frozen encoders; explained variance seven and six. Soft decoders are told by neither total variation nor gap; the share of texts beyond a quarter of a bit, a tail, tells four
+# of eight. With so few sequences a difference of scores below .07 (editing), .14 (probing) or .2 (detection) is not to be told. Differences in the sample are mostly smaller than that. So what is shown is that the field's scores differ *little*: no frozen decoder is worse than its twin by more than .24 in any of them, jointly.
+#
 # ## Certificates
 #
-# The terms, the sharp bound, loss recovered against zero ablation, and a lower limit on the share of texts within a quarter of a bit, of each SAE; the pool is three quarters of the dictionary. These are statements of their own, each at the $\delta$ in the note.
+# The terms, the sharp bound, loss recovered against zero ablation, and a lower limit on the share of texts within a quarter of a bit, of each SAE. These are statements of their own, each at the $\delta$ in the note.
 
 # %%
 settings = {"alpha": alpha, "delta": share, "inequality": inequality}
@@ -262,6 +274,8 @@ show(
 )
 
 # %% [markdown]
+# Loss recovered, the field's own score of a splice, makes little of the difference: .95 for the trained BatchTopK SAE at layer 4 and .80 for its frozen decoder, whose gap is four times as large, 1.59 against .38 bits.
+#
 # ## More or fewer active latents
 #
 # BatchTopK from the isotropic start at the last hook point, with other numbers of active latents.
@@ -274,6 +288,8 @@ figures.plot_sweep(
 plt.show()
 
 # %% [markdown]
+# The order of the four is the same at every number of latents. A frozen decoder needs about 48 latents to explain what the frozen encoder explains with 24, and 96 to come to the gap of the trained SAE with some 16.
+#
 # ## Lazy training
 #
 # {cite:t}`korznikov2026` call training *lazy* if an SAE explains almost all that it will ever explain while its decoder is still near its start. The same SAEs along their training, trained and soft: had it ended after so many steps, what would they explain, how far
@@ -286,22 +302,40 @@ along = baselines.training_frame(
 figures.plot_training(along)
 plt.show()
 
+# %% [markdown]
+# After 40 of 800 steps the mean cosine is .99 and half of the final explained variance is there; after 160 steps, with a cosine of .83, 85 % of it. The last 12 points of explained variance, and half of the loss increase that was left at step 160, come while the decoder turns away from its start: from .83 to .54. This training is not lazy. The soft decoder
+# ends .04 lower in explained variance with all of its rows at the edge of what it may do.
+#
+# ## What came of the claims
+
+# %% tags=["hide-input"]
+fixed = baselines.fixed_beforehand(paired)
+show(
+    pd.DataFrame({"holds": fixed}).replace({True: "yes", False: "no"}),
+    "Claims that were fixed beforehand",
+    note=f"{note}; delta = {delta:g}, over all hook points and kinds",
+)
+
+# %% [markdown]
+# The first two fail by JumpReLU. Its frozen encoder explains *more* than its twin, at both hook points, by limits; its frozen decoder at layer 1 is not told by explained variance. At layer 1 that frozen encoder is not told by total variation, with a lower limit just below 0. For BatchTopK and TopK both claims hold. What is claimed instead was
+# chosen after looking, on the same texts; for its statistics that does not matter, since the limits hold for all baselines and measures at once, but which of them is put into words was not foreseen.
+
 # %%
-frozen = ("frozen decoder", "frozen encoder")
+odd = baselines.better_fit_at_larger_cost(paired)
 claims(
     strict,
     {
-        "frozen parts explain less than their twins": all(
-            baselines.told(paired[name], baselines.FIT, frozen)
+        "scores of latents tell no baseline from its twin": fixed[
+            "scores of latents tell no baseline"
+        ],
+        "predictions tell every frozen decoder from its twin": all(
+            baselines.told(
+                paired[name], ["total variation"], ["frozen decoder"]
+            )
             for name in places
         ),
-        "frozen parts change predictions more": all(
-            baselines.told(paired[name], ["total variation"], frozen)
-            for name in places
-        ),
-        "scores of latents tell no baseline from its twin": all(
-            baselines.untold(paired[name], baselines.SCORES)
-            for name in places
+        "explaining more, a baseline changes predictions more": bool(
+            odd
         ),
     },
 )
@@ -309,7 +343,14 @@ claims(
 # %% [markdown]
 # ## What this shows, and what it does not
 #
-# To be written when the numbers are there.
+# Do random baselines match trained SAEs here as reported? By what latents are used for, yes: a frozen decoder keeps nearly all of the score with one and with five latents, as it keeps .67 of .72 and .77 of .85 in the report, and detection, our stand-in for automatic interpretability, does not tell them apart (.87 of .90 there). By explained variance, no, as
+# there: .455 of .819 at layer 4, reported .430 of .852. A covariance-matched frozen encoder, the worst there (.11), is not here (.57).
+#
+# Does the certificate tell them apart where the usual scores don't? It tells what scores of latents do not, and mostly what explained variance tells as well. The two part where it matters: the frozen encoder of JumpReLU at layer 4 explains *more* than its trained twin and changes the model's predictions *more*, both certified. Explained variance counts all directions of an activation alike, the
+# model does not. For soft decoders, which are nearest to trained SAEs, limits on means of losses are too wide with 200 sequences; the tail tells half of them.
+#
+# This is small: one model of six layers, SAEs that saw 204,800 activations where those that come with saecert saw two million or more, one seed, one learning rate for all kinds. JumpReLU, whose thresholds learn slowly, suffers most from it: nothing here says that it is worse than the others when it is trained for long. Scores of SAEs that are trained for longer may well be told from those of
+# baselines; so may these with more sequences. The labels are those that can be read off the text, and detection's judge reads tokens only. A random baseline whose *encoder* learned is not a random SAE: what it scores its encoder has learned.
 #
 # ## Exercise
 #
@@ -317,5 +358,6 @@ claims(
 # `python -m saecert train baselines --subject docstring-6l --hooks blocks.4.hook_resid_post --tokens 150000 --samples 204800 --batch-size 256 --l0 24 --start isotropic --frozen decoder soft-decoder --soft-cosine 0.95 --out my-baselines`.
 #
 # ```{dropdown} Answer
-# To be written when the numbers are there.
+# One should expect: nearer to the trained SAE. In 192 dimensions a turn by 18 degrees is far more than rows that point at random can use by accident: with a cosine of .8 the SAE of this page explains .777 where the frozen decoder explains .455 and the trained SAE .819. The lazy-training figure says where .95 lies: at step 160
+# the mean cosine of the trained SAE was .83 and its explained variance .70, at step 40, with .99, it was .42. The command prints explained variance of both on held-out activations (the page has .50 for the frozen decoder and .79 for a least cosine of .8, pooled over tokens).
 # ```
