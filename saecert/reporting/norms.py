@@ -31,6 +31,9 @@ WORDS = {
     "nmse": "NMSE",
     "eps_lbo": "eps_LBO x 100,000",
     "eps_identity": "eps from z_hat",
+    "norm_deviation": "deviation of norms",
+    "total_variation": "total variation",
+    "loss_increase": "increase in loss",
 }
 """Quantities as tables name them."""
 
