@@ -298,6 +298,33 @@ def ranks_by_kind(frame: pd.DataFrame, kinds: Mapping[str, str]) -> pd.DataFrame
     return table.loc[order].rename_axis(["", "SAEs"])
 
 
+def told(row: Mapping[str, float], otherwise: str) -> bool | str:
+    """Whether a number with limits "lower" and "upper" is above 0, or `otherwise` if they do not
+    say.
+
+    >>> told({"lower": 0.1, "upper": 0.3}, "not told"), told({"lower": -1, "upper": 1}, "not told")
+    (True, 'not told')
+    """
+    if row["lower"] > 0:
+        return True
+    return False if row["upper"] < 0 else otherwise
+
+
+def fewer_than(tables: Mapping[str, pd.DataFrame], kind: str, number: float) -> bool | str:
+    """Whether, in each table of `quality`, some SAE of a kind has fewer active latents than
+    `number` with certainty; a text if only its mean is below, or that of some tables."""
+    ends = []
+    for table in tables.values():
+        rows = table.loc[[label.startswith(kind) for label in table.index], "active latents"]
+        ends.append((float(rows["mean"].min()), float(rows["at most"].min())))
+    if all(most < number for _, most in ends):
+        return True
+    if all(mean >= number for mean, _ in ends):
+        return False
+    n_certain = sum(most < number for _, most in ends)
+    return f"{n_certain} of {len(ends)} layers"
+
+
 def reported() -> pd.DataFrame:
     """Active latents and error that others reported; no limits were."""
     columns = ["active latents", "NMSE"]

@@ -27,7 +27,7 @@ def candidates(subject):
     return [Candidate(subject.sae_at(HOOK), POOL), Candidate(other, np.arange(3))]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def measured(subject, sample, candidates):
     options = {"alpha": ALPHA, "seed": 3, "progress": False, "batch_size": 8}
     return side_by_side(subject, sample, HOOK, candidates, **options)
