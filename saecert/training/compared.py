@@ -21,7 +21,7 @@ from sae_lens import SAE
 
 from saecert.corpora.corpus import Corpus
 from saecert.dictionaries.quantities import PREDICTORS, tau_name, token_name
-from saecert.dictionaries.side_by_side import Candidate, side_by_side
+from saecert.dictionaries.several import Candidate, measure_several
 from saecert.measurement.identity import digest
 from saecert.storage import cache_dir
 from saecert.subjects.subject import Subject
@@ -259,7 +259,7 @@ def _arrays(
         order = np.argsort(-token_counts(member.sae, held_out), kind="stable")
         candidates.append(Candidate(member.sae, order[:k]))
     options = {"alpha": plan.alpha, "seed": plan.seed, "progress": False}
-    measured, model = side_by_side(subject, corpus, hook_name, candidates, **options)
+    measured, model = measure_several(subject, corpus, hook_name, candidates, **options)
     rows = [
         _of_one(values, model["clean"]) | _facts(member)
         for values, member in zip(measured, members, strict=True)

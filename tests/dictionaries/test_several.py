@@ -7,7 +7,7 @@ import pytest
 from conftest import D_SAE, identity_sae
 
 from saecert.dictionaries.norms import norms
-from saecert.dictionaries.side_by_side import Candidate, side_by_side
+from saecert.dictionaries.several import Candidate, measure_several
 from saecert.measurement.proxies import full, pool, zero_ablation
 from saecert.measurement.sweep import sweep
 
@@ -30,7 +30,7 @@ def candidates(subject):
 @pytest.fixture
 def measured(subject, sample, candidates):
     options = {"alpha": ALPHA, "seed": 3, "progress": False, "batch_size": 8}
-    return side_by_side(subject, sample, HOOK, candidates, **options)
+    return measure_several(subject, sample, HOOK, candidates, **options)
 
 
 def test_norms_are_those_of_each_sae_alone(subject, sample, candidates, measured):
@@ -59,16 +59,16 @@ def test_losses_are_those_of_a_sweep(subject, sample, candidates, measured):
 
 
 def test_what_was_measured_is_found_again(subject, sample, candidates, measured, monkeypatch):
-    monkeypatch.setattr("saecert.dictionaries.side_by_side.clean_run", lambda *_: 1 / 0)
+    monkeypatch.setattr("saecert.dictionaries.several.clean_run", lambda *_: 1 / 0)
     options = {"alpha": ALPHA, "seed": 3, "progress": False}
-    own, model = side_by_side(subject, sample, HOOK, candidates, **options)
+    own, model = measure_several(subject, sample, HOOK, candidates, **options)
     np.testing.assert_array_equal(model["clean"], measured[1]["clean"])
     np.testing.assert_array_equal(own[1]["full"], measured[0][1]["full"])
 
 
 def test_no_sae_and_no_such_latent(subject, sample, candidates):
     with pytest.raises(ValueError, match="there is no SAE to measure"):
-        side_by_side(subject, sample, HOOK, [], alpha=ALPHA)
+        measure_several(subject, sample, HOOK, [], alpha=ALPHA)
     outside = [Candidate(candidates[0].sae, np.array([D_SAE]))]
     with pytest.raises(ValueError, match=f"latent {D_SAE} is outside the dictionary"):
-        side_by_side(subject, sample, HOOK, outside, alpha=ALPHA, progress=False)
+        measure_several(subject, sample, HOOK, outside, alpha=ALPHA, progress=False)

@@ -43,7 +43,7 @@ class Candidate:
         return kept
 
 
-def side_by_side(
+def measure_several(
     subject: Subject,
     corpus: Corpus,
     hook_name: str,
@@ -89,7 +89,7 @@ def side_by_side(
     key = digest(alpha, seed, pools, *(each.sae_fingerprint(hook_name) for each in alone))
     truths = [truths_of(each.sae) for each in candidates]
     measure = partial(_measure, subjects=alone, candidates=candidates, alpha=alpha, seed=seed)
-    quantity = Quantity("side by side", key, measure, [hook_name])
+    quantity = Quantity("several SAEs", key, measure, [hook_name])
     options = {"batch_size": batch_size, "progress": progress}
     values = run(alone[0], corpus, quantity, **options)[hook_name]
     own: list[Rows] = []
