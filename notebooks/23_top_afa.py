@@ -268,9 +268,7 @@ for name in places:
         kinds[label] = member.kind
         rises[label] = increases[member.label]
 pairs = [(x, "total_variation") for x in PREDICTORS]
-within = norm_limits.ranks_within(
-    everything, delta, inequality, pairs
-)
+within = norm_limits.ranks_within(everything, delta, inequality, pairs)
 
 # %% tags=["hide-input"]
 note = f"{len(everything)} SAEs, n = {n_all}, delta = {delta:g}"
