@@ -150,7 +150,7 @@ def compared(
     folder = place_of(subject, plan)
     found = {}
     with quietly(bool(settings.get("progress"))):
-        data = activations(subject, hook_names, plan.n_cached, plan.seed, folder / "acts")
+        data = activations(subject, hook_names, plan.n_cached, plan.seed)
         for hook_name in hook_names:
             place = folder / hook_name
             members = list(trained(*data[hook_name], plan, place, hook_name, subject.name))
@@ -218,12 +218,14 @@ def token_counts(sae: SAE, acts: Acts) -> Int[np.ndarray, "d_sae"]:
 
 
 def activations(
-    subject: Subject, hook_names: Sequence[str], n_cached: int, seed: int, folder: Path
+    subject: Subject, hook_names: Sequence[str], n_cached: int, seed: int
 ) -> dict[str, tuple[Acts, Acts]]:
     """Train and held-out activations by hook point, of the same tokens, in one order for all.
 
-    Of the train and of the validation documents of the docstrings, as the cache folder has them.
+    Of the train and of the validation documents of the docstrings; kept in the cache folder.
     """
+    key = digest(subject.fingerprint, *hook_names, n_cached, seed)[:16]
+    folder = cache_dir() / "activations" / key
     texts = training_text("docstrings", subject, n_tokens=n_cached)
     sizes = {"train": n_cached, "held-out": N_HELD_OUT}
     found = []
