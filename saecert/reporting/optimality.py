@@ -168,6 +168,15 @@ def own_case_table(measured: Measured, delta: float, inequality: str) -> pd.Data
     return frame.set_axis(pd.MultiIndex.from_tuples(frame.columns), axis=1)
 
 
+def split_examples(values: Mapping[str, np.ndarray], steps: Sequence[str]) -> list[str]:
+    """Lines about the parent with most children of each step: at which tokens they are strongest."""
+    lines = []
+    for step, (parent, *children) in zip(steps, values["example words"], strict=True):
+        told = "; ".join(str(words) for words in children if words)
+        lines.append(f"{step}: parent {parent}, children {told}" if told else f"{step}: none")
+    return lines
+
+
 def encoder_difference(measured: Measured, delta: float, inequality: str) -> dict[str, float]:
     """Encoder's error of the first SAE less that of the second: "lower", "mean", "upper".
 

@@ -42,8 +42,11 @@ def test_sizes_steps_and_sequences(measured):
     there = np.isfinite(measured["inside"].astype(float)).any(axis=1)
     assert (there <= (measured["split"] > 0)).all()
     table = optimality.splits_table(measured)
-    assert table.index.tolist() == ["16 to 32", "32 to 64"] or len(table) == 2
+    first = f"{D_MODEL} to {2 * D_MODEL}"
+    assert table.index.tolist() == [first, f"{2 * D_MODEL} to {4 * D_MODEL}"]
     assert "split" in str(show(table, "a table"))
+    lines = optimality.split_examples(measured, table.index)
+    assert [line.partition(":")[0] for line in lines] == table.index.tolist()
     limits = phenomena_limits.inside(measured, 0.2, "dirichlet")
     assert len(limits) == 2
 
