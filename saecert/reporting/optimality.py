@@ -169,7 +169,7 @@ def own_case_table(measured: Measured, delta: float, inequality: str) -> pd.Data
 
 
 def split_examples(values: Mapping[str, np.ndarray], steps: Sequence[str]) -> list[str]:
-    """Lines about the parent with most children of each step: at which tokens they are strongest."""
+    """Lines about the parent with most children of each step: tokens where they are strongest."""
     lines = []
     for step, (parent, *children) in zip(steps, values["example words"], strict=True):
         told = "; ".join(str(words) for words in children if words)
