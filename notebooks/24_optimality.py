@@ -212,7 +212,7 @@ show(gains, caption, note=f"{size * per_sequence} activations")
 # ````
 #
 # ````{prf:proof}
-# With $z_j$ replaced by $(1+t) z_j$ the cost changes at the rate $\mathbb{E}[z_j(\lambda - d_j'r)]$ at $t = 0$.
+# With $(1+\eta) z_j$ in the place of $z_j$ the cost changes at the rate $\mathbb{E}[z_j(\lambda - d_j'r)]$ at $\eta = 0$.
 # ````
 #
 # So implied prices are told apart from the encoder's error: the first should be right after any training, the second need not be small. One such SAE at the middle hook point, trained briefly on text of the training split, and BatchTopK beside it with as many

@@ -41,7 +41,7 @@ WITHIN = [(predictor, cost) for cost in SPLICE_COSTS for predictor in PREDICTORS
 
 
 def tokens_of(values: Values) -> dict[str, Float[np.ndarray, "n_seq"]]:
-    """`MEDIANS` and `SPLICE_COSTS` at one token drawn at random from each sequence.
+    """`MEDIANS`, and those of `SPLICE_COSTS` that were kept, at one random token of each sequence.
 
     Tokens of different sequences are independent where the sequences are; those of one are not.
     """
@@ -52,7 +52,8 @@ def tokens_of(values: Values) -> dict[str, Float[np.ndarray, "n_seq"]]:
         "norm_deviation": np.abs(norm_f / norm_z - 1),
     }
     for name in ("nmse", "eps_identity", *SPLICE_COSTS):
-        found[name] = values[token_name(name)][:, 0]
+        if token_name(name) in values:
+            found[name] = values[token_name(name)][:, 0]
     return found
 
 

@@ -19,8 +19,8 @@ SAME = 0.9
 OFTEN = 40
 """Firings that a latent has to have to be a child; a parent has twice as many."""
 
-Fires = Bool[np.ndarray, "n d_sae"]
-Atoms = Float[np.ndarray, "d_sae d_in"]
+Fires = Bool[np.ndarray, "_ _"]
+Atoms = Float[np.ndarray, "_ _"]
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def splits(small: tuple[Atoms, Fires], large: tuple[Atoms, Fires]) -> Splits:
     Parameters
     ----------
     small, large
-        Atoms of norm 1, and which latents fire on the same activations.
+        Atoms of norm 1, a row each, and which latents fire on the same activations, a row each.
 
     Raises
     ------
@@ -77,7 +77,7 @@ def splits(small: tuple[Atoms, Fires], large: tuple[Atoms, Fires]) -> Splits:
     chosen = parents[n_children >= 2]
     pairs = np.array([(j, i) for j in chosen for i in np.flatnonzero(is_child[j])], dtype=np.int64)
     pairs = pairs.reshape(-1, 2)
-    others = [_other(j, count, cosine[:, i]) for j, i in pairs]
+    others = [_other(j, count, cosine[:, i]) for j, i in pairs.tolist()]
     return Splits(
         parents=parents,
         kept=(cosine[parents] >= SAME).any(axis=1),

@@ -310,7 +310,7 @@ def told(row: Mapping[str, float], otherwise: str) -> bool | str:
     return False if row["upper"] < 0 else otherwise
 
 
-def fewer_than(tables: Mapping[str, pd.DataFrame], kind: str, number: float) -> bool | str:
+def fewer_than(tables: Mapping[str, pd.DataFrame], kind: str, number: int) -> bool | str:
     """Whether, in each table of `quality`, some SAE of a kind has fewer active latents than
     `number` with certainty; a text if only its mean is below, or that of some tables."""
     ends = []

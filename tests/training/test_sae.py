@@ -118,6 +118,7 @@ def test_lambda_says_how_much_norms_may_disagree(acts, tmp_path):
     assert apart[1] < apart[0]
 
 
+@torch.no_grad()
 def test_a_price_of_activity_is_paid_and_known(acts, tmp_path):
     """At the end of training a latent that could be scaled up or down is worth its price: in the
     units of the activations, E[z_j d_j'r] = lambda E[z_j], summed over latents."""
@@ -127,7 +128,10 @@ def test_a_price_of_activity_is_paid_and_known(acts, tmp_path):
         recipe = replace(
             RECIPE, architecture="standard", n_samples=256_000, l1_coefficient=coefficient
         )
-        folder = train_sae(acts, acts[:500], recipe, tmp_path / f"{coefficient}", hook_name=HOOK)
+        with torch.enable_grad():
+            folder = train_sae(
+                acts, acts[:500], recipe, tmp_path / f"{coefficient}", hook_name=HOOK
+            )
         sae = SAE.load_from_disk(folder, dtype="float32")
         assert sae.cfg.architecture() == "standard" and sae.cfg.metadata.hook_name == HOOK
         codes = sae.encode(x) * sae.W_dec.norm(dim=1)
