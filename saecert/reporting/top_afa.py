@@ -156,8 +156,9 @@ def certificates_of(
 def quality(found: Sequence[Member], delta: float, inequality: str) -> pd.DataFrame:
     """Active latents over tokens, and the error with its limits: a row an SAE.
 
-    "at most" is an upper limit on the expected number of active latents, "NMSE" the mean over
-    tokens, each counting as at most 1; all limits hold together at `delta`.
+    "at most" is an upper limit on the expected number of active latents, "share < d" the share of
+    tokens of the sample with fewer than dimensions, "NMSE" the mean over tokens, each counting as
+    at most 1; all limits hold together at `delta`.
     """
     nats = float(np.log(3 * len(found) / delta))
     rows = {}
@@ -171,6 +172,7 @@ def quality(found: Sequence[Member], delta: float, inequality: str) -> pd.DataFr
             ("active latents", "mean"): float(member.values["l0"].mean()),
             ("active latents", "95 %"): quantile(counts, 0.95),
             ("active latents", "at most"): most,
+            ("active latents", "share < d"): share_below(counts, int(member.values["d_in"][0])),
             ("NMSE", "lower"): low,
             ("NMSE", "mean"): mean,
             ("NMSE", "upper"): high,
@@ -200,6 +202,15 @@ def quantile(counts: np.ndarray, level: float) -> int:
     1
     """
     return int(np.searchsorted(np.cumsum(counts), level * counts.sum() - 1e-9))
+
+
+def share_below(counts: np.ndarray, number: int) -> float:
+    """Share of tokens with fewer than so many active latents.
+
+    >>> share_below(np.array([0, 2, 1, 1]), 2)
+    0.5
+    """
+    return float(counts[:number].sum() / counts.sum())
 
 
 def certified(
@@ -308,21 +319,6 @@ def told(row: Mapping[str, float], otherwise: str) -> bool | str:
     if row["lower"] > 0:
         return True
     return False if row["upper"] < 0 else otherwise
-
-
-def fewer_than(tables: Mapping[str, pd.DataFrame], kind: str, number: int) -> bool | str:
-    """Whether, in each table of `quality`, some SAE of a kind has fewer active latents than
-    `number` with certainty; a text if only its mean is below, or that of some tables."""
-    ends = []
-    for table in tables.values():
-        rows = table.loc[[label.startswith(kind) for label in table.index], "active latents"]
-        ends.append((float(rows["mean"].min()), float(rows["at most"].min())))
-    if all(most < number for _, most in ends):
-        return True
-    if all(mean >= number for mean, _ in ends):
-        return False
-    n_certain = sum(most < number for _, most in ends)
-    return f"{n_certain} of {len(ends)} layers"
 
 
 def reported() -> pd.DataFrame:

@@ -1,13 +1,12 @@
 """Tables and figures of page 22, on made-up rows."""
 
 import numpy as np
-import pandas as pd
 import pytest
 from synthetic_losses import ALPHA, HI, LO, make_losses
 from synthetic_norms import made_up
 
 from saecert.dictionaries import norm_limits
-from saecert.reporting import norm_figures, norms, top_afa
+from saecert.reporting import norm_figures, norms
 from saecert.reporting.quantities import MEASURABLE
 from saecert.reporting.tables import show
 
@@ -77,25 +76,3 @@ def test_increases_are_of_the_smoothed_loss_and_within_its_range():
     rises, largest = norms.increases({"a": record}, ALPHA)
     assert rises["a"].tolist() == [0.5, -0.25]
     assert largest == HI - LO
-
-
-@pytest.mark.parametrize(
-    ("ends", "says"),
-    [
-        (([(90, 120), (200, 230)], [(50, 80)]), True),
-        (([(90, 120)], [(150, 180)]), "1 of 2 layers"),
-        (([(120, 180)], [(150, 180)]), "0 of 2 layers"),
-        (([(150, 180)], [(130, 160)]), False),
-    ],
-    ids=["every layer", "one certain", "a mean alone", "none"],
-)
-def test_fewer_active_latents_than_a_number(ends, says):
-    """Of 128; for each layer the mean of some SAEs and the limit on it."""
-    columns = pd.MultiIndex.from_product([["active latents"], ["mean", "at most"]])
-    other = pd.DataFrame([(1, 2)], index=["TopK 1"], columns=columns)
-    tables = {}
-    for layer, rows in enumerate(ends):
-        labels = [f"top-AFA, {row}" for row in range(len(rows))]
-        own = pd.DataFrame(rows, index=labels, columns=columns)
-        tables[str(layer)] = pd.concat([own, other])
-    assert top_afa.fewer_than(tables, "top-AFA", 128) == says
