@@ -41,7 +41,7 @@ delta = 0.05
 # weight of the uniform distribution
 alpha = 0.5
 # price of the SAE that is trained here, in units of sae_lens
-l1_coefficient = 5.0
+l1_coefficient = 3.0
 # activations seen by it and by the one beside it
 n_samples = 400_000
 # largest gain of other atoms that a sequence counts for
