@@ -30,7 +30,7 @@ corpus = "docstrings"
 hooks = "blocks.0.hook_resid_post,blocks.2.hook_resid_post,"
 hooks += "blocks.4.hook_resid_post"
 # certification sequences; 0: all
-n_seq = 250
+n_seq = 200
 # certification sequences passed over
 skip = 500
 # probability that a statement is wrong
@@ -158,7 +158,7 @@ show(
     decimals=3,
 )
 
-# %% mystnb={"figure": {"caption": "Error against active latents a token of all SAEs, by layer, n = 100. Bars are limits that hold together at delta = 0.05; the dotted line is the number of dimensions. The top-AFA SAEs lie above the others with as many active latents, and to the right of the dotted line.", "name": "fig-top-afa"}, "image": {"alt": "One panel a layer, error against active latents on logarithmic axes for three kinds of SAEs."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Error against active latents a token of all SAEs, by layer, n = 200. Bars are limits that hold together at delta = 0.05; the dotted line is the number of dimensions. The top-AFA SAEs lie above the others with as many active latents, and to the right of the dotted line.", "name": "fig-top-afa"}, "image": {"alt": "One panel a layer, error against active latents on logarithmic axes for three kinds of SAEs."}} tags=["hide-input"]
 parts = [
     top_afa.panel(
         f"layer {labels[name]}",
