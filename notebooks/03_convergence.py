@@ -61,7 +61,7 @@ import pandas as pd
 
 from saecert import certify_stream
 from saecert.certificates import orders as streams
-from saecert.reporting import choosing
+from saecert.reporting import choosing, sliders
 from saecert.reporting.claims import claims
 from saecert.reporting.figures import (
     plot_price_of_choosing,
@@ -259,7 +259,20 @@ vacuous = np.log2(losses.n_vocab)
 plot_price_of_choosing(frame, vacuous)
 plt.show()
 
+# %% tags=["hide-input"]
+fixed = frame[(frame["label"] == T1) & (frame["alpha"] == alpha)]
+sliders.bound_sliders(
+    losses,
+    sizes,
+    delta=delta,
+    pool=int(fixed["k"].iloc[-1]),
+    inequality=inequality,
+)
+
 # %% [markdown]
+# In a browser there are sliders above, for fixed pools (T1): for $n$, $\delta$, $\alpha$ and the size $k$ of the pool. Halving $\delta$ costs little
+# once there are some hundred sequences; $n$ and $\alpha$ move the bounds most. They answer what a certificate *would* have cost, had these settings been fixed beforehand.
+#
 # The first size on the axis at which each way beats the uniform predictor. Every point of a curve is a certificate valid at
 # $\delta$ for a size fixed beforehand; the curve as a whole, and the smallest $n$ read off it, are not.
 
