@@ -25,33 +25,36 @@
     const here = place(spec.controls, at);
     const told = spec.series.map(
       (series) => `${series.name} at most ${series.values[here].toFixed(spec.decimals)}`);
-    const below = spec.series[spec.series.length - 1].values[here] < spec.line.value;
+    const last = spec.series[spec.series.length - 1];
+    const below = last.values[here] < spec.line.value;
     const line = `${spec.line.name} (${spec.line.value.toFixed(spec.decimals)})`;
     return `${settingText(spec.controls, at)}: ${told.join(", ")} ${spec.unit}; ` +
-      (below ? `below ${line}.` : `not shown to be below ${line}.`);
+      `the ${last.name} is ${below ? "" : "not "}below ${line}.`;
+  }
+
+  function element(parent, name, text, className) {
+    const node = document.createElement(name);
+    node.textContent = text;
+    if (className) node.className = className;
+    parent.appendChild(node);
+    return node;
+  }
+
+  function canvas(box, width, height, attributes) {
+    const shape = { width, height, viewBox: `0 0 ${width} ${height}` };
+    return add(box, "svg", { ...shape, ...attributes });
   }
 
   function legend(box, spec) {
-    const list = document.createElement("p");
-    list.className = "saecert-legend";
-    spec.series.forEach((series, i) => {
-      const item = document.createElement("span");
-      item.className = `saecert-key s${i}`;
-      item.textContent = series.name;
-      list.appendChild(item);
-    });
-    const line = document.createElement("span");
-    line.className = "saecert-key line";
-    line.textContent = spec.line.name;
-    list.appendChild(line);
-    box.appendChild(list);
+    const list = element(box, "p", "", "saecert-legend");
+    spec.series.forEach((series, i) => element(list, "span", series.name, `saecert-key s${i}`));
+    element(list, "span", spec.line.name, "saecert-key line");
   }
 
   /* One curve a series over the last control; the setting is marked. */
-  function drawCurves(svg, width, spec, at) {
-    const height = 270, left = 46, right = 14, top = 12, bottom = 44;
-    svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
-    svg.setAttribute("height", height);
+  function drawCurves(box, width, spec, at) {
+    const height = 270, left = 46, right = 26, top = 12, bottom = 44;
+    const svg = canvas(box, width, height, { role: "img", "aria-label": curvesText(spec, at) });
     const axis = spec.controls.length - 1;
     const texts = spec.controls[axis].texts;
     const all = spec.series.flatMap((series) => series.values).concat(spec.line.value);
@@ -83,34 +86,32 @@
       add(svg, "polyline", { class: `s${i}`, points });
       add(svg, "circle", { class: `s${i}`, cx: x(at[axis]), cy: y(values[at[axis]]), r: 5 });
     });
+    legend(box, spec);
   }
 
   function rowsText(spec, at) {
-    const told = spec.rows.map((row) => `${row.name} ${row.texts[at[0]]}`);
-    return `${settingText(spec.controls, at)}: ${told.join("; ")}.`;
+    return `${settingText(spec.controls, at)}:`;
   }
 
-  /* One strip a quantity: the layer's limits on a scale of its own, other layers as faint marks. */
-  function drawRows(svg, width, spec, at) {
-    const row = 46, left = 8, right = 8;
-    svg.setAttribute("viewBox", `0 0 ${width} ${row * spec.rows.length}`);
-    svg.setAttribute("height", row * spec.rows.length);
-    spec.rows.forEach((quantity, i) => {
-      const top = i * row, middle = top + 32;
-      const most = Math.max(...quantity.upper, ...quantity.mean) || 1;
-      const x = (value) => left + (width - left - right) * Math.max(0, value) / most;
-      const here = at[0];
-      add(svg, "text", { x: left, y: top + 17 }, `${quantity.name}: ${quantity.texts[here]}`);
-      add(svg, "line", { class: "grid", x1: x(0), x2: x(most), y1: middle, y2: middle });
-      quantity.mean.forEach((value) => {
+  /* One line of text and one strip a quantity: the layer's limits on a scale of the quantity's own,
+     the other layers as faint marks. The text says it all, so the strip is for the eye alone. */
+  function drawRows(box, width, spec, at) {
+    const here = at[0], middle = 9, side = 8;
+    spec.rows.forEach((row) => {
+      element(box, "p", `${row.name}: ${row.texts[here]}`, "saecert-row");
+      const svg = canvas(box, width, 2 * middle, { "aria-hidden": "true" });
+      const most = Math.max(...row.upper, ...row.mean) || 1;
+      const x = (value) => side + (width - 2 * side) * Math.max(0, value) / most;
+      const line = (name, from, to) =>
+        add(svg, "line", { class: name, x1: x(from), x2: x(to), y1: middle, y2: middle });
+      line("grid", 0, most);
+      row.mean.forEach((value) => {
         add(svg, "circle", { class: "faint", cx: x(value), cy: middle, r: 4 });
       });
-      const lower = quantity.lower[here] === null ? quantity.mean[here] : quantity.lower[here];
-      const upper = quantity.upper[here] === null ? most : quantity.upper[here];
-      add(svg, "line", { class: "s0", x1: x(lower), x2: x(upper), y1: middle, y2: middle });
-      add(svg, "line", { class: "s0", x1: x(upper), x2: x(upper),
-        y1: middle - 6, y2: middle + 6 });
-      add(svg, "circle", { class: "s0", cx: x(quantity.mean[here]), cy: middle, r: 5 });
+      const upper = row.upper[here] === null ? most : row.upper[here];
+      line("s0", row.lower[here] === null ? row.mean[here] : row.lower[here], upper);
+      add(svg, "line", { class: "s0", x1: x(upper), x2: x(upper), y1: 3, y2: 2 * middle - 3 });
+      add(svg, "circle", { class: "s0", cx: x(row.mean[here]), cy: middle, r: 5 });
     });
   }
 
@@ -125,14 +126,10 @@
     const at = spec.controls.map((control) => control.start);
     const output = root.querySelector("output");
     const box = root.querySelector(".saecert-drawing");
-    const svg = add(box, "svg", { role: "img", width: "100%" });
-    if (spec.kind === "curves") legend(box, spec);
     const draw = () => {
-      const said = kind.text(spec, at);
-      output.textContent = said;
-      svg.replaceChildren();
-      svg.setAttribute("aria-label", `${root.querySelector(".saecert-title").textContent}. ${said}`);
-      kind.draw(svg, Math.max(280, box.clientWidth), spec, at);
+      output.textContent = kind.text(spec, at);
+      box.replaceChildren();
+      kind.draw(box, Math.max(240, box.clientWidth), spec, at);
     };
     spec.controls.forEach((control, i) => {
       const input = root.querySelector(`#${root.id}-${i}`);
