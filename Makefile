@@ -86,7 +86,7 @@ html: $(READY)
 # read once, with its progress bar here: inside a notebook the bar would become part of the page
 corpus = $(PY) -c 'from saecert.corpora.docstrings import docstring_documents, python_functions; docstring_documents(), python_functions()'
 # the book is built from a copy, so that tracked files stay as they are
-render = $(PY) book/render.py $(1) _build/html && $(PY) tests/checks.py offline _build/html && echo "open _build/html/index.html"
+render = $(PY) book/render.py $(1) _build/html && $(PY) tests/checks.py offline _build/html && $(PY) tests/checks.py accessible _build/html && echo "open _build/html/index.html"
 
 notebooks: $(READY)
 	@$(call corpus)

@@ -2,6 +2,7 @@
 
 python tests/checks.py lint            density of code, pages, pairing of notebooks, printed limits
 python tests/checks.py offline DIR     no page of a built book fetches anything from elsewhere
+python tests/checks.py accessible DIR  alt texts, labels, headings, links that lead somewhere
 python tests/checks.py picture         make the pictures of README and first page anew
 """
 
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import nbformat
 import pages
+from accessible import check_accessible, check_contrast
 from density import check_density, library_lines, source_lines
 from pages import check_code, check_limits, check_notebook, check_prose
 from PIL import Image
@@ -119,6 +121,9 @@ def main(arguments: list[str]) -> int:
     if arguments[:1] == ["offline"] and len(arguments) == 2:
         complaints = check_offline(Path(arguments[1]))
         good = "the book needs no network"
+    elif arguments[:1] == ["accessible"] and len(arguments) == 2:
+        complaints = check_accessible(Path(arguments[1]))
+        good = "every picture has a text, every field a label, every link a target"
     elif arguments == ["picture"]:
         path, figure = headline()
         path.parent.mkdir(exist_ok=True)
@@ -128,6 +133,7 @@ def main(arguments: list[str]) -> int:
         good = f"written to {path.parent}"
     elif arguments == ["lint"]:
         complaints = check_density(ROOT) + check_prose(ROOT) + check_code(ROOT)
+        complaints += check_contrast((ROOT / "_static/custom.css").read_text(encoding="utf-8"))
         complaints += check_limits(ROOT) + (check_notebooks() or check_picture()) + check_front()
         lines = sum(library_lines(ROOT).values())
         good = f"{lines} source lines in saecert; {len(notebook_sources())} notebooks in order"
