@@ -1,5 +1,6 @@
 # make book       run every notebook on the shipped subject into _build and make the book _build/html/index.html
 # make test       unit tests, and every notebook compared with its stored outputs
+# make coverage   unit tests, and which lines of the library they reach (slower than make test)
 # make faults     kills, full disks, mutated files, fuzzed loaders: the long form of what make test does (an hour)
 # make html       the book from the stored outputs, nothing executed
 # make measure    measure all that the pages stand on anew, from nothing, into measurements/ (up to an hour)
@@ -13,7 +14,7 @@
 # make book PYTHON=/path/to/python3.11     with that Python      make test PYTEST_ARGS="-k corpus"
 
 .NOTPARALLEL:
-.PHONY: help setup smollm2 book test faults html measure notebooks certificates lint format clean
+.PHONY: help setup smollm2 book test coverage faults html measure notebooks certificates lint format clean
 
 PYTHON ?= python3
 ifeq ($(origin PYTHON),file)
@@ -104,6 +105,15 @@ certificates: $(READY)
 test: $(READY)
 	@$(call corpus)
 	@OMP_NUM_THREADS=1 $(PY) -m pytest --nbval --nbval-current-env --nbval-sanitize-with tests/nbval_sanitize.cfg --ignore-glob='*.failed.ipynb' --ignore-glob='notebooks/.*' -n 2 --dist loadfile tests notebooks $(PYTEST_ARGS)
+
+# every process that tests start counts, wherever it runs; the figure is the last line
+coverage: $(READY)
+	@$(call corpus)
+	@rm -rf $(COVERED) && mkdir -p $(COVERED)
+	@OMP_NUM_THREADS=1 COVERAGE_FILE=$(COVERED)/data COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml $(PY) -m pytest -n 2 --dist loadfile tests $(PYTEST_ARGS)
+	@export COVERAGE_FILE=$(COVERED)/data; $(PY) -m coverage combine -q $(COVERED) && $(PY) -m coverage report
+
+COVERED := $(CURDIR)/_build/coverage
 
 # short forms of these are part of make test; counts are printed
 faults: $(READY)
