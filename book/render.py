@@ -21,6 +21,17 @@ from nbformat import NotebookNode
 
 ROOT = Path(__file__).resolve().parents[1]
 PROSE = ("_toc.yml", "book", "certificates", "_static")
+ENTRANCE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="refresh" content="0; url=book/index.html">
+<title>saecert</title>
+</head>
+<body><p><a href="book/index.html">saecert</a></p></body>
+</html>
+"""
+"""What `index.html` is: the way to the first page."""
 
 
 def render(executed: Path, html: Path, subject: str = "") -> None:
@@ -41,6 +52,7 @@ def render(executed: Path, html: Path, subject: str = "") -> None:
         for name in pages():
             nbformat.write(page(executed, name, subject), source / f"{name}.ipynb")
         _build(source, [] if subject else ["-W", "-n", "--keep-going"])
+        (source / "_build/html/index.html").write_text(ENTRANCE, encoding="utf-8")
         shutil.rmtree(html, ignore_errors=True)
         shutil.move(source / "_build/html", html)
 
