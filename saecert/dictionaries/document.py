@@ -7,9 +7,9 @@ import torch
 from jaxtyping import Shaped
 
 from saecert.corpora.corpus import Corpus
+from saecert.measurement.batch import site_at
 from saecert.measurement.loop import Batch
 from saecert.measurement.proxies import full, pool
-from saecert.measurement.batch import site_at
 from saecert.measurement.scoring import score, smoothed_bits
 from saecert.measurement.survey import survey
 from saecert.subjects.forward import clean_run, final_residual
@@ -22,29 +22,31 @@ def document(
     hook_name: str,
     *,
     text: str,
-    k: int = 0,
+    share: float = 1.0,
     alpha: float = 0.5,
     batch_size: int | None = None,
     progress: bool = True,
 ) -> dict[str, Shaped[np.ndarray, "tokens"]]:
     """Tokens of `text` that are predicted, and smoothed losses in bits at each: "token", "model",
-    and "pool", of the reconstruction from the `k` latents that are active at most tokens of
-    `discovery` (0: the whole dictionary).
+    and "pool", of the reconstruction from that `share` of all latents that is active at most tokens
+    of `discovery` (1: the whole dictionary).
 
     What comes after the model's longest sequence is left out. ValueError for a text of less than
-    two tokens, a pool larger than the dictionary, or a hook point without an SAE.
+    two tokens, a share outside (0, 1], or a hook point without an SAE.
     """
+    if not 0 < share <= 1:
+        raise ValueError(f"a pool is a share of the dictionary in (0, 1], got share={share}")
     ids = subject.tokenizer(text, add_special_tokens=False)["input_ids"]
     begin = [subject.tokenizer.bos_token_id] if subject.bos else []
     ids = (begin + ids)[: subject.n_ctx]
     if len(ids) < 2:
         raise ValueError("a text of two tokens or more is needed: nothing is predicted in this one")
     proxy = full()
-    if k:
-        surveyed = survey(
-            subject, discovery, hook_name, batch_size=batch_size, progress=progress
-        )
-        proxy = pool(surveyed.ranking("frequency")[:k], subject.sae_at(hook_name).cfg.d_sae)
+    if share < 1:
+        running = {"batch_size": batch_size, "progress": progress}
+        d_sae = subject.sae_at(hook_name).cfg.d_sae
+        order = survey(subject, discovery, hook_name, **running).ranking("frequency")
+        proxy = pool(order[: max(1, round(share * d_sae))], d_sae)
     tokens = torch.tensor([ids], device=subject.device)
     batch = Batch(tokens, np.zeros(1, dtype=np.uint64), int(subject.bos), 0)
     with torch.no_grad():

@@ -74,7 +74,7 @@ def strongest(
     fires in fewer, with "<kind> ids", the first 53 bits of each sequence's hash, "<kind> peaks",
     the activations, and "<kind> windows", shares of them at the `BEFORE` positions before, its own
     and the `AFTER` behind; "<kind> tokens", the most frequent ones in its `STRONGEST` sequences,
-    and "<kind> same", the share of these with the first of them; "<kind> promoted" and "<kind>
+    and "<kind> same", the share of these with the first of them; "first", the first position; "<kind> promoted" and "<kind>
     suppressed", the `n_tokens` whose logits its decoder row raises and lowers most (`logit_effect`),
     "" at hook points of another width than the residual stream.
 
@@ -86,7 +86,7 @@ def strongest(
     running = {"batch_size": batch_size, "progress": progress}
     found = {}
     for hook_name in hook_names or subject.hook_names:
-        arrays: Arrays = {}
+        arrays: Arrays = {"first": np.asarray(corpus.first)}
         for kind, chosen in chosen_latents(
             subject, corpus, hook_name, n_latents, seed, running
         ).items():
