@@ -30,11 +30,11 @@ corpus = "docstrings"
 # hook point; empty: the middle one
 hook_name = ""
 # certification sequences; 0: all
-n_seq = 400
+n_seq = 500
 # discovery sequences; 0: all
 n_discovery = 400
 # latents of each kind
-n_latents = 20
+n_latents = 16
 # show text now: in the book it is there anyway
 show_text = False
 # smoothing weight
@@ -54,7 +54,6 @@ strict = True
 import matplotlib.pyplot as plt
 
 from saecert.dictionaries.latent_limits import (
-    CAP,
     kinds_apart,
     removal_limits,
 )
@@ -85,12 +84,14 @@ study = open_study(
     n_discovery=n_discovery,
     device=device,
 )
-strongest = study.measure(
-    "strongest", n_latents=n_latents, seed=seed
-)
+strongest = study.measure("strongest", n_latents=n_latents, seed=seed)
+like = shares_of_kinds(strongest)
+fires, same = "fires, median", "same token, median"
+
+# %% tags=["hide-input"]
 print(study.hook_name)
 show(
-    shares_of_kinds(strongest),
+    like,
     f"The {n_latents} latents of each kind that move the loss most",
     note="shares: of all attribution; of positions; of the 20 "
     "sequences in which a latent is strongest",
@@ -154,7 +155,6 @@ table
 
 # %%
 trained = limits[limits["kind"] == "trained"]
-random = limits[limits["kind"] == "random"]
 claims(
     strict,
     {
@@ -162,6 +162,12 @@ claims(
             (trained["lower"] > 0).mean() > 0.5
         ),
         "a trained one costs more than a random one": bool(low > 0),
+        "trained ones shown fire more often": bool(
+            like.loc["trained", fires] > like.loc["random", fires]
+        ),
+        "and are no more about one token": bool(
+            like.loc["trained", same] <= like.loc["random", same]
+        ),
     },
 )
 

@@ -67,16 +67,21 @@ def strongest(
 ) -> dict[str, Arrays]:
     """Latents that move the loss most, with the places where each is strongest, by hook point.
 
-    For each kind of `KINDS`, "trained" for the SAE and "random" for an untrained one: "<kind>
-    latents", by attribution on the first 200 sequences of `corpus`, the discovery split, with their
-    "<kind> share" of it, and "<kind> firing", the share of positions at which each is active;
-    "<kind> places", sequence and position where it is strongest, in `n_places` sequences, -1 if it
-    fires in fewer, with "<kind> ids", the first 53 bits of each sequence's hash, "<kind> peaks",
-    the activations, and "<kind> windows", shares of them at the `BEFORE` positions before, its own
-    and the `AFTER` behind; "<kind> tokens", the most frequent ones in its `STRONGEST` sequences,
-    and "<kind> same", the share of these with the first of them; "first", the first position; "<kind> promoted" and "<kind>
-    suppressed", the `n_tokens` whose logits its decoder row raises and lowers most (`logit_effect`),
-    "" at hook points of another width than the residual stream.
+    For each kind of `KINDS`, "trained" for the SAE and "random" for an untrained one:
+
+    * "<kind> latents", by attribution on the first 200 sequences of `corpus`, the discovery split,
+      with their "<kind> share" of it, and "<kind> firing", the share of positions at which each is
+      active
+    * "<kind> places", sequence and position where it is strongest, in `n_places` sequences, -1 if
+      it fires in fewer, with "<kind> ids", the first 53 bits of each sequence's hash, "<kind>
+      peaks", the activations, and "<kind> windows", shares of them at the `BEFORE` positions
+      before, its own and the `AFTER` behind
+    * "<kind> tokens", the most frequent ones in its `STRONGEST` sequences, and "<kind> same", the
+      share of these with the first of them
+    * "<kind> promoted" and "<kind> suppressed", the `n_tokens` whose logits its decoder row raises
+      and lowers most (`logit_effect`), "" at hook points of another width than the residual stream
+
+    Beside them "first", the first position that counts.
 
     ValueError for numbers below 1, or a hook point without an SAE.
     """
@@ -93,11 +98,7 @@ def strongest(
             values = _looked_at(chosen, corpus, hook_name, running)
             values = _shown(values, corpus, chosen.subject, n_places)
             values |= _words(chosen, hook_name, n_tokens)
-            values |= {
-                "latents": chosen.latents,
-                "share": chosen.share,
-                "firing": chosen.firing,
-            }
+            values |= {"latents": chosen.latents, "share": chosen.share, "firing": chosen.firing}
             arrays |= {f"{kind} {name}": array for name, array in values.items()}
         found[hook_name] = arrays
     return found

@@ -1,9 +1,9 @@
 """Latents as a table in the page: to search, to sort, and to guess which of them were trained.
 
-A table of plain HTML, complete without a script; a short script beside it sorts, filters, keeps the
-score of guesses and shades tokens by activation, from JSON in the page. Nothing is fetched. The JSON
-holds numbers of sequences and positions, and no text of the corpus: `saecert.reporting.excerpts`
-reads that again when a page or a book is made.
+A table of plain HTML, complete without a script. A short script beside it sorts, filters, keeps
+the score of guesses and shades tokens by activation, from JSON in the page. Nothing is fetched.
+The JSON holds numbers of sequences and positions, and no text of the corpus:
+`saecert.reporting.excerpts` reads that again when a page or a book is made.
 """
 
 from __future__ import annotations

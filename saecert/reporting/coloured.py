@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Float
@@ -67,7 +68,7 @@ class ColouredText:
 
     def _legend(self) -> str:
         names = [f"below {STEPS[0]:g}"]
-        names += [f"{low:g} to {high:g}" for low, high in zip(STEPS, STEPS[1:], strict=False)]
+        names += [f"{low:g} to {high:g}" for low, high in pairwise(STEPS)]
         names += [f"{STEPS[-1]:g} or more"]
         items = "".join(
             f'<li><span class="s{step}">{name} bits</span></li>' for step, name in enumerate(names)

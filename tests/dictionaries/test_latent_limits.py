@@ -1,4 +1,4 @@
-"""Limits on what removing latents costs: joint, capped, and for the two kinds against each other."""
+"""Limits on what removing latents costs: joint, capped, and for one kind against the other."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Latents to look at: those of most attribution, where each is strongest, what removing it costs."""
+"""Latents to look at: those of most attribution, where they are strongest, what they are worth."""
 
 import numpy as np
 import pytest

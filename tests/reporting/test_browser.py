@@ -125,7 +125,9 @@ def test_the_json_is_what_was_measured(parts):
 
 
 def test_limits_are_printed_outwards(parts):
-    shown = nbformat.v4.new_output("display_data", {"text/html": latent_table(*parts)._repr_html_()})
+    shown = nbformat.v4.new_output(
+        "display_data", {"text/html": latent_table(*parts)._repr_html_()}
+    )
     cell = nbformat.v4.new_code_cell(outputs=[shown])
     limits = printed_limits(nbformat.v4.new_notebook(cells=[cell]))
     assert len(limits) == 12
@@ -192,11 +194,13 @@ def test_the_stored_page_holds_what_was_measured_and_no_text():
     pages = [output.get("data", {}).get("text/html", "") for output in outputs]
     (payload,) = [found for page in pages if (found := payload_of(page))]
     assert payload["texts"] is None
-    study = open_study(n_seq=400, n_discovery=400)
-    strongest = study.measure("strongest", n_latents=20, seed=0)
+    study = open_study(n_discovery=400)
+    strongest = study.measure("strongest", n_latents=16, seed=0)
     for row, places in zip(payload["rows"], payload["places"], strict=True):
         rank = strongest[f"{row['kind']} latents"].tolist().index(row["latent"])
         assert [place[2] for place in places] == strongest[f"{row['kind']} ids"][rank].tolist()
         assert [place[:2] for place in places] == strongest[f"{row['kind']} places"][rank].tolist()
-    longest = max(len(word) for row in payload["rows"] for key in ("tokens", "up") for word in row[key])
+    longest = max(
+        len(word) for row in payload["rows"] for key in ("tokens", "up") for word in row[key]
+    )
     assert longest < 25, "a token, not a text"
