@@ -4,7 +4,6 @@ import json
 from html.parser import HTMLParser
 
 import nbformat
-import numpy as np
 import pytest
 from checks import ROOT
 from conftest import make_texts
@@ -125,9 +124,8 @@ def test_the_json_is_what_was_measured(parts):
 
 
 def test_limits_are_printed_outwards(parts):
-    shown = nbformat.v4.new_output(
-        "display_data", {"text/html": latent_table(*parts)._repr_html_()}
-    )
+    page = latent_table(*parts)._repr_html_()
+    shown = nbformat.v4.new_output("display_data", {"text/html": page})
     cell = nbformat.v4.new_code_cell(outputs=[shown])
     limits = printed_limits(nbformat.v4.new_notebook(cells=[cell]))
     assert len(limits) == 12
@@ -200,7 +198,5 @@ def test_the_stored_page_holds_what_was_measured_and_no_text():
         rank = strongest[f"{row['kind']} latents"].tolist().index(row["latent"])
         assert [place[2] for place in places] == strongest[f"{row['kind']} ids"][rank].tolist()
         assert [place[:2] for place in places] == strongest[f"{row['kind']} places"][rank].tolist()
-    longest = max(
-        len(word) for row in payload["rows"] for key in ("tokens", "up") for word in row[key]
-    )
-    assert longest < 25, "a token, not a text"
+    words = [word for row in payload["rows"] for key in ("tokens", "up") for word in row[key]]
+    assert max(map(len, words)) < 25, "tokens, not text"
