@@ -22,7 +22,7 @@ def document(
     hook_name: str,
     *,
     text: str,
-    share: float = 1.0,
+    share: float | int = 1,
     alpha: float = 0.5,
     batch_size: int | None = None,
     progress: bool = True,

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from saecert.dictionaries.quantities import KINDS, RANDOM, TRAINED
-from saecert.statistics.inequalities import INEQUALITIES, lower
+from saecert.statistics.inequalities import INEQUALITIES, Scalar, lower
 
 Measured = Mapping[str, np.ndarray]
 """What `saecert.dictionaries.latents.removed` measures at one hook point."""
@@ -19,7 +19,7 @@ CAP = 0.25
 
 
 def removal_limits(
-    measured: Measured, delta: float, inequality: str = "dirichlet", cap: float = CAP
+    measured: Measured, delta: float, inequality: str = "dirichlet", cap: Scalar = CAP
 ) -> pd.DataFrame:
     """Capped cost of removing each latent: a row a latent, the trained ones first.
 
@@ -57,7 +57,7 @@ def removal_limits(
 
 
 def kinds_apart(
-    measured: Measured, delta: float, inequality: str = "dirichlet", cap: float = CAP
+    measured: Measured, delta: float, inequality: str = "dirichlet", cap: Scalar = CAP
 ) -> tuple[float, float, float]:
     """Lower limit, mean and upper limit on how much more a trained latent shown costs than a random
     one, in bits per token.

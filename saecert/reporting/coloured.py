@@ -95,8 +95,8 @@ class ColouredText:
 
 def coloured(
     tokens: Sequence[str],
-    first: Float[np.ndarray, "tokens"],
-    second: Float[np.ndarray, "tokens"],
+    first: Float[np.ndarray, "a"],
+    second: Float[np.ndarray, "b"],
     names: tuple[str, str],
 ) -> ColouredText:
     """Tokens coloured by how far apart two losses are at each, whichever is the larger one.
