@@ -63,21 +63,27 @@ class Page(HTMLParser):
             self.marked[-1] += data
 
 
-@pytest.fixture
-def study(folders, tmp_path):
-    path = tmp_path / "texts.jsonl"
+@pytest.fixture(scope="module")
+def study(folders, tmp_path_factory):
+    path = tmp_path_factory.mktemp("text") / "texts.jsonl"
     lines = [json.dumps({"text": text}) for text in make_texts(120)]
     path.write_text("\n".join(lines), encoding="utf-8")
     settings = {"n_seq": 20, "n_discovery": 20, "n_ctx": 24}
     return open_study(str(folders["llama"]), corpus=str(path), hook_name=HOOK, **settings)
 
 
-@pytest.fixture
-def parts(study):
+@pytest.fixture(scope="module")
+def measured(study):
     strongest = study.measure("strongest", **SIZES)
     limits = removal_limits(study.measure("removed", n_latents=3), 0.05)
     names = ("subject", "corpus", "n_discovery", "n_ctx")
     return {name: study.settings[name] for name in names}, strongest, limits
+
+
+@pytest.fixture
+def parts(measured):
+    """What a table is made of; some tests change its payload, which is made anew."""
+    return measured
 
 
 def test_without_a_script_there_is_a_table_with_a_row_for_each_latent(study, parts):
