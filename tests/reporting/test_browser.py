@@ -73,7 +73,13 @@ def study(folders, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def measured(study):
+def measured(study, tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SAECERT_CACHE", str(tmp_path_factory.mktemp("cache")))
+        return _measured(study)
+
+
+def _measured(study):
     strongest = study.measure("strongest", **SIZES)
     limits = removal_limits(study.measure("removed", n_latents=3), 0.05)
     names = ("subject", "corpus", "n_discovery", "n_ctx")
