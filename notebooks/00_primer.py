@@ -271,15 +271,25 @@ print(f"gambler ever at {1 / delta:g} coins: {rich:.1%}")
 # ## One real document
 #
 # So far a document was one number. Here is what stands behind it. A model $f$ predicts each token of a text and loses so many bits at it. The same model, read through a pool $A$ of latents of its SAE, is another
-# predictor, $g_A$, and loses other amounts. The paragraph was written for this page. Each token is coloured by $\lvert \ell_f - \ell_{g_A} \rvert$, how far the two losses are apart at this token.
+# predictor, $g_A$, and loses other amounts. The text was written for this page, in the manner of those that the shipped model knows. Each token is coloured by $\lvert \ell_f - \ell_{g_A} \rvert$, how far the two losses are apart at this token.
 
 # %% tags=["hide-input"]
-text = (
-    "Return the mean of the losses over all documents in the sample. "
-    "A limit says how far the mean of the whole list may be from it. "
-    "If the list holds a few rare documents with very large losses, "
-    "a small sample may miss all of them, and nobody will notice."
-)
+text = """Compute the mean of the losses along an axis.
+
+Parameters
+----------
+losses : array_like
+    One loss for each document of the sample.
+axis : int, optional
+    Axis along which the mean is computed. The default is 0.
+
+Returns
+-------
+mean : float
+    The mean loss. If the list that the documents were drawn from
+    holds a few rare ones with large losses, a small sample may miss
+    all of them.
+"""
 study = open_study(
     subject, sae, corpus, hook_name, n_discovery=400, device=device
 )
@@ -295,7 +305,8 @@ print(f"model {model:.2f}, pool {pool:.2f} bits per token")
 print(f"apart by {apart:.2f} bits at a token, on average")
 
 # %% [markdown]
-# READING
+# At most tokens the two are close; at a few they are bits apart. The model is nearly certain of the line under "Parameters" and the pool is not, which costs 7 bits at this one token. At some tokens the pool is even the better of the two,
+# by luck. Over and under partly cancel, so the means are nearer to each other than the tokens are.
 #
 # A certificate has one number for each document, the mean over its tokens, and limits what that number is on average over the documents of a list.
 

@@ -13,7 +13,7 @@
 # ---
 
 # %% [markdown]
-# # 26 · TITLE
+# # 26 · The latents that matter most cost more to remove than an untrained SAE's, and are no more about one token
 #
 # **Question.** A certificate speaks of a pool of latents. What do the latents that matter most look like, and could you tell them from latents of an SAE
 # that was never trained?
@@ -98,7 +98,8 @@ show(
 )
 
 # %% [markdown]
-# READING
+# The few latents shown carry a fifth of all attribution of the trained SAE, and they fire at about a third of all positions: latents that matter most on average are those that fire often. The untrained SAE spreads its attribution evenly. The
+# last column is the share of a latent's 20 strongest sequences in which it peaks at one and the same token. It is no larger for the trained ones: a random direction, too, has tokens that it likes best.
 #
 # ## What removing one costs
 #
@@ -131,7 +132,8 @@ plot_costs(limits)
 plt.show()
 
 # %% [markdown]
-# READING
+# All trained latents shown certainly cost something, and two stand out. The one of rank 11 is at line breaks, fires at 7 % of positions, and costs the second most: first-order attribution had ranked ten before it.
+# Of the untrained SAE's latents hardly one is certain to cost anything: others can stand in for it.
 #
 # ## Can you tell?
 #
@@ -151,7 +153,8 @@ if show_text:
 table
 
 # %% [markdown]
-# READING
+# The trained latents here are mostly broad ones, active at a third of all tokens, and their strongest places share little that the eye can see; a few are plain, such as the one for line breaks. Random latents often look *plainer*: "a capital letter",
+# "a line break". What gives the trained ones away is not the text but the costs, and the words that they promote.
 
 # %%
 trained = limits[limits["kind"] == "trained"]
@@ -174,7 +177,9 @@ claims(
 # %% [markdown]
 # ## What this shows, and what it does not
 #
-# TEXT
+# Neither is a list of strongest places evidence that a latent means something, nor is a token in common: latents of random directions have both. What sets the trained ones apart is that the model's loss rests on them. The limits are on what each
+# costs *alone*, with all others left in place, in text of this population, and with the cost of a sequence cut off at a quarter of a bit; costs of several removed together do not add up. Latents were chosen because they matter most on average, so the
+# page says nothing of rare latents, which may be plainer. The logit effect skips the blocks in between, and at early layers most of what a latent does goes through them. That the strongest places are no more about one token is said of the latents shown, without a limit.
 #
 # ## Exercise
 #

@@ -11,7 +11,9 @@
     Object.entries(attributes).forEach(([key, value]) => element.setAttribute(key, value));
     return element;
   };
-  const readable = (token) => token.replaceAll("\n", "⏎").replaceAll("\t", "⇥");
+  const names = { "\t": "⇥", "\n": "⏎", "\x7f": "␡" };
+  const visible = (letter) => names[letter] || String.fromCharCode(0x2400 + letter.charCodeAt(0));
+  const readable = (token) => token.replace(/[\x00-\x1f\x7f]/g, visible);
 
   // tools: search, score, reveal
   const tools = make("div", "", { class: "tools" });

@@ -51,6 +51,7 @@ _PAYLOAD = re.compile(
     rf'<script type="application/json" class="{MARKER}">(.*?)</script>', re.DOTALL
 )
 _HERE = Path(__file__).parent
+_VISIBLE = {code: chr(0x2400 + code) for code in range(32)} | {9: "⇥", 10: "⏎", 127: "␡"}
 
 
 @dataclass(frozen=True)
@@ -141,10 +142,10 @@ def with_texts(page: str, texts: Texts) -> str:
 def readable(token: str) -> str:
     """A token with what cannot be seen made visible.
 
-    >>> readable(chr(10) + "    x")
-    '⏎    x'
+    >>> readable(chr(10) + "    x" + chr(16))
+    '⏎    x␐'
     """
-    return token.replace("\n", "⏎").replace("\t", "⇥")
+    return token.translate(_VISIBLE)
 
 
 def _described(values: Mapping[str, np.ndarray]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from saecert.reporting.panels import BLUE, DASHED, GREY, panels
 
@@ -26,6 +27,7 @@ def plot_costs(limits: pd.DataFrame) -> Figure:
         ax.axhline(0, **DASHED)
         ax.set_title(_TITLES[kind])
         ax.set_xlabel("rank by attribution")
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     for ax in axes[1:]:
         ax.sharey(axes[0])
     axes[0].set_ylabel("cost of removal, bits per token")
