@@ -266,6 +266,7 @@ def merge(folder: str | Path, hook_name: str | None = None) -> SequenceLosses:
         record = read_shard(path, plan)
         whole = _Whole.empty(record, plan) if whole is None else whole
         whole.add(record, path)
+    assert whole is not None, "_in_order gives at least one shard"
     return whole.record()
 
 
@@ -285,6 +286,7 @@ def _in_order(folder: str | Path, names: list[str], plan: Plan) -> list[Path]:
     pieces = []
     for name in names:
         match = _SHARD.fullmatch(name)
+        assert match is not None, "names come from `_shards_in`"
         shard = Shard(int(match["number"]), int(match["of"]))
         pieces.append((*shard.rows(n_seq), shard, Path(folder) / name))
     reached = 0
@@ -299,7 +301,8 @@ def _in_order(folder: str | Path, names: list[str], plan: Plan) -> list[Path]:
             )
         reached, before = stop, shard
     if reached < n_seq:
-        raise ValueError(_missing(reached, n_seq, before.of, n_seq, folder))
+        of = pieces[-1][2].of if before is None else before.of
+        raise ValueError(_missing(reached, n_seq, of, n_seq, folder))
     return [path for *_, path in sorted(pieces, key=lambda piece: piece[:2])]
 
 
@@ -364,7 +367,8 @@ class _Whole:
             "measured": united([facts["measured"] for facts in self.facts]),
             "batch_dependence": max(facts["batch_dependence"] for facts in self.facts),
         }
-        return replace(self.first, **self.tables, **self.rows, provenance=kept | together)
+        arrays: dict[str, Any] = {**self.tables, **self.rows}
+        return replace(self.first, **arrays, provenance=kept | together)
 
 
 def _different(first: SequenceLosses, record: SequenceLosses) -> str | None:

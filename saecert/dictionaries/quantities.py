@@ -110,3 +110,13 @@ def token_name(name: str) -> str:
     'token nmse'
     """
     return f"token {name}"
+
+
+TRAINED = "trained"
+"""The SAE whose latents `saecert.dictionaries.latents` looks at."""
+
+RANDOM = "random"
+"""The untrained SAE beside it."""
+
+KINDS = (TRAINED, RANDOM)
+"""Both, as names of its arrays begin."""
