@@ -242,11 +242,15 @@ show(
     note=f"{note}, limits of table and line below jointly",
     decimals=3,
 )
+
+# %% tags=["hide-input"]
 low, high = lower_text(errs["lower"], 4), upper_text(errs["upper"], 4)
 print(f"encoder's error, standard less BatchTopK: {low} to {high}")
 
 # %% [markdown]
-# READ
+# The implied prices of the standard SAE are the price that it was trained at, on average and for the median latent, on activations that it has not seen; a tenth of the latents lie below .77 of it, and a tenth above 1.25. Those of BatchTopK are about 0, as before.
+# The encoder of the standard SAE errs, too, by half as much in the sample as that of BatchTopK with as many active latents, and by less with certainty. Each is judged at its own price, and that of the standard SAE is twice the other: so this says how far two SAEs are from an optimum, not which encoder is better
+# at one task. Optimal codes of its atoms have about as many active latents as its own; those of BatchTopK have three times as many, as at every layer above.
 #
 # ## Does the distance predict the certificate?
 #
@@ -328,7 +332,7 @@ print(
 # ## What this shows, and what it does not
 #
 # Given a price that makes the comparison one of reconstruction alone, most of the distance to a better solution that was *found* is one of codes, at every layer. The objective is not the one that these SAEs were
-# trained on: an SAE trained with a price, the objective's own case, is not among the shipped ones. The dictionary's error is a lower limit, one step from the atoms with 1,600 activations;
+# trained on; the one SAE that was, at one layer and briefly, has its price and an encoder that errs less. The dictionary's error is a lower limit, one step from the atoms with 1,600 activations;
 # the upper one, the distance to the wide limit, is far away, and between them nothing is known. Limits hold for the sampled positions of a sequence; the price and the better atoms were chosen on discovery.
 # Conditions on single atoms are descriptive: no statement about a latent is certified here.
 #

@@ -308,6 +308,8 @@ show(
     "Do children fire inside their parents?",
     note=f"n = {size} sequences, delta = {delta:g}; limits jointly",
 )
+
+# %% tags=["hide-input"]
 for line in optimality.split_examples(grown_saes, sizes.index):
     print(wrapped(line))
 
