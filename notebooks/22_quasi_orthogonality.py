@@ -307,7 +307,7 @@ None if by_layer is None else show(
 
 # %% [markdown]
 # Of the six layers the error's size gives the right order, and the norms give the reverse: where codes are nearest in length to their activations, at the last layers, a
-# splice moves predictions most. With so few layers that is a fact about this subject, in which errors, norms and costs all change with depth.
+# splice moves predictions most. Of the smoothed loss the sample says the same, and its limits leave everything open: a loss may change by many bits, and 500 sequences are few for that. With so few layers that is a fact about this subject, in which errors, norms and costs all change with depth.
 
 # %%
 pair = ("nmse", "eps_lbo")

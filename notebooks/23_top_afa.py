@@ -135,11 +135,13 @@ arrays = study.measure(
 )
 
 # %% tags=["hide-input"]
-print(study)
+until = study.beside(skip=0, n_seq=n_seq and skip + n_seq)
+print(until)
 labels = dict(zip(places, layers.labels_of(places), strict=True))
 saes = {name: top_afa.members(arrays[name]) for name in places}
 d_in = int(saes[places[0]][0].values["d_in"][0])
 n_all = len(arrays[places[0]]["clean"])
+print(f"SAEs are measured on the last {n_all} of these")
 note = f"n = {n_all}, delta = {delta:g}; limits of all SAEs jointly"
 
 # %%
@@ -196,7 +198,6 @@ show(
 # %%
 share = delta / len(places)
 settings = {"alpha": alpha, "delta": share, "inequality": inequality}
-until = study.beside(skip=0, n_seq=n_seq and skip + n_seq)
 native = {
     name: record.take(slice(skip, None))
     for name, record in until.losses(hook_names=places).items()

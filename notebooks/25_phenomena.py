@@ -314,7 +314,9 @@ for line in optimality.split_examples(grown_saes, sizes.index):
     print(wrapped(line))
 
 # %% [markdown]
-# READ
+# By these definitions hardly anything splits: of the frequent latents at most one in a hundred has two children or more, and from the first size to the second none, so the claims about all sizes are not tested. Where there are children they are parts: 77 % of their firings or more lie inside their
+# parents in the sample, 73 % with certainty, far more than inside other latents. In the examples they are what one would call parts, such as kinds of closing brackets. But a latent is hardly ever *there again*, either: one in fifty. From one size to the next these SAEs, trained briefly, find another
+# dictionary rather than a finer one. What the small world says of optima is not seen in them, and whether it would be after a long training is open.
 #
 # ## Residuals
 #
@@ -355,6 +357,7 @@ claims(
 # That a dictionary splits, absorbs or has antipodal atoms does not show that its training failed: in small worlds these are optima, and where features stop being kept apart depends on the price. The phase diagram is certified cell by cell, but
 # it is about two features in a plane and two atoms; nothing is said between the cells or for larger dictionaries. In the shipped SAEs the tests certify what chosen pairs do. They do not show *why*: a silent parent may be an encoder's mistake and not the optimum's choice,
 # a present direction is not yet a present feature, and the SAEs were trained on another objective. Pairs were chosen because they looked clear on discovery, so they say nothing about pairs in general.
+# Splitting was looked for at one layer, in SAEs that saw 300,000 activations, from one seed.
 #
 # ## Exercise
 #
