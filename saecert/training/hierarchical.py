@@ -73,7 +73,9 @@ class Hierarchical:
         model = SyntheticModel(settings)
         features = model.feature_dict.feature_vectors.detach().numpy()
         world = cls(model, features, np.empty(0))
-        counts = sum(codes.astype(bool).sum(axis=0) for _, codes in world.samples(N_PROBED, 1_000, seed))
+        counts = sum(
+            codes.astype(bool).sum(axis=0) for _, codes in world.samples(N_PROBED, 1_000, seed)
+        )
         return cls(model, features, counts / N_PROBED)
 
     def samples(self, n: int, batch_size: int, seed: int) -> Iterator[Samples]:

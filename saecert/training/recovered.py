@@ -10,6 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
+from saecert.dictionaries.counted import (
+    ERROR_STEPS,
+    bins_of,
+    cosine_counts,
+    counts_text,
+    error_counts,
+    relative_errors,
+)
 from saecert.dictionaries.recovery import largest_cosines, recovered
 from saecert.training.recipes import BATCH_TOP_K, TOP_K
 from saecert.training.synthetic import World, new_world, uniform_directions
@@ -29,12 +37,6 @@ FRESH = 4
 """Offset of the seed of directions that no SAE has seen."""
 BATCH = 1_000
 """Test samples at once."""
-GRID = 400
-"""Steps of the grid on [0, 1] on which relative errors are kept, rounded up."""
-COSINES = 50
-"""Steps of the grid on [0, 1] on which largest cosines are counted."""
-DECADES = 4
-"""Bins of firing probability a decade."""
 
 
 def recovery_row(
@@ -59,9 +61,9 @@ def recovery_row(
     test samples), "recovered" (features with a row beyond `threshold`), "mean_cosine" (mean largest
     cosine of a feature), "fresh" (of `n_fresh` new uniform directions, how many have such a row),
     "f1", "mcc" (`sae_lens.synthetic`), "steps", "cpu_seconds", and counts as text (`counts_of`):
-    "errors", test samples by relative error on a grid of `GRID` steps; "cosines", features by
-    largest cosine on a grid of `COSINES`, those below 0 in the first; "features" and
-    "recovered_features" by bin of firing probability, of which "first_bin" is the first.
+    "errors", test samples by relative error on a grid; "cosines", features by largest
+    cosine on a grid; "features" and "recovered_features" by bin of firing probability, of which
+    "first_bin" is the first (grids and bins: `saecert.dictionaries.counted`).
 
     Parameters
     ----------
@@ -112,14 +114,13 @@ def of_decoder(
 
     cosines = largest_cosines(rows, world.features)
     found = recovered(rows, world.features, threshold)
-    bins = np.floor(DECADES * np.log10(world.probabilities)).astype(int)
+    bins = bins_of(world.probabilities)
     first = int(bins.min())
     sizes = np.bincount(bins - first)
-    histogram = np.bincount(np.floor(cosines.clip(0, 1 - 1e-9) * COSINES).astype(int))
     return {
         "recovered": int(found.sum()),
         "mean_cosine": float(cosines.mean()),
-        "cosines": counts_text(histogram),
+        "cosines": counts_text(cosine_counts(cosines)),
         "first_bin": first,
         "features": counts_text(sizes),
         "recovered_features": counts_text(np.bincount(bins[found] - first, minlength=len(sizes))),
@@ -144,20 +145,6 @@ def of_samples(sae: SAE, world: World, n_test: int, seed: int) -> dict[str, Any]
     return {**sums.row(), "f1": classified.compute().f1_score}
 
 
-def relative_errors(
-    acts: Float[np.ndarray, "n d_in"], recons: Float[np.ndarray, "n d_in"]
-) -> Float[np.ndarray, "n"]:
-    """``min(||x - x_hat||^2 / ||x||^2, 1)`` of each sample, in [0, 1]; 1 where x is 0.
-
-    ValueError for values that are not finite.
-    """
-    square = (acts.astype(float) ** 2).sum(axis=1)
-    error = ((acts.astype(float) - recons) ** 2).sum(axis=1)
-    if not (np.isfinite(square).all() and np.isfinite(error).all()):
-        raise ValueError("samples and reconstructions must be finite")
-    return np.divide(error, square, out=np.ones_like(error), where=square > 0).clip(0.0, 1.0)
-
-
 class _Sums:
     """Running sums over test samples."""
 
@@ -169,7 +156,7 @@ class _Sums:
         self.active = 0
         self.true_active = 0
         self.fired = np.zeros(d_sae, dtype=bool)
-        self.errors = np.zeros(GRID + 1, dtype=int)
+        self.errors = np.zeros(ERROR_STEPS + 1, dtype=int)
 
     def add(self, acts: np.ndarray, recons: np.ndarray, on: np.ndarray, n_true: int) -> None:
         self.n += len(acts)
@@ -179,8 +166,7 @@ class _Sums:
         self.active += int(on.sum())
         self.true_active += n_true
         self.fired |= on.any(axis=0)
-        steps = np.ceil(relative_errors(acts, recons) * GRID).astype(int)
-        self.errors += np.bincount(steps, minlength=GRID + 1)
+        self.errors += error_counts(relative_errors(acts, recons))
 
     def row(self) -> dict[str, Any]:
         variance = self.square - float((self.total**2).sum()) / self.n
@@ -191,23 +177,3 @@ class _Sums:
             "silent": 1 - float(self.fired.mean()),
             "errors": counts_text(self.errors),
         }
-
-
-def counts_text(counts: np.ndarray) -> str:
-    """Counts as text for a cell of a table, zeros at the end left out.
-
-    >>> counts_text(np.array([3, 0, 1, 0]))
-    '3 0 1'
-    """
-    return " ".join(map(str, np.trim_zeros(counts, "b"))) or "0"
-
-
-def counts_of(text: str, length: int = 0) -> np.ndarray:
-    """The counts that `counts_text` wrote, zeros added up to `length`.
-
-    >>> counts_of("3 0 1", 4).tolist()
-    [3, 0, 1, 0]
-    """
-    counts = np.array([int(word) for word in str(text).split()])
-    return np.pad(counts, (0, max(0, length - len(counts))))
-

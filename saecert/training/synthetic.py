@@ -102,9 +102,7 @@ class Superposition:
             yield codes @ self.features, codes
 
 
-def new_world(
-    name: str, *, n_features: int, d_in: int, n_active: float, seed: int
-) -> World:
+def new_world(name: str, *, n_features: int, d_in: int, n_active: float, seed: int) -> World:
     """The world of that name, its features and probabilities drawn with `seed`.
 
     Parameters
@@ -143,11 +141,7 @@ def new_world(
     return Superposition(features, probabilities)
 
 
-def uniform_directions(
-    n: int, d_in: int, rng: np.random.Generator
-) -> Float[np.ndarray, "n d_in"]:
+def uniform_directions(n: int, d_in: int, rng: np.random.Generator) -> Float[np.ndarray, "n d_in"]:
     """`n` independent directions, uniform on the unit sphere, in single precision."""
     drawn = rng.standard_normal((n, d_in))
     return (drawn / np.linalg.norm(drawn, axis=1, keepdims=True)).astype(np.float32)
-
-

@@ -34,12 +34,7 @@ from torch import Tensor
 
 from saecert.training.architectures import finished
 from saecert.training.recipes import BATCH_TOP_K, TOP_K, SAERecipe
-from saecert.training.recovered import (
-    ARCHITECTURES,
-    JUMP_RELU,
-    MATRYOSHKA,
-    TRUE_DECODER,
-)
+from saecert.training.recovered import ARCHITECTURES, JUMP_RELU, MATRYOSHKA, TRUE_DECODER
 from saecert.training.synthetic import World
 
 DATA = 1
