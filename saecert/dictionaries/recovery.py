@@ -1,4 +1,4 @@
-"""Whether known features are among the rows of a decoder, and how often chance would put them there.
+"""Whether known features are among the rows of a decoder, and how often chance puts them there.
 
 A feature is *recovered* if some row of the decoder has a cosine above a threshold with it. The
 cosine of two independent directions that are uniform on the sphere has a known distribution, so the
@@ -49,7 +49,7 @@ def cap_probability(cosine: Any, d_in: int) -> Any:
 
 
 def chance_of_recovery(cosine: Any, d_in: int, n_rows: int) -> Any:
-    """Probability that one of `n_rows` independent uniform directions is beyond `cosine` of another.
+    """Probability that one of `n_rows` uniform directions has a cosine above `cosine` with another.
 
     ``1 - (1 - q)^n_rows`` with `cap_probability` q; parameters and errors as there, and a
     ValueError without rows.
