@@ -160,7 +160,7 @@ worlds = {
         "n_features": 1024,
         "d_in": 64,
         "d_sae": 1024,
-        "l0": 20,
+        "l0": 7,
     },
     "log-uniform": own,
     "constant": own,

@@ -73,19 +73,21 @@ def chance_cosine(level: Any, d_in: int, n_rows: int) -> Any:
 
 
 def largest_cosines(
-    rows: Float[np.ndarray, "d_sae d_in"], features: Float[np.ndarray, "n_features d_in"]
+    rows: Float[np.ndarray, "d_sae _"], features: Float[np.ndarray, "n_features _"]
 ) -> Float[np.ndarray, "n_features"]:
     """Largest cosine of each feature with any row, in [-1, 1]; rows of norm 0 have cosine 0.
+
+    Directions are the rows of both, of the same dimension.
 
     Raises
     ------
     ValueError
         Rows and features of different dimensions, or values that are not finite.
     """
-    if rows.ndim != 2 or features.ndim != 2 or rows.shape[1] != features.shape[1]:
+    if rows.shape[1] != features.shape[1]:
         raise ValueError(
-            f"rows of shape {rows.shape} and features of shape {features.shape}: both are "
-            "matrices with one direction a row, of the same dimension"
+            f"rows of shape {rows.shape}, features of shape {features.shape}: "
+            "both need the same dimension"
         )
     if not (np.isfinite(rows).all() and np.isfinite(features).all()):
         raise ValueError("rows and features must be finite")

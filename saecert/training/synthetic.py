@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -31,6 +31,7 @@ Samples = tuple[Float[np.ndarray, "n d_in"], csr_array]
 """Activations, and the strengths of the features that they are sums of (one row a sample)."""
 
 
+@runtime_checkable
 class World(Protocol):
     """What activations are drawn from."""
 
@@ -53,7 +54,7 @@ class Superposition:
 
     features: Float[np.ndarray, "n_features d_in"]
     """Unit directions f_i, one a row."""
-    probabilities: Float[np.ndarray, "n_features"]
+    probabilities: Float[np.ndarray, "_"]
     """p_i, each in (0, 1)."""
     sigma: float = SIGMA
     """Standard deviation of log c_i."""
@@ -102,7 +103,7 @@ class Superposition:
             yield codes @ self.features, codes
 
 
-def new_world(name: str, *, n_features: int, d_in: int, n_active: float, seed: int) -> World:
+def new_world(name: str, *, n_features: int, d_in: int, n_active: float | int, seed: int) -> World:
     """The world of that name, its features and probabilities drawn with `seed`.
 
     Parameters
