@@ -33,7 +33,7 @@ n_samples = 1_280_000
 # samples a step
 batch_size = 256
 # peak of the learning rate
-learning_rate = 2e-3
+learning_rate = 5e-3
 # cosine beyond which a feature is recovered
 threshold = 0.8
 # test samples
@@ -151,7 +151,7 @@ print(f"random rows recover {(by_chance > threshold).sum()} features")
 # Four kinds (TopK, BatchTopK, JumpReLU, Matryoshka) of `sae_lens`, with as many latents as there are features and 20 of them active at once. All SAEs of a world see the same samples in the same order. Besides them
 # a TopK SAE whose decoder **is** the true features and stays so, while its encoder is trained like the others: what a perfectly right explanation can reach with an encoder of this form.
 #
-# The claims at the end of the page were fixed before any SAE of this size had been trained, and so were the learning rate, the number of steps and all else (from a world of 100 features in 20 dimensions).
+# The claims at the end of the page were fixed before any SAE of this size had been trained, and so were all settings (the learning rate from a world of 100 features in 20 dimensions).
 
 # %%
 own = {**sizes, "d_sae": n_features, "l0": l0}
