@@ -72,19 +72,21 @@ class Hierarchical:
         )
         model = SyntheticModel(settings)
         features = model.feature_dict.feature_vectors.detach().numpy()
-        world = cls(model, features, np.empty(0))
-        counts = sum(
-            codes.astype(bool).sum(axis=0) for _, codes in world.samples(N_PROBED, 1_000, seed)
-        )
-        return cls(model, features, counts / N_PROBED)
+        drawn = _samples(model, N_PROBED, 1_000, seed)
+        counts = sum((codes != 0).sum(axis=0) for _, codes in drawn)
+        return cls(model, features, np.asarray(counts) / N_PROBED)
 
     def samples(self, n: int, batch_size: int, seed: int) -> Iterator[Samples]:
         """`n` independent samples, `batch_size` at once."""
-        state = torch.Generator().manual_seed(seed).get_state()
-        for start in range(0, n, batch_size):
-            with torch.random.fork_rng(devices=[]), torch.no_grad():
-                torch.set_rng_state(state)
-                codes = self.model.activation_generator.sample(min(batch_size, n - start))
-                acts = self.model.feature_dict(codes)
-                state = torch.get_rng_state()
-            yield acts.numpy(), csr_array(codes.numpy())
+        return _samples(self.model, n, batch_size, seed)
+
+
+def _samples(model: SyntheticModel, n: int, batch_size: int, seed: int) -> Iterator[Samples]:
+    state = torch.Generator().manual_seed(seed).get_state()
+    for start in range(0, n, batch_size):
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            torch.set_rng_state(state)
+            codes = model.activation_generator.sample(min(batch_size, n - start))
+            acts = model.feature_dict(codes)
+            state = torch.get_rng_state()
+        yield acts.numpy(), csr_array(codes.numpy())
