@@ -104,26 +104,6 @@ def _agrees(row: pd.Series, count: float, variance: float) -> bool:
     return bool((both_few or near) and same)
 
 
-def by_samples(trained: pd.DataFrame, longer: pd.DataFrame) -> pd.DataFrame:
-    """Explained variance, recovered features and cosines of SAEs of `longer` and of the same kind
-    and world in `trained`, by number of training samples."""
-    lines = []
-    for _, row in longer.iterrows():
-        same = (trained["world"] == row["world"]) & (trained["architecture"] == row["architecture"])
-        lines += [before for _, before in trained[same].iterrows()] + [row]
-    both = pd.DataFrame(lines)
-    columns = {
-        "world": both["world"],
-        "kind": both["architecture"].map(LABELS),
-        "samples": both["n_samples"].astype(int),
-        "explained variance": both["explained_variance"].astype(float),
-        "recovered": both["recovered"].astype(int),
-        "mean cosine": both["mean_cosine"].astype(float),
-        "silent": both["silent"].astype(float),
-    }
-    return pd.DataFrame(columns).reset_index(drop=True)
-
-
 def by_probability(rows: pd.DataFrame, world: str) -> pd.DataFrame:
     """Recovered features by firing probability: a line a kind and bin that has features.
 

@@ -106,12 +106,3 @@ def test_the_figure_has_a_panel_for_each_world_and_one_for_probabilities():
     dashed = [line.get_xdata()[0] for line in fig.axes[1].lines if line.get_linestyle() == "--"]
     assert max(dashed) == 0.8
     assert 0.3 < min(dashed) < 0.6
-
-
-def test_longer_trainings_stand_under_their_twins():
-    before = ROWS.assign(n_samples=1_000)
-    longer = before[before["architecture"] == "topk"].assign(n_samples=4_000, recovered=5)
-    found = recovery.by_samples(before, longer)
-    assert found["samples"].tolist() == [1_000, 4_000] * 2
-    assert found["recovered"].tolist() == [10, 5, 3_100, 5]
-    assert found["kind"].unique().tolist() == ["TopK"]
