@@ -187,7 +187,8 @@ print(f"{len(trained)} SAEs, {minutes:.0f} minutes of processor time")
 
 # %% tags=["hide-input"]
 note = f"{n_features} features, one SAE a row, {n_samples:,} samples"
-note += f" in {trained['steps'].iloc[0]:,} steps; n = {n_test:,} test samples"
+note += f" in {trained['steps'].iloc[0]:,} steps"
+note += f"; n = {n_test:,} test samples"
 show(
     recovery.recovery_table(trained, "log-uniform"),
     "Firing probabilities log-uniform",
