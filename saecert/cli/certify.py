@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,10 +81,10 @@ def certify_model(options: argparse.Namespace) -> int:
         losses = _losses(study, options.alpha, stages)
     stages.say(f"certifying {len(losses)} sequences")
     certificate = _certificate(losses, options)
-    write(certificate, losses, options.json, options.html, stages)
-    print(certificate)
+    print(certificate)  # first: whatever becomes of the files, it was measured
     if not options.quiet:
         print(f"\n{meaning(certificate)}")
+    write(certificate, losses, options.json, options.html, stages)
     return 0
 
 
@@ -97,8 +98,11 @@ def check_outputs(json: str | None, html: str | None) -> None:
             raise ValueError(f"{option} names a file that ends in {suffix}, got '{place}'")
         if path.is_dir():
             raise ValueError(f"{option} names a file, and '{place}' is a folder")
-        if path.parent.exists() and not path.parent.is_dir():
-            raise ValueError(f"{option} '{place}': '{path.parent}' is a file, not a folder")
+        there = next(above for above in path.absolute().parents if above.exists())
+        if not there.is_dir():
+            raise ValueError(f"{option} '{place}': '{there}' is a file, not a folder")
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise ValueError(f"{option} '{place}': the folder '{there}' cannot be written to")
 
 
 def write(

@@ -10,7 +10,8 @@ from conftest import N_CTX, identity_sae, make_sae, make_texts
 from saecert import Certificate, SequenceLosses
 from saecert.__main__ import main
 from saecert.certificates.meaning import meaning
-from saecert.statistics.rounding import upper_text
+from saecert.cli.certify import check_outputs
+from saecert.statistics.rounding import nearest_text, upper_text
 
 HOOK = "blocks.1.hook_resid_post"
 FEW = ["--n-ctx", str(N_CTX), "--n", "20", "--n-discovery", "10"]
@@ -213,3 +214,49 @@ def test_the_report_holds_the_certificate_and_fetches_nothing(written):
     assert not re.search(r"(src|href)=\"(?!data:)|@import|url\(|<script", page)
     assert "prefers-color-scheme: dark" in page
     assert len(page) < 1_000_000
+
+
+def printed(page: str, head: str) -> list[dict[str, str]]:
+    """Rows of the one table of a report whose first column is `head`, as they are printed."""
+    tables = [re.findall(r"<tr>(.*?)</tr>", table) for table in page.split("<table")[1:]]
+    cells = [[re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row) for row in rows] for rows in tables]
+    ((names, *rows),) = [table for table in cells if table[0][0] == head]
+    return [dict(zip(names, row, strict=True)) for row in rows]
+
+
+def test_the_report_rounds_means_and_terms_to_the_nearest(written):
+    folder, _ = written
+    certificate = Certificate.load(folder / "a.json")
+    page = (folder / "a.html").read_text(encoding="utf-8")
+    *terms, bound = [row["sharp"] for row in printed(page, "term")]
+    assert terms == [nearest_text(value) for value in certificate.sharp_terms.values()]
+    assert bound == upper_text(certificate.sharp)
+    rows = {row["statement"]: row["mean"] for row in printed(page, "statement")}
+    stated = {name: facts["mean"] for name, facts in certificate.statements.items()}
+    assert {"bound", "sharp", "price"} <= set(rows)
+    known = {name: mean for name, mean in stated.items() if mean is not None}
+    assert known and {name: nearest_text(mean) for name, mean in known.items()} == {
+        name: rows[name] for name in known
+    }
+
+
+def test_a_file_that_cannot_be_made_is_told_before_anything_is_measured(tmp_path, monkeypatch):
+    (tmp_path / "texts.jsonl").touch()
+    for option, name in (("--html", "out.html"), ("--json", "out.json")):
+        with pytest.raises(ValueError, match=f"{option} .*texts.jsonl' is a file, not a folder"):
+            place = str(tmp_path / "texts.jsonl/sub/deeper" / name)
+            check_outputs(*((place, None) if option == "--json" else (None, place)))
+    monkeypatch.chdir(tmp_path)
+    check_outputs("new/folder/out.json", "out.html")
+    monkeypatch.setattr("os.access", lambda place, mode: False)  # root may write anywhere
+    with pytest.raises(ValueError, match="--html .* cannot be written to"):
+        check_outputs(None, "new/out.html")
+
+
+def test_a_certificate_that_cannot_be_written_is_printed_all_the_same(written, capsys, monkeypatch):
+    folder, arguments = written
+    monkeypatch.setenv("SAECERT_CACHE", str(folder / "cache"))
+    monkeypatch.setattr("saecert.cli.certify.check_outputs", lambda json, html: None)
+    place = folder / "a.json/sub/out.html"
+    assert main(["certify", *arguments, "--html", str(place)]) == 1
+    assert str(Certificate.load(folder / "a.json")) in capsys.readouterr().out

@@ -11,6 +11,7 @@ from saecert import certify
 from saecert.__main__ import _parser, main
 from saecert.cli import doctor
 from saecert.cli.completion import SHELLS, script
+from saecert.reporting.parameters import RunError
 
 COMMANDS = (
     "certify",
@@ -175,3 +176,24 @@ def test_bash_completes_files(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "texts.jsonl").touch()
     assert "texts.jsonl" in completed("saecert", "certify", "docstring-6l", "--text", "te")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["verify", "nowhere.json"],
+        ["verify", __file__],
+        ["run", "99_nothing"],
+        ["merge", "nowhere"],
+        ["measure", "--subject", "nowhere", "--out", "out", "--hooks", "all"],
+        ["train", "--work", f"{__file__}/work"],
+        ["train", "sae", *"--subject a --out b --hooks c --tokens 0".split()],
+    ],
+)
+def test_debug_raises_where_it_arose(words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(words) == 1
+    told = capsys.readouterr().err
+    assert told and "Traceback" not in told
+    with pytest.raises((OSError, ValueError, RunError)):
+        main([*words, "--debug"])

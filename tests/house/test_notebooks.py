@@ -1,5 +1,8 @@
 """Every notebook is paired, in shape, and has outputs: without them nbval would pass it unread."""
 
+import ast
+
+import jupytext
 import nbformat
 import pytest
 import yaml
@@ -90,3 +93,23 @@ def test_each_rule_notices_its_breach(page, change, complaint):
 def test_a_source_without_its_pair_is_noticed(page):
     page.with_suffix(".ipynb").unlink()
     assert "make notebooks" in check_notebook(page)[0]
+
+
+def unseen_tables(source: str) -> list[str]:
+    """Statements ``show(...)`` of a page that are not the last one of their cell: nobody sees them."""
+    cells = jupytext.reads(source, fmt="py:percent").cells
+    found = []
+    for cell in cells:
+        tree = ast.parse(cell.source if cell.cell_type == "code" else "")
+        alone = [node for node in ast.walk(tree) if isinstance(node, ast.Expr)]
+        calls = [node for node in alone if isinstance(node.value, ast.Call)]
+        tables = [node for node in calls if ast.unparse(node.value.func) == "show"]
+        found += [ast.unparse(node) for node in tables if node is not tree.body[-1]]
+    return found
+
+
+def test_every_table_is_the_last_of_its_cell():
+    pages = [path.read_text(encoding="utf-8") for path in notebook_sources()]
+    assert sum(page.count("\nshow(") for page in pages) > 50
+    assert [unseen_tables(page) for page in pages] == [[] for _ in pages]
+    assert unseen_tables("# %%\nshow(a)\nprint(1)\n\n# %%\nshow(b)\n") == ["show(a)"]
