@@ -26,8 +26,10 @@ _TEXTS = {
     "text": ("FILE", ".txt, .jsonl, .csv, .parquet ..., hf:... or 'docstrings'; a shipped model "
      "has its own"),
     "hook": ("HOOK", "hook point, or first, middle, last (middle)"),
+    "column": ("NAME", "where JSON objects and tables of FILE hold the text (text)"),
     "device": ("DEVICE", "cpu, cuda, cuda:1 or mps (cpu)"),
 }  # fmt: skip
+_DEFAULTS = {"column": "text", "device": "cpu"}
 _COUNTS = {
     "n": (1000, "certification sequences; 0: all (%(default)s)"),
     "n-discovery": (0, "sequences on which the pool is chosen; 0: all (%(default)s)"),
@@ -50,7 +52,7 @@ def add_certify(commands: Commands) -> None:
     add = command.add_argument
     add("model", metavar="MODEL", help="docstring-6l, gpt2-small, ..., a folder or a GGUF file")
     for name, (metavar, text) in _TEXTS.items():
-        add(f"--{name}", default="cpu" if name == "device" else "", metavar=metavar, help=text)
+        add(f"--{name}", default=_DEFAULTS.get(name, ""), metavar=metavar, help=text)
     for name, (count, text) in _COUNTS.items():
         add(f"--{name}", type=int, default=count, metavar="N", help=text)
     for name, (value, text) in _NUMBERS.items():
@@ -149,6 +151,7 @@ def _study(options: argparse.Namespace) -> Study:
         options.device,
         options.allow_bad_sae,
         n_ctx=options.n_ctx,
+        column=options.column,
     )
 
 

@@ -11,6 +11,7 @@ from saecert import Certificate, SequenceLosses
 from saecert.__main__ import main
 from saecert.certificates.meaning import meaning
 from saecert.cli.certify import check_outputs
+from saecert.cli.errors import in_shell_words
 from saecert.statistics.rounding import nearest_text, upper_text
 
 HOOK = "blocks.1.hook_resid_post"
@@ -173,6 +174,44 @@ def test_an_inequality_that_is_false_for_a_list_is_told(written, capsys, monkeyp
     monkeypatch.setenv("SAECERT_CACHE", str(folder / "cache"))
     said = wrong(["certify", *arguments, "--population-size", "5"], capsys)
     assert "'dirichlet' is not valid" in said and "with --population-size take" in said
+
+
+def test_what_the_library_says_is_said_in_words_of_the_shell(folders, text, tmp_path, capsys):
+    nameless = make_sae(HOOK)
+    nameless.cfg.metadata.hook_name = None
+    nameless.save_model(tmp_path / "nohook")
+    asked = ["certify", folders["llama"], "--text", text, *FEW]
+    said = wrong([*asked, "--sae", tmp_path / "nohook"], capsys)
+    assert said.endswith('does not say its hook point: add "hook_name" to its cfg.json\n')
+    said = wrong([*asked, "--hook", "blocks.0.hook_mlp_out"], capsys)
+    assert "no SAE for --hook 'blocks.0.hook_mlp_out'" in said and HOOK in said
+
+
+def test_the_text_may_lie_in_another_column(folders, text, tmp_path, capsys):
+    path = tmp_path / "named.jsonl"
+    path.write_text(text.read_text("utf-8").replace('"text"', '"body"'), encoding="utf-8")
+    asked = ["certify", folders["llama"], "--text", path, "--hook", HOOK, "--n-ctx", N_CTX]
+    assert "no text under 'text', say with --column where it is" in wrong(asked, capsys)
+    asked += ["--column", "body", "--n", "100000"]
+    assert main(list(map(str, asked))) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "] --n" not in said and "n_seq" not in said
+    assert re.search(r"--n: '.*named.jsonl' gives \d+ certification sequences, fewer than", said)
+
+
+@pytest.mark.parametrize(
+    ("message", "told"),
+    [
+        ("no SAEs under a: pass sae=...", "no SAEs under a: say with --sae where they are"),
+        (
+            "load fewer SAEs (hooks=[...]), halve it (dtype=torch.bfloat16), or use another device",
+            "load fewer SAEs (--hook), take a smaller model, or another --device",
+        ),
+        ("load them apart with hooks=[...]", "name one with --hook"),
+    ],
+)
+def test_settings_have_the_names_of_options(message, told):
+    assert in_shell_words(message) == told
 
 
 def test_no_saes_is_told(folders, text, tmp_path, capsys):

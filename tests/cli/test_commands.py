@@ -165,10 +165,24 @@ def completed(*words: str) -> set[str]:
         (("saecert", "certify", "docstring-6l", "--all"), {"--allow", "--allow-bad-sae"}),
         (("saecert", "certify", "docstring-6l", "--method", "n"), {"nested"}),
         (("saecert", "certify", "docstring-6l", "--hook", ""), {"first", "middle", "last"}),
+        (("saecert", "certify", "docstring-6l", "--inequality", "chern"), {"chernoff_kl"}),
+        (("saecert", "certify", "docstring-6l", "--inequality", "te"), set()),
+        (("saecert", "certify", "docstring-6l", "--text", "docstrings-f"), {"docstrings-fresh"}),
+        (("saecert", "--debug", "cer"), {"certify"}),
+        (("saecert", "train", "sae", "--to"), {"--tokens"}),
+        (("saecert", "train", "sae", "--work"), set()),
+        (("saecert", "train", "s"), {"sae"}),
+        (("saecert", "train", "sae", "--architecture", "top_"), {"top_afa"}),
+        (("saecert", "run", "02"), {"02_four_terms"}),
+        (("saecert", "run", "te"), set()),
+        (("saecert", "measure", "--engine", "r"), {"ray"}),
+        (("saecert", "measure", "--hooks", "a"), {"all"}),
+        (("saecert", "measure", "--out", "te"), {"texts.jsonl"}),
     ],
 )
 def test_bash_completes(words, offered, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "texts.jsonl").touch()
     assert completed(*words) == offered
 
 

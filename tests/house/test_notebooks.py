@@ -96,7 +96,7 @@ def test_a_source_without_its_pair_is_noticed(page):
 
 
 def unseen_tables(source: str) -> list[str]:
-    """Statements ``show(...)`` of a page that are not the last one of their cell: nobody sees them."""
+    """Statements ``show(...)`` that nobody sees: each is not the last one of its cell."""
     cells = jupytext.reads(source, fmt="py:percent").cells
     found = []
     for cell in cells:
