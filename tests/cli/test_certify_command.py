@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 from conftest import N_CTX, identity_sae, make_sae, make_texts
+from safetensors.torch import load_file, save_file
 
 from saecert import Certificate, SequenceLosses
 from saecert.__main__ import main
@@ -161,6 +162,15 @@ def test_a_wrong_sae_is_told(folders, text, tmp_path, capsys):
     assert "nowhere" in wrong([*asked, tmp_path / "nowhere"], capsys)
     make_sae(HOOK, d_in=8).save_model(tmp_path / "narrow")
     assert "8" in wrong([*asked, tmp_path / "narrow"], capsys)
+    make_sae(HOOK).save_model(tmp_path / "shapes")
+    weights = load_file(tmp_path / "shapes/sae_weights.safetensors")
+    n_latents = len(weights["b_enc"])
+    weights["b_enc"] = weights["b_enc"][:7].clone()
+    save_file(weights, tmp_path / "shapes/sae_weights.safetensors")
+    said = wrong([*asked, tmp_path / "shapes"], capsys)
+    assert f"do not fit it: b_enc has the shape (7), not ({n_latents})" in said
+    said = wrong([*asked[:-1], "--hook", "nonsense"], capsys)
+    assert "'nonsense' is not inside a block" in said and f"there are SAEs at {HOOK}" in said
     bad = identity_sae(HOOK)
     bad.W_dec.data.mul_(-1)
     bad.save_model(tmp_path / "bad")

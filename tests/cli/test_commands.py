@@ -200,12 +200,17 @@ def test_bash_completes_files(tmp_path, monkeypatch):
         ["run", "99_nothing"],
         ["merge", "nowhere"],
         ["measure", "--subject", "nowhere", "--out", "out", "--hooks", "all"],
-        ["train", "--work", f"{__file__}/work"],
+        ["train"],
         ["train", "sae", *"--subject a --out b --hooks c --tokens 0".split()],
     ],
 )
 def test_debug_raises_where_it_arose(words, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+
+    def full(*_):
+        raise OSError("no space left")
+
+    monkeypatch.setattr("saecert.training.commands.train_subject", full)
     assert main(words) == 1
     told = capsys.readouterr().err
     assert told and "Traceback" not in told
