@@ -318,9 +318,7 @@ alone = "needs two hook points" if len(places) == 1 else ""
 claims(
     strict,
     {
-        "no bound exceeds the coherence of atoms and bias": bool(
-            sound
-        ),
+        "no bound exceeds the coherence of atoms and bias": bool(sound),
         "eps_LBO is below Welch's limit at every token": bool(vacuous),
         "the bound from z_hat exceeds it at some tokens": bool(bites),
         "the median code is shorter, at every layer": bool(most < 1),

@@ -160,10 +160,12 @@ def _least_coherence(
     difference: Float[Tensor, "n"], scaled: Float[Tensor, "n atoms"], d_in: int
 ) -> Float[Tensor, "n"]:
     """``|difference| / sum_{i != j} |f~_i f~_j|``, made smaller by what rounding may add."""
-    sizes = scaled.abs().sort(dim=1).values
+    n_active = (scaled != 0).sum(dim=1)
+    most = max(int(n_active.max()), 1)
+    sizes = scaled.abs().topk(most, dim=1).values.flip(1)  # the smallest first
     smaller = sizes.cumsum(dim=1)
     pairs = 2 * (sizes[:, 1:] * smaller[:, :-1]).sum(dim=1)  # no difference of large sums
-    operations = 4 * ((scaled != 0).sum(dim=1) + d_in + 1)
+    operations = 4 * (n_active + d_in + 1)
     rounding = operations * torch.finfo(scaled.dtype).eps * smaller[:, -1].square()
     certain = difference.abs() - rounding
     told = (certain > 0) & (pairs > 0)
