@@ -35,6 +35,8 @@ hooks = ""
 n_seq = 500
 # probability that a statement is wrong
 delta = 0.05
+# weight of the uniform distribution
+alpha = 0.5
 # concentration inequality
 inequality = "dirichlet"
 # of the choice of tokens and of simulations
@@ -271,7 +273,7 @@ plt.show()
 
 # %% [markdown]
 # Between tokens of *different* sequences, one of each, and between layers. The first has limits of its own, wider ones: a U-statistic's. The second is about six
-# numbers, each known up to its limits: what is printed is the smallest and the largest $\tau$ that these leave open.
+# numbers, each known up to its limits, for total variation and for the smoothed loss: what is printed is the smallest and the largest $\tau$ that these leave open.
 
 # %%
 between = norm_limits.ranks_between(measured, delta)
@@ -287,18 +289,25 @@ show(
 # %%
 by_layer = None
 if len(places) > 1:
-    by_layer = norm_limits.ranks_of_saes(measured, delta, inequality)
+    losses = study.losses(
+        hook_names=places, pools=[], controls=False, alphas=[alpha]
+    )
+    rises, largest = norms.increases(losses, alpha)
+    by_layer = norm_limits.ranks_of_saes(
+        measured, rises, largest, delta, inequality
+    )
 
 # %% tags=["hide-input"]
-caption = "Kendall's tau of medians with mean total variation"
+caption = "Kendall's tau of medians with mean costs"
 note = f"{len(places)} layers, n = {n_all}, delta = {delta:g}"
+note += f", alpha = {alpha:g}; all limits jointly"
 None if by_layer is None else show(
     by_layer.rename(index=norms.WORDS), caption, note=note, decimals=2
 )
 
 # %% [markdown]
 # Of the six layers the error's size gives the right order, and the norms give the reverse: where codes are nearest in length to their activations, at the last layers, a
-# splice moves predictions most. With so few layers that is a fact about this subject, in which errors, norms and costs all change with depth.
+# splice moves predictions most. Of the smoothed loss the sample says the same, and its limits leave everything open: a loss may change by many bits, and 500 sequences are few for that. With so few layers that is a fact about this subject, in which errors, norms and costs all change with depth.
 
 # %%
 pair = ("nmse", "eps_lbo")

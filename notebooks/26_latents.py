@@ -84,12 +84,14 @@ study = open_study(
     n_discovery=n_discovery,
     device=device,
 )
+print(study.hook_name)
+
+# %%
 strongest = study.measure("strongest", n_latents=n_latents, seed=seed)
 like = shares_of_kinds(strongest)
 fires, same = "fires, median", "same token, median"
 
 # %% tags=["hide-input"]
-print(study.hook_name)
 show(
     like,
     f"The {n_latents} latents of each kind that move the loss most",

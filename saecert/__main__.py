@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from saecert.cli.certify import add_certify, losses_beside
 from saecert.cli.compare import add_compare
@@ -14,9 +12,7 @@ from saecert.cli.doctor import add_doctor
 from saecert.cli.errors import finish
 from saecert.cli.parsing import Parser
 from saecert.measurement.commands import add_measure, add_merge
-
-if TYPE_CHECKING:
-    from saecert.training.recipes import SAERecipe
+from saecert.training.command_line import add_train_baselines, add_train_sae
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -96,50 +92,10 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
         help="where it works, and resumes if interrupted (%(default)s)",
     )
     train.set_defaults(command=_train, resumes=": the same command goes on where it was")
-    what = train.add_subparsers(metavar="sae")
-    _add_train_sae(what.add_parser("sae", help="SAEs at hook points of any subject"))
-
-
-def _add_train_sae(sae: argparse.ArgumentParser) -> None:
-    texts = {
-        "subject": "name of a subject, or folder of a model",
-        "corpus": "text to train on (%(default)s), never its certification split: of a file the "
-        "first window of each document of the discovery share, a quarter of the documents",
-        "out": "where SAEs go, and where it resumes if interrupted",
-    }
-    numbers = {
-        "tokens": (int, None, "tokens whose activations are cached"),
-        "samples": (int, None, "activations seen in training (those cached, once)"),
-        "l0": (int, 32, "active latents per token, except of top_afa (%(default)s)"),
-        "expansion": (int, 8, "latents per dimension of the activation (%(default)s)"),
-        "batch-size": (int, 1024, "activations a step (%(default)s)"),
-        "learning-rate": (float, 1.5e-3, "its peak (%(default)s)"),
-        "afa-coefficient": (float, 1 / 16, "lambda of top_afa (%(default)s)"),
-        "n-ctx": (int, None, "tokens per window, BOS included (the model's context, at most 128)"),
-        "seed": (int, 0, "of weights and order (%(default)s)"),
-    }
-    for name, text in texts.items():
-        sae.add_argument(f"--{name}", required=name != "corpus", metavar="TEXT", help=text)
-    sae.set_defaults(corpus="docstrings")
-    sae.add_argument("--hooks", required=True, nargs="+", metavar="HOOK", help="hook points")
-    for name, (kind, default, text) in numbers.items():
-        required = name == "tokens"
-        sae.add_argument(
-            f"--{name}", type=kind, default=default, required=required, metavar="N", help=text
-        )
-    sae.add_argument(
-        "--dtype",
-        choices=("bfloat16", "float32"),
-        default="bfloat16",
-        help="in which products are computed; bfloat16 by autocast (%(default)s)",
-    )
-    sae.add_argument(
-        "--architecture",
-        choices=("batchtopk", "topk", "top_afa"),
-        default="batchtopk",
-        help="kind of SAE (%(default)s)",
-    )
-    sae.set_defaults(command=_train_sae)
+    what = train.add_subparsers(metavar="sae | baselines")
+    add_train_sae(what.add_parser("sae", help="SAEs at hook points of any subject"))
+    text = "random baselines of SAEs beside their trained twins, for any subject"
+    add_train_baselines(what.add_parser("baselines", help=text))
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -219,56 +175,6 @@ def _train(options: argparse.Namespace) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
-
-
-def _train_sae(options: argparse.Namespace) -> int:
-    from saecert.training.recipes import SAERecipe
-
-    try:
-        if options.tokens < 1:
-            raise ValueError(f"--tokens must be at least 1, got {options.tokens}")
-        recipe = SAERecipe(
-            n_samples=options.tokens if options.samples is None else options.samples,
-            learning_rate=options.learning_rate,
-            l0=options.l0,
-            expansion=options.expansion,
-            batch_size=options.batch_size,
-            seed=options.seed,
-            order_seed=options.seed,
-            autocast=options.dtype == "bfloat16",
-            architecture=options.architecture,
-            afa_coefficient=options.afa_coefficient,
-        )
-        if Path(options.out).is_file():
-            raise ValueError(f"--out takes a folder, and {options.out} is a file")
-        folder = _trained_saes(options, recipe)
-    except (OSError, ValueError, MemoryError) as error:
-        _raise_if_asked(options)
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    print(
-        f"written to {folder}: load them with load_subject({options.subject!r}, sae='{folder}/*')"
-    )
-    return 0
-
-
-def _trained_saes(options: argparse.Namespace, recipe: SAERecipe) -> Path:
-    import torch
-
-    from saecert.subjects.loading import load_subject
-    from saecert.training.commands import train_saes
-
-    return train_saes(
-        load_subject(options.subject, sae={}),
-        options.hooks,
-        options.corpus,
-        options.tokens,
-        recipe,
-        options.out,
-        n_ctx=options.n_ctx,
-        dtype=getattr(torch, options.dtype),
-        once=options.samples is None,
-    )
 
 
 if __name__ == "__main__":

@@ -72,7 +72,7 @@ def phenomena(
         discovery.ids, discovery.first, discovery.n_ctx, per_sequence, seed
     ).ravel()
     rows = np.repeat(np.arange(len(discovery)), per_sequence)
-    reading = _Reading(subject, discovery, rows, places)
+    reading = Reading(subject, discovery, rows, places)
     found = {}
     for name in names:
         views = [as_atoms(subject, name, a[name].reshape(-1, a[name].shape[-1])) for a in acts]
@@ -141,7 +141,7 @@ def _apart(candidates: Pairs) -> Int[np.ndarray, "fewer 2"]:
     return np.array(chosen, dtype=np.int64).reshape(-1, 2)
 
 
-class _Reading:
+class Reading:
     """Discovery as people read it: which token is at a row, and what stands before it."""
 
     def __init__(self, subject: Subject, corpus: Corpus, rows: np.ndarray, at: np.ndarray) -> None:
@@ -177,7 +177,7 @@ def context(subject: Subject, corpus: Corpus, sequence: int, position: int) -> s
 
 
 def _pairs_of_atoms(
-    chosen: AsAtoms, sample: AsAtoms, n_seq: int, n_pairs: int, reading: _Reading
+    chosen: AsAtoms, sample: AsAtoms, n_seq: int, n_pairs: int, reading: Reading
 ) -> dict[str, Shaped[np.ndarray, "..."]]:
     arrays: dict[str, np.ndarray] = {}
     for kind, sign in PAIRS.items():
@@ -191,7 +191,7 @@ def _pairs_of_atoms(
 
 
 def _absorbed(
-    chosen: AsAtoms, sample: AsAtoms, n_seq: int, n_pairs: int, reading: _Reading
+    chosen: AsAtoms, sample: AsAtoms, n_seq: int, n_pairs: int, reading: Reading
 ) -> dict[str, Shaped[np.ndarray, "..."]]:
     thresholds = thresholds_of(chosen)
     pairs = absorbed_pairs(chosen, thresholds)[:n_pairs]
@@ -225,7 +225,7 @@ def _first(
 
 
 def _described(
-    kind: str, pairs: Pairs, chosen: AsAtoms, reading: _Reading
+    kind: str, pairs: Pairs, chosen: AsAtoms, reading: Reading
 ) -> dict[str, Shaped[np.ndarray, "..."]]:
     first, second = pairs.T
     cosine = (chosen.atoms[first] * chosen.atoms[second]).sum(axis=1)

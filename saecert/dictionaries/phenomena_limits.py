@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from saecert.dictionaries.quantities import ABSORBED, BESIDES
-from saecert.statistics.inequalities import INEQUALITIES, clopper_pearson_upper
+from saecert.statistics.inequalities import INEQUALITIES, clopper_pearson_upper, lower
 
 Measured = Mapping[str, Mapping[str, np.ndarray]]
 """What `saecert.dictionaries.phenomena.phenomena` measures, by hook point."""
@@ -88,6 +88,38 @@ def absorbed(measured: Measured, delta: float) -> pd.DataFrame:
             }
             rows.append(row)
     return pd.DataFrame(rows, columns=["hook_name", "pair", "cosine", "n", *SILENT])
+
+
+def inside(values: Mapping[str, np.ndarray], delta: float, inequality: str) -> pd.DataFrame:
+    """How often latents that were found to be parts of another fire inside it: a row a step.
+
+    **Guarantee.** With probability at least ``1 - delta`` over sequences drawn i.i.d. all lower
+    limits hold, each at ``ln(2 J / delta)`` nats for J steps: on the expected share of the
+    children's firings in a sequence at which their parent fires, and on how much larger it is than
+    the share at which another latent does, given that a child fires in the sequence. Pairs must
+    have been chosen on other text.
+
+    `values` are those of one hook point, as `saecert.training.splitting.splitting` measures them.
+    Columns "n" (sequences in which a child fires), "inside", "inside, lower", "by chance", "more",
+    "more, lower"; nan for a step without pairs.
+    """
+    nats = math.log(2 * len(values["inside"]) / delta)
+    upper = INEQUALITIES[inequality]
+    rows = []
+    for shares in np.stack([values["inside"], values["inside by chance"]], axis=-1).astype(float):
+        share, chance = shares[np.isfinite(shares).all(axis=1)].clip(0, 1).T
+        row = dict.fromkeys(("inside", "inside, lower", "by chance", "more", "more, lower"), np.nan)
+        if len(share) >= 2:
+            more = share - chance
+            row = {
+                "inside": float(share.mean()),
+                "inside, lower": float(lower(upper, share, 0.0, 1.0, nats)),
+                "by chance": float(chance.mean()),
+                "more": float(more.mean()),
+                "more, lower": float(lower(upper, more, -1.0, 1.0, nats)),
+            }
+        rows.append({"n": float(len(share))} | row)
+    return pd.DataFrame(rows)
 
 
 def _counts(what: np.ndarray) -> tuple[int, int]:

@@ -10,6 +10,10 @@ from sae_lens import (
     SAE,
     BatchTopKTrainingSAE,
     BatchTopKTrainingSAEConfig,
+    JumpReLUTrainingSAE,
+    JumpReLUTrainingSAEConfig,
+    StandardTrainingSAE,
+    StandardTrainingSAEConfig,
     TopKTrainingSAE,
     TopKTrainingSAEConfig,
     TrainingSAE,
@@ -17,10 +21,12 @@ from sae_lens import (
 from torch import Tensor
 
 from saecert.subjects.top_afa import TopAFATrainingSAE, TopAFATrainingSAEConfig
-from saecert.training.recipes import BATCH_TOP_K, TOP_K, SAERecipe
+from saecert.training.recipes import BATCH_TOP_K, JUMP_RELU, STANDARD, TOP_K, SAERecipe
 
 CALIBRATION_BATCH = 5_000
 """Activations encoded at once when the threshold is set."""
+LEAST_THRESHOLD = 1e-3
+"""Of JumpReLU, before scaling, as a share of the mean one: zero times a factor would stay zero."""
 
 
 def new_sae(d_in: int, recipe: SAERecipe, hook_name: str, subject_name: str) -> TrainingSAE:
@@ -39,6 +45,14 @@ def new_sae(d_in: int, recipe: SAERecipe, hook_name: str, subject_name: str) -> 
     elif recipe.architecture == TOP_K:
         kind = TopKTrainingSAE
         settings = TopKTrainingSAEConfig(**common, k=recipe.l0)
+    elif recipe.architecture == JUMP_RELU:
+        kind = JumpReLUTrainingSAE
+        aim = {"jumprelu_sparsity_loss_mode": "quadratic", "target_l0": recipe.l0}
+        settings = JumpReLUTrainingSAEConfig(**common, **aim)
+    elif recipe.architecture == STANDARD:
+        kind = StandardTrainingSAE
+        pay = {"l1_coefficient": recipe.l1_coefficient, "l1_warm_up_steps": recipe.warm_up_steps}
+        settings = StandardTrainingSAEConfig(**common, **pay)
     else:
         kind = TopAFATrainingSAE
         settings = TopAFATrainingSAEConfig(**common, **_of_top_afa(recipe))
@@ -51,13 +65,16 @@ def new_sae(d_in: int, recipe: SAERecipe, hook_name: str, subject_name: str) -> 
 
 
 def finished(trained: TrainingSAE, held_out: Float[Tensor, "n d_in"], recipe: SAERecipe) -> SAE:
-    """The trained SAE for use: BatchTopK as JumpReLU, its threshold set on `held_out`.
+    """The trained SAE for use: BatchTopK as JumpReLU, its threshold set on `held_out`; JumpReLU
+    with its thresholds scaled there.
 
     ValueError for a training that diverged.
     """
     inference = _as_inference(trained)
     if recipe.architecture == BATCH_TOP_K:
         set_threshold(inference, held_out, recipe.l0)
+    elif recipe.architecture == JUMP_RELU:
+        scale_thresholds(inference, held_out, recipe.l0)
     elif not all(weights.isfinite().all() for weights in inference.parameters()):
         raise ValueError(_DIVERGED)
     return inference
@@ -90,12 +107,32 @@ def set_threshold(sae: SAE, acts: Float[Tensor, "n d_in"], l0: int) -> None:
     The running threshold that training leaves follows too slowly. ValueError for an SAE whose
     latents are not finite.
     """
+    _set_thresholds(sae, acts, l0, torch.ones_like(sae.threshold))
+
+
+@torch.no_grad()
+def scale_thresholds(sae: SAE, acts: Float[Tensor, "n d_in"], l0: int) -> None:
+    """Multiply the thresholds of a JumpReLU SAE by one factor, at which `l0` latents are active on
+    average over `acts`.
+
+    Training comes near to that number and stays beside it; SAEs are compared at the same.
+    ValueError for an SAE whose latents are not finite.
+    """
+    least = LEAST_THRESHOLD * float(sae.threshold.mean())
+    _set_thresholds(sae, acts, l0, sae.threshold.clamp_min(least))
+
+
+def _set_thresholds(
+    sae: SAE, acts: Float[Tensor, "n d_in"], l0: int, shape: Float[Tensor, "d_sae"]
+) -> None:
+    """Set the thresholds to a multiple of `shape`."""
+    shape = shape.clone()
     sae.threshold.fill_(0.0)
     n_active = l0 * len(acts)
     largest = torch.empty(0)
     for part in acts.split(CALIBRATION_BATCH):
-        candidates = torch.cat([largest, sae.encode(part).flatten()])
+        candidates = torch.cat([largest, (sae.encode(part) / shape).flatten()])
         largest = candidates.topk(min(n_active, len(candidates))).values
     if not largest.isfinite().all():
         raise ValueError(_DIVERGED)
-    sae.threshold.fill_(largest[-1].item())
+    sae.threshold.copy_(shape * largest[-1])

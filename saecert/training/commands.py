@@ -22,7 +22,7 @@ from saecert.training import language_model
 from saecert.training.activations import cache_activations
 from saecert.training.card import card_text, write_card
 from saecert.training.figures import figures_line, held_out_figures
-from saecert.training.recipes import DOCSTRING_6L, TOP_AFA, SAERecipe, SubjectRecipe
+from saecert.training.recipes import DOCSTRING_6L, FREE, SAERecipe, SubjectRecipe
 from saecert.training.sae import train_sae
 from saecert.training.text import Windows, training_text
 
@@ -141,13 +141,13 @@ def train_saes(
     out = Path(out)
     for hook_name in hook_names:
         subject.check_hook(hook_name)
-        _check_l0(subject, hook_name, recipe)
+        check_l0(subject, hook_name, recipe)
     out.mkdir(parents=True, exist_ok=True)
     train, held_out = training_text(source, subject, n_ctx=n_ctx, n_tokens=n_tokens)
     if once:
         recipe = replace(recipe, n_samples=min(n_tokens, train.n_tokens))
-    facts = _facts(subject, hook_names, source, n_tokens, train, recipe, dtype)
-    _claim(out / "training.json", facts, n_tokens)
+    facts = training_facts(subject, hook_names, source, n_tokens, train, recipe, dtype)
+    claim_folder(out / "training.json", facts, n_tokens)
     settings = {
         "dtype": dtype,
         "seed": recipe.order_seed,
@@ -155,8 +155,8 @@ def train_saes(
         "progress": progress,
     }
     work = out / "work/activations"
-    acts = _cached(subject, train, hook_names, n_tokens, work, name="train", **settings)
-    others = _cached(subject, held_out, hook_names, N_HELD_OUT, work, name="held-out", **settings)
+    acts = cached(subject, train, hook_names, n_tokens, work, name="train", **settings)
+    others = cached(subject, held_out, hook_names, N_HELD_OUT, work, name="held-out", **settings)
     for hook_name in hook_names:
         names = {"hook_name": hook_name, "subject_name": subject.name}
         checkpoints = out / "work/checkpoints" / hook_name
@@ -167,18 +167,18 @@ def train_saes(
     return out / "saes"
 
 
-def _check_l0(subject: Subject, hook_name: str, recipe: SAERecipe) -> None:
+def check_l0(subject: Subject, hook_name: str, recipe: SAERecipe) -> None:
     """ValueError for more active latents than an SAE of the residual stream has.
 
     How wide other activations are is known once they are there; `train_sae` looks again.
     """
     n_latents = recipe.expansion * subject.model.cfg.d_model
-    asked = recipe.architecture != TOP_AFA
+    asked = recipe.architecture not in FREE
     if asked and ".hook_resid_" in hook_name and recipe.l0 > n_latents:
         raise ValueError(f"l0={recipe.l0} asked of an SAE of {n_latents} latents")
 
 
-def _cached(
+def cached(
     subject: Subject,
     text: Windows,
     hook_names: Sequence[str],
@@ -186,6 +186,7 @@ def _cached(
     folder: Path,
     **settings: Any,
 ) -> dict[str, np.ndarray]:
+    """Activations on windows by hook point; `settings` are those of `cache_activations`."""
     return cache_activations(
         subject, text.tokens, text.lengths, hook_names, n_tokens, folder, bos=text.bos, **settings
     )
@@ -202,7 +203,7 @@ def _write_figures(out: Path, held_out: Mapping[str, np.ndarray], k: int) -> Non
         partial.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
 
 
-def _facts(
+def training_facts(
     subject: Subject,
     hook_names: Sequence[str],
     source: str,
@@ -226,7 +227,7 @@ def _facts(
     }
 
 
-def _claim(path: Path, facts: dict[str, Any], n_tokens: int) -> None:
+def claim_folder(path: Path, facts: dict[str, Any], n_tokens: int) -> None:
     """Write what is trained in this folder; ValueError when it is something else already."""
     if facts["tokens_cached"] < n_tokens:
         print(

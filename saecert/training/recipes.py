@@ -43,13 +43,26 @@ class LanguageModelRecipe:
 BATCH_TOP_K = "batchtopk"
 TOP_K = "topk"
 TOP_AFA = "top_afa"
-ARCHITECTURES = (BATCH_TOP_K, TOP_K, TOP_AFA)
+JUMP_RELU = "jumprelu"
+STANDARD = "standard"
+ARCHITECTURES = (BATCH_TOP_K, TOP_K, TOP_AFA, JUMP_RELU, STANDARD)
 """Kinds of SAEs that there is a recipe for."""
+FREE = (TOP_AFA, STANDARD)
+"""Kinds that are not told how many latents are active."""
+SOFT_DECODER = "soft-decoder"
+FROZEN = ("", "decoder", SOFT_DECODER, "encoder")
+"""What training may hold at its start: nothing, the decoder, its directions roughly, the
+encoder."""
+COVARIANCE = "covariance"
+STARTS = ("", "isotropic", COVARIANCE)
+"""Where training may start: as sae_lens does, or at unit rows of these distributions."""
 
 
 @dataclass(frozen=True)
 class SAERecipe:
-    """An SAE: BatchTopK (saved as JumpReLU with one threshold for all latents), TopK or top-AFA."""
+    """An SAE: BatchTopK (saved as JumpReLU with one threshold for all latents), TopK, top-AFA,
+    JumpReLU or standard (ReLU with a price of activity); trained, or a random baseline of which a
+    part is held at its start."""
 
     n_samples: int
     """Activations seen in training; those cached are seen again if there are fewer."""
@@ -58,7 +71,8 @@ class SAERecipe:
     third."""
     l0: int
     """Active latents per token, on average: k of BatchTopK, and what the threshold is set to; k of
-    TopK. top-AFA chooses by itself."""
+    TopK; what the loss of JumpReLU aims at, and its thresholds are scaled to. Those in `FREE`
+    choose by themselves."""
     expansion: int = 8
     """Latents per dimension of the activation, ``d_sae / d_in``."""
     batch_size: int = 512
@@ -90,14 +104,33 @@ class SAERecipe:
     afa_loss_norm: str = "input"
     afa_reconstruction: str = "mean"
     afa_encoder_bias: bool = False
+    l1_coefficient: float = 5.0
+    """Of standard: price of a unit of activity, codes being in units of what they write, where
+    activations are scaled to a mean squared norm of about d_in and squared errors are summed over
+    dimensions. `saecert.training.sae.price_of` says what it is in the activations' own units."""
+    frozen: str = ""
+    """One of `FROZEN`, after arXiv 2602.14111: "decoder" leaves its weights where they start,
+    "soft-decoder" turns each row back to a cosine of `soft_cosine` with its start after every step,
+    "encoder" trains decoder, biases and thresholds. Biases are trained in any case."""
+    start: str = ""
+    """One of `STARTS`: rows of the decoder isotropic, or Gaussian with the activations' covariance,
+    of unit length; the encoder starts as its transpose. "" is what sae_lens does: isotropic
+    directions, of length .1."""
+    soft_cosine: float = 0.8
+    """Of "soft-decoder": the least cosine, in (0, 1)."""
 
     def __post_init__(self) -> None:
-        if self.architecture not in ARCHITECTURES:
+        for name, known in (("architecture", ARCHITECTURES), ("frozen", FROZEN), ("start", STARTS)):
+            _check_one_of(name, getattr(self, name), known)
+        if not 0 < self.soft_cosine < 1:
             raise ValueError(
-                f"architecture is one of {', '.join(ARCHITECTURES)}, got {self.architecture!r}"
+                f"soft_cosine, the least cosine with the start, must lie in (0, 1), "
+                f"got {self.soft_cosine}"
             )
         if not 0 <= self.afa_coefficient < float("inf"):
             raise ValueError(f"afa_coefficient must be 0 or more, got {self.afa_coefficient}")
+        if not 0 < self.l1_coefficient < float("inf"):
+            raise ValueError(f"l1_coefficient must be above 0, got {self.l1_coefficient}")
         for name in ("n_samples", "l0", "expansion", "batch_size", "n_calibration"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
@@ -108,6 +141,12 @@ class SAERecipe:
                 f"{self.n_samples} samples are less than one batch of {self.batch_size}: "
                 "train on more or lower the batch size"
             )
+
+
+def _check_one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        names = ", ".join(word or "''" for word in known)
+        raise ValueError(f"{name} is one of {names}, got {value!r}")
 
 
 @dataclass(frozen=True)

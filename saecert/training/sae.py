@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
+import itertools
+import math
 import os
 import shutil
-import tempfile
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from sae_lens import SAE, LoggingConfig, SAETrainer, TrainingSAE
+from sae_lens import SAE, LoggingConfig
 from sae_lens.config import SAETrainerConfig
+from torch import Tensor
 
 from saecert.storage import partial_folder
 from saecert.training.activations import shuffled_batches
 from saecert.training.architectures import finished, new_sae
-from saecert.training.recipes import TOP_AFA, SAERecipe
+from saecert.training.baselines import BaselineTrainer, set_start
+from saecert.training.checkpoints import ALONE, Checkpoints
+from saecert.training.recipes import FREE, STANDARD, SAERecipe
 
 
 def train_sae(
@@ -35,7 +36,8 @@ def train_sae(
     """Train an SAE on `acts`, set its threshold on `held_out`, and return its folder, `out`.
 
     It is saved in float16, in the format of sae_lens, whole or not at all; one that is there
-    already is kept. BatchTopK becomes JumpReLU; TopK and top-AFA have no threshold.
+    already is kept. BatchTopK becomes JumpReLU; TopK, top-AFA and standard have no threshold. Of a
+    random baseline a part stays where it starts (`saecert.training.baselines`).
 
     Parameters
     ----------
@@ -54,36 +56,71 @@ def train_sae(
     Raises
     ------
     ValueError
-        Fewer activations than a batch, more active latents asked for than there are latents, or a
-        training that diverged.
+        Fewer activations than a batch, more active latents asked for than there are latents, a
+        covariance of fewer activations than dimensions, or a training that diverged.
     """
-    if (out / "sae_weights.safetensors").exists():
+    if is_trained(out):
         if checkpoints is not None:  # killed before they were removed
             shutil.rmtree(checkpoints, ignore_errors=True)
         return out
-    if recipe.architecture != TOP_AFA and recipe.l0 > recipe.expansion * acts.shape[1]:
-        raise ValueError(
-            f"l0={recipe.l0} asked of an SAE of {recipe.expansion * acts.shape[1]} latents"
-        )
-    torch.manual_seed(recipe.seed)
-    sae = new_sae(acts.shape[1], recipe, hook_name, subject_name)
-    trainer = _trainer(sae, recipe)
-    store = None if checkpoints is None else _Checkpoints(checkpoints, acts, recipe)
+    trainer = new_trainer(acts, recipe, hook_name, subject_name)
+    store = None if checkpoints is None else Checkpoints(checkpoints, acts, {ALONE: recipe})
     start = 0
     if store is not None:
-        start = store.attach(trainer)
+        trainer.save_checkpoint_fn = lambda **_: store.save({ALONE: trainer})
+        done = store.restore({ALONE: trainer})
+        start = recipe.norm_batches + done if done else 0
     trainer.data_provider = shuffled_batches(acts, recipe.batch_size, recipe.order_seed, start)
-    calibration = held_out[: recipe.n_calibration].astype(np.float32)
-    inference = finished(trainer.fit(), torch.from_numpy(calibration), recipe)
-    inference.cfg.dtype = "float16"
-    _save(inference.half(), out)
+    save_sae(finished(trainer.fit(), calibration(held_out, recipe), recipe), out)
     if store is not None:
         store.clear()
     return out
 
 
-def _trainer(sae: TrainingSAE, recipe: SAERecipe) -> SAETrainer:
-    """A trainer of sae_lens by the recipe, without its data."""
+def is_trained(out: Path) -> bool:
+    """Whether the SAE that belongs into the folder `out` is there."""
+    return (out / "sae_weights.safetensors").exists()
+
+
+def calibration(
+    held_out: Float[np.ndarray, "n_held_out d_in"], recipe: SAERecipe
+) -> Float[Tensor, "n d_in"]:
+    """The activations on which thresholds are set."""
+    return torch.from_numpy(held_out[: recipe.n_calibration].astype(np.float32))
+
+
+def price_of(acts: Float[np.ndarray, "n_acts d_in"], recipe: SAERecipe) -> float:
+    """The price of activity of a standard SAE in units of the activations, lambda in
+    ``||x - x_hat||^2 / 2 + lambda sum z_j`` with codes z of atoms of unit length.
+
+    Activations are trained on times a factor s that makes their mean norm ``sqrt(d_in)``, as
+    estimated on the first batches; c is `SAERecipe.l1_coefficient`. What is minimised is ``s^2 ||x
+    - x_hat||^2 + c s sum z_j``, so that lambda is ``c / (2 s)``. ValueError for another kind.
+    """
+    if recipe.architecture != STANDARD:
+        raise ValueError(f"an SAE of the kind '{recipe.architecture}' has no price of activity")
+    batches = shuffled_batches(acts, recipe.batch_size, recipe.order_seed)
+    first = itertools.islice(batches, recipe.norm_batches)
+    mean_norm = float(torch.cat(list(first)).norm(dim=1).mean())
+    return recipe.l1_coefficient / 2 * mean_norm / math.sqrt(acts.shape[1])
+
+
+def new_trainer(
+    acts: Float[np.ndarray, "n_acts d_in"],
+    recipe: SAERecipe,
+    hook_name: str = "",
+    subject_name: str = "",
+) -> BaselineTrainer:
+    """A trainer by the recipe without its data, of an SAE where the recipe starts.
+
+    ValueError for more active latents than there are, and what `set_start` refuses.
+    """
+    n_latents = recipe.expansion * acts.shape[1]
+    if recipe.architecture not in FREE and recipe.l0 > n_latents:
+        raise ValueError(f"l0={recipe.l0} asked of an SAE of {n_latents} latents")
+    torch.manual_seed(recipe.seed)
+    sae = new_sae(acts.shape[1], recipe, hook_name, subject_name)
+    set_start(sae, acts, recipe)
     settings = SAETrainerConfig(
         total_training_samples=recipe.n_samples,
         train_batch_size_samples=recipe.batch_size,
@@ -97,61 +134,13 @@ def _trainer(sae: TrainingSAE, recipe: SAERecipe) -> SAETrainer:
         autocast=recipe.autocast,
         logger=LoggingConfig(log_to_wandb=False),
     )
-    return SAETrainer(cfg=settings, sae=sae, data_provider=iter(()))
+    return BaselineTrainer(settings, sae, recipe)
 
 
-class _Checkpoints:
-    """The state of a training, in a folder that is there whole or not at all."""
-
-    def __init__(self, folder: Path, acts: np.ndarray, recipe: SAERecipe) -> None:
-        self.folder = folder
-        self.recipe = recipe
-        digest = hashlib.sha256(json.dumps(asdict(recipe), sort_keys=True).encode())
-        digest.update(str(acts.shape).encode())
-        digest.update(np.ascontiguousarray(acts[: recipe.batch_size]).tobytes())
-        self.key = digest.hexdigest()[:16]
-
-    def attach(self, trainer: SAETrainer) -> int:
-        """Keep the trainer's state from now on, and restore what was kept.
-
-        Returns how many batches were used already.
-        """
-        trainer.save_checkpoint_fn = lambda **_: self._save(trainer)
-        latest = self._latest()
-        if latest is None:
-            return 0
-        trainer.sae.load_state_dict(torch.load(latest / "sae.pt", weights_only=True))
-        trainer.load_trainer_state(latest)
-        # sae_lens counts a step after the checkpoint that it makes in it
-        trainer.n_training_steps = trainer.n_training_samples // self.recipe.batch_size
-        trainer.checkpoint_thresholds = [
-            threshold
-            for threshold in trainer.checkpoint_thresholds
-            if threshold >= trainer.n_training_samples
-        ]
-        return self.recipe.norm_batches + trainer.n_training_steps
-
-    def clear(self) -> None:
-        """Remove what was kept."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-    def _latest(self) -> Path | None:
-        states = list(self.folder.glob(f"{self.key}-*"))
-        return max(states, key=lambda state: int(state.name.split("-")[1]), default=None)
-
-    def _save(self, trainer: SAETrainer) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        older = list(self.folder.iterdir())
-        partial = Path(tempfile.mkdtemp(dir=self.folder, prefix="partial-"))
-        torch.save(trainer.sae.state_dict(), partial / "sae.pt")
-        trainer.save_trainer_state(partial)
-        os.replace(partial, self.folder / f"{self.key}-{trainer.n_training_samples}")
-        for state in older:
-            shutil.rmtree(state)
-
-
-def _save(sae: SAE, out: Path) -> None:
-    """Write the folder `out`, whole or not at all."""
+def save_sae(sae: SAE, out: Path) -> None:
+    """Write an SAE into the folder `out` in half precision, whole or not at all."""
+    sae.cfg.dtype = "float16"
+    sae.half()
     with partial_folder(out.parent) as folder:
         written = folder / out.name
         sae.save_model(written)
