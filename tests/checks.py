@@ -72,8 +72,14 @@ def check_front(root: Path = ROOT) -> list[str]:
     return [
         f"{path.relative_to(root)} is not of {table.name}; run `make notebooks`"
         for path in pictures
-        if Image.open(path).info.get("Description") != drawn
+        if _description(path) != drawn
     ]
+
+
+def _description(picture: Path) -> str | None:
+    """What the picture's file says of it."""
+    with Image.open(picture) as opened:
+        return opened.info.get("Description")
 
 
 def draw_front(root: Path = ROOT) -> None:
