@@ -184,7 +184,7 @@ show(
 #
 # A loss is not bad or good, it is a number of bits. For a limit on its mean we need to know the largest value it can have. Otherwise one
 # document in a million with an enormous loss could move the mean as far as it likes, and no sample of 100 would show it. In this
-# book a little of the uniform distribution is mixed into every predictor, with weight $\alpha$, and this puts a ceiling on the loss.
+# book the uniform distribution is mixed into every predictor, with weight $\alpha$ (here a half), and this puts a ceiling on the loss.
 
 # %%
 lo, hi = smoothed_support(alpha=0.5, n_vocab=4096)

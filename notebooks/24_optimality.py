@@ -172,8 +172,8 @@ show(
 # ## The atoms
 #
 # For each latent $d_j'\,\mathbb{E}[z_j r] / \mathbb{E}[z_j]$ is the price that its firings imply. At an optimum all are $\lambda$ and the angle between $\mathbb{E}[z_j r]$ and $d_j$ is 0. Averages over a handful
-# of firings are noisy, so the angle alone says little: **agreement** is the cosine between the pulls *across* an atom on the two halves of the sample, which is near
-# 0 if they are chance and near 1 if the atom should really be turned. Latents that fire at least ten times on discovery; descriptive, without limits.
+# of firings are noisy, so the angle alone says little: **agreement** is the cosine between the pulls *across* an atom on the two halves of the sample: about
+# 0 if they are chance alone, and else about the share of signal in signal and noise, which falls with fewer firings. The halves (even and odd rows) share sequences, so part of a small agreement can be what is peculiar to those. Latents that fire at least ten times on discovery; descriptive, without limits.
 
 # %% tags=["hide-input"]
 atoms = optimality.atoms_by_layer(measured)
@@ -183,7 +183,7 @@ show(
 
 # %% [markdown]
 # For the encoder's codes no price fits: implied prices lie on both sides of 0, and $\mathbb{E}[z_j r]$ is about at right angles to its atom. That there is not *one* implied price means that the SAE is
-# no optimum of this objective at any price. But the halves of the sample hardly agree on where an atom should be turned: up to noise, the atoms are where the encoder's codes want them, as they should be after training with these codes.
+# no optimum of this objective at any price. But the halves of the sample hardly agree on where an atom should be turned: of a turn that the encoder's codes want, as of none, there is no evidence here.
 # For optimal codes condition (i) makes every implied price equal to $\lambda$, which checks the solver, and the halves do agree to some extent: with better codes the atoms would turn.
 #
 # ## A new atom
@@ -269,6 +269,7 @@ tau = optimality.predicted(measured, gaps, delta, inequality)
 
 # %% tags=["hide-input"]
 print(scored)
+print(f"prices and atoms: chosen with n_discovery = {n_discovery}")
 show(
     layers.by_quantity(tau, places),
     "Kendall's tau with the reconstruction gap, over sequences",

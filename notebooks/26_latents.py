@@ -71,7 +71,7 @@ from saecert.statistics.rounding import lower_text, upper_text
 # At a position where latent $j$ has activation $z_j$ and the loss has gradient $g$ by the reconstruction, removing the latent changes the loss by $-z_j\, d_j \cdot g$ to first order, with its
 # decoder row $d_j$ (*attribution*). Summed over positions without sign this ranks the latents. It is measured on discovery text, so that what follows is said of latents that were chosen elsewhere.
 #
-# The **untrained SAE** beside it has random unit directions as its encoder, as many latents, and as many active ones at a token. Only its decoder is fitted, by least squares: it reconstructs as well as it can from
+# The **untrained SAE** beside it has random unit directions as its encoder, as many latents (but at most 4,096), and as many active ones at a token. Only its decoder is fitted, by least squares: it reconstructs as well as it can from
 # features that mean nothing. Its latents are ranked in the same way.
 
 # %%
@@ -185,7 +185,7 @@ claims(
 #
 # ## Exercise
 #
-# `python -m saecert run 26_latents -p n_latents=5`. Predict first: do the limits of the latents that remain get wider or narrower?
+# `python -m saecert run 26_latents -p n_latents=4`. Predict first: do the limits of the latents that remain get wider or narrower?
 #
 # ```{admonition} Answer
 # :class: dropdown

@@ -308,10 +308,15 @@ def _in_order(folder: str | Path, names: list[str], plan: Plan) -> list[Path]:
 
 def _missing(start: int, stop: int, of: int, n_seq: int, folder: str | Path) -> str:
     wanted = [Shard(number, of) for number in range(1, of + 1)]
-    lacking = [str(shard) for shard in wanted if start <= shard.rows(n_seq)[0] < stop]
+    rows = [shard.rows(n_seq) for shard in wanted]
+    lacking = [str(s) for s, (low, high) in zip(wanted, rows, strict=True) if start <= low < stop]
+    ends = {low for low, _ in rows}, {high for _, high in rows}
+    missing = f"sequences {start} to {stop - 1} are missing in {folder}: "
+    if start in ends[0] and stop in ends[1]:
+        return f"{missing}measure shard {', '.join(lacking[:20])}"
     return (
-        f"sequences {start} to {stop - 1} are missing in {folder}: measure shard "
-        f"{', '.join(lacking[:20])}"
+        f"{missing}shards of several splits are there, and none of {of} are just these; "
+        "delete those of all splits but one and measure what it lacks"
     )
 
 

@@ -18,8 +18,7 @@ from saecert.certificates.ladder import rungs
 from saecert.certificates.pool_rules import PoolChoice, fixed_pool
 from saecert.certificates.sample import Sample
 from saecert.certificates.settings import ONE_POOL
-from saecert.record_files import ROWS, TABLES
-from saecert.records import SequenceLosses
+from saecert.records import ROWS, TABLES, SequenceLosses
 from saecert.statistics.betting import mixture
 from saecert.statistics.rounding import lower_text, rounded_up
 

@@ -55,11 +55,11 @@ def phenomena(
     "<kind> second", "<kind> both".
 
     For "absorbed", pairs of parent and child: pairs, cosine and words as above; "absorbed child"
-    and "absorbed alone" by sequence say what the parent does at the first position at which it is
-    present, that is ``d'x`` at least its median where the parent fires on discovery, with the child
-    firing or silent: 1 it is silent, 0 it fires, -1 there is no such position; "absorbed examples",
-    sequence and position on discovery of places at which the parent is silent, and of ones at which
-    it fires, -1 for none; `context` reads the text there, of which nothing is kept.
+    and "absorbed alone" by sequence say what the parent does at the first of these positions at
+    which it is present, that is ``d'x`` at least its median where the parent fires on discovery,
+    with the child firing or silent: 1 it is silent, 0 it fires, -1 there is no such position;
+    "absorbed examples", sequence and position on discovery of places at which the parent is silent,
+    and of ones at which it fires, -1 for none; `context` reads the text there, and keeps nothing.
 
     There are fewer than `n_pairs` of a kind, then, if no more fulfil what is asked of them.
     Activations are kept in the cache folder. ValueError as for `saecert.dictionaries.samples`.

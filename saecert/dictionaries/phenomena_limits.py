@@ -26,9 +26,10 @@ def together(measured: Measured, kind: str, delta: float, inequality: str) -> pd
 
     **Guarantee.** With probability at least ``1 - delta`` over sequences drawn i.i.d. the upper
     limits of all J pairs hold, each at ``ln(J / delta)`` nats. They are on the expected covariance
-    of the two over the positions of one sequence, which lies in [-1/4, 1/4]: below 0, the two fire
-    together less than independent ones of the same shares in that sequence. Pairs must have been
-    chosen on other sequences.
+    of the two over the m positions looked at in one sequence, which lies in [-1/4, 1/4]: below 0,
+    the two fire together less than independent ones of the same shares in that sequence. Of
+    positions drawn without replacement it is on average ``(m - 1) / m * T / (T - 1)`` of that over
+    all T: of the same sign, up to 1 / m smaller. Pairs must have been chosen on other sequences.
 
     Columns hook_name, pair, cosine; "first", "second", "both", mean shares of positions; "by
     chance", the mean product of the first two within a sequence; "excess", both less by chance,
@@ -62,8 +63,9 @@ def absorbed(measured: Measured, delta: float) -> pd.DataFrame:
 
     **Guarantee.** With probability at least ``1 - delta`` over sequences drawn i.i.d. both limits
     of all J pairs hold, each at ``ln(2 J / delta)`` nats (Clopper & Pearson 1934): on the
-    probability that the parent is silent at the first position of a sequence at which it is present
-    and the child fires, given that there is one; and the same with the child silent.
+    probability that the parent is silent at the first of the positions looked at in a sequence at
+    which it is present and the child fires, given that there is one; and the same with the child
+    silent. (`saecert.dictionaries.phenomena.phenomena` looks at ``per_sequence`` random ones.)
 
     Columns hook_name, pair, cosine; "n", sequences with such a position; "silent with child", its
     lower limit; "silent alone", its upper limit.

@@ -31,7 +31,7 @@ def plot_norms(points: pd.DataFrame) -> Figure:
         ax.plot(z, z, color="black", linewidth=1.2, label="equal")
         for band, style in zip(BANDS, _STYLES, strict=True):
             look = {"color": "0.35", "linewidth": 1, "linestyle": style}
-            ax.plot(z, z / math.sqrt(1 + band), label=f"eps (h - 1) = {band:g}", **look)
+            ax.plot(z, z / math.sqrt(1 + band), label=f"eps (H - 1) = {band:g}", **look)
             if band < 1:
                 ax.plot(z, z / math.sqrt(1 - band), **look)
         ax.set(title=title, xlabel="norm of the activation, z", ylabel="norm of the code, f~")

@@ -261,6 +261,20 @@ def phase_row(
     return rows
 
 
+def moved(phases: pd.DataFrame, tilt: float, low: float, high: float) -> tuple[int, int]:
+    """Cells told at both prices that merge as the price rises from `low` to `high`, and that part.
+
+    `phases` has the columns of `phase_row`, lam, tilt and theta. Cells are paired by theta and
+    both: shares of cells told at each price alone compare different cells.
+    """
+    told = phases[(phases["certified"] == 1) & (phases["tilt"] == tilt)]
+    where = ["theta", "both"]
+    before, after = (told[told["lam"] == lam].set_index(where)["kept"] for lam in (low, high))
+    paired = pd.concat([before, after], axis=1, join="inner", keys=["before", "after"])
+    change = paired["after"] - paired["before"]
+    return int((change < 0).sum()), int((change > 0).sum())
+
+
 def widening(*, n: int, width: int, lam: Price, rounds: int, seed: int) -> list[dict[str, float]]:
     """A dictionary grown on `n` normal points of `width` dimensions until it costs the floor.
 

@@ -24,6 +24,7 @@ from saecert.statistics.inequalities import INEQUALITIES
 from saecert.statistics.rounding import (
     lower_text,
     nearest_text,
+    probability_text,
     rounded_down,
     rounded_up,
     upper_text,
@@ -169,7 +170,7 @@ def bound_sliders(
     controls = (
         Control("alpha", "smoothing weight alpha", _texts(losses.alphas), 0),
         Control("k", "latents in the pool, k", _counts(pools), pools.index(pool)),
-        Control("delta", "delta", _texts(deltas), deltas.index(delta)),
+        Control("delta", "delta", tuple(map(probability_text, deltas)), deltas.index(delta)),
         Control("n", "sequences, n", _counts(sizes), first),
     )
     series = [

@@ -69,7 +69,7 @@ def train_sae(options: argparse.Namespace) -> int:
         recipe = _recipe(options, **own, afa_coefficient=options.afa_coefficient)
         folder = _trained(options, recipe)
     except (OSError, ValueError, MemoryError) as error:
-        return _failed(error)
+        return _failed(options, error)
     print(
         f"written to {folder}: load them with load_subject({options.subject!r}, sae='{folder}/*')"
     )
@@ -82,7 +82,7 @@ def train_baselines(options: argparse.Namespace) -> int:
         recipe = _recipe(options, l0=options.l0[0], soft_cosine=options.soft_cosine)
         folders = _trained_baselines(options, recipe)
     except (OSError, ValueError, MemoryError) as error:
-        return _failed(error)
+        return _failed(options, error)
     print(f"written to {options.out}: load them with load_subject({options.subject!r}, sae=...)")
     for folder in folders:
         print(f"  sae='{folder}/*'")
@@ -158,6 +158,9 @@ def _trained_baselines(options: argparse.Namespace, recipe: SAERecipe) -> list[P
     return train_baselines(*what, recipes, options.out, **settings)
 
 
-def _failed(error: Exception) -> int:
+def _failed(options: argparse.Namespace, error: Exception) -> int:
+    """Exit code 1, with one line; with ``--debug`` the error itself, which tells its place."""
+    if options.debug:
+        raise error
     print(f"error: {error}", file=sys.stderr)
     return 1

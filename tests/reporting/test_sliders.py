@@ -61,6 +61,14 @@ def test_what_the_page_carries_is_rounded_up_and_in_the_order_of_the_sliders():
     assert spec["line"]["value"] <= math.log2(losses.n_vocab)
 
 
+def test_a_delta_is_never_printed_smaller_than_it_is():
+    delta = 0.0123412345
+    control = drawn(bound_sliders(random_losses(), SIZES, delta=delta, pool=8))["controls"][2]
+    shown = control["texts"][control["start"]]
+    assert shown == "0.0124"
+    assert control["texts"][:2] == ["0.2", "0.1"] and control["texts"][-1] == "0.001"
+
+
 class Tags(HTMLParser):
     """Start tags with their attributes."""
 
