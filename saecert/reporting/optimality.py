@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -168,7 +168,7 @@ def own_case_table(measured: Measured, delta: float, inequality: str) -> pd.Data
     return frame.set_axis(pd.MultiIndex.from_tuples(frame.columns), axis=1)
 
 
-def split_examples(values: Mapping[str, np.ndarray], steps: Sequence[str]) -> list[str]:
+def split_examples(values: Mapping[str, np.ndarray], steps: Iterable[str]) -> list[str]:
     """Lines about the parent with most children of each step: tokens where they are strongest."""
     lines = []
     for step, (parent, *children) in zip(steps, values["example words"], strict=True):

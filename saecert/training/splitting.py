@@ -183,7 +183,7 @@ def _atoms_and_firings(sae: SAE, acts: Acts) -> tuple[Atoms, Fires]:
 
 
 @torch.no_grad()
-def _facts(sae: SAE, acts: Acts) -> dict[str, float]:
+def _facts(sae: SAE, acts: Acts) -> dict[str, float | int]:
     """Size, and what it does on the first of the held-out activations."""
     x = torch.from_numpy(acts[:BATCH].astype(np.float32))
     codes = sae.encode(x)
