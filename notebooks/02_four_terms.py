@@ -167,10 +167,10 @@ print(certificate)
 # %% tags=["hide-input"]
 both = two_bounds_table(certificate)
 caption = "Terms of the two bounds, bits per token, each on its own"
-show(both, caption, note=footing(certificate))
 print(f"sharp bound at most {upper_text(certificate.sharp)} bits")
 less = both.loc["= bound", "absolute"] - both.loc["= bound", "sharp"]
 print(f"lower than the other by {less:.2f} bits")
+show(both, caption, nearest=["sharp"], note=footing(certificate))
 
 # %% [markdown]
 # A pool that leaves something out almost always loses *more* than the full SAE, and the SAE more than the model: there the proxy risk

@@ -61,7 +61,7 @@ import pandas as pd
 
 from saecert import certify, compare
 from saecert.dictionaries import amplification as amplify
-from saecert.reporting import figures, layers
+from saecert.reporting import figures, layers, sliders
 from saecert.reporting.claims import claims
 from saecert.reporting.study import open_study
 from saecert.reporting.tables import footing, show
@@ -285,7 +285,18 @@ figures.plot_layers(
 )
 plt.show()
 
+# %% tags=["hide-input"]
+sliders.layer_sliders(
+    layers.told_by_layer(terms, limits),
+    layers.labels_of(places),
+    f"{rows}, alpha = {alpha:g}. The limits of the first four hold "
+    "jointly at delta, and so do those of the others.",
+)
+
 # %% [markdown]
+# In a browser there is a slider above: everything that the tables say, for one layer at a time, each quantity on a scale of its
+# own. Lines are limits, faint marks the other layers.
+#
 # ## First against last layer
 #
 # Last minus first, fixed beforehand as the pair to compare. Bound ($\mathbb{E}\,v_A$), gap and relative error are paired by sequence and

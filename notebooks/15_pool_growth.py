@@ -150,7 +150,7 @@ show(
 # ## How many sequences: limits from fresh text
 #
 # ````{prf:theorem} Sequences needed
-# :label: sequences-needed
+# :label: how-many-sequences
 #
 # Fix the calibration sequences, let $\mathrm{miss}_j(n) = \binom{M-n_j}{n} / \binom{M}{n}$ be the share of all choices of
 # $n$ that miss latent $j$, and $n_\gamma$ the smallest $n$ for which the missing mass, on average over the choices, is at

@@ -56,10 +56,9 @@ strict = True
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from saecert.reporting import layers
+from saecert.reporting import layers, top_afa
 from saecert.reporting import random_baseline_figures as figures
 from saecert.reporting import random_baselines as baselines
-from saecert.reporting import top_afa
 from saecert.reporting.claims import claims
 from saecert.reporting.study import open_study
 from saecert.reporting.tables import show

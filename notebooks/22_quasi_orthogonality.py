@@ -35,6 +35,8 @@ hooks = ""
 n_seq = 500
 # probability that a statement is wrong
 delta = 0.05
+# weight of the uniform distribution
+alpha = 0.5
 # concentration inequality
 inequality = "dirichlet"
 # of the choice of tokens and of simulations
@@ -65,34 +67,34 @@ from saecert.statistics.rounding import lower_text, upper_text
 #
 # Letters on this page and the next are those of {cite:t}`lee2025`: $z$ is an activation, $f \ge 0$ its code of $h$ latents, $w_i$ the rows of the decoder and
 # $b$ its bias. Let $\tilde f$ be the code in units of what it writes, $\tilde f_i = f_i \lVert w_i \rVert$, and one entry more, $\lVert b \rVert$, for the
-# bias: an atom that is always active. With unit atoms $u_i$ the reconstruction is $\hat z = \sum_i \tilde f_i u_i$. The **coherence** of the decoder is
-# $\varepsilon = \max_{i \ne j} \lvert \langle u_i, u_j \rangle \rvert$; a decoder with coherence $\varepsilon$ is *$\varepsilon$-quasi-orthogonal*.
+# bias: an atom that is always active. With unit atoms $u_i$ the reconstruction is $\hat z = \sum_i \tilde f_i u_i$. The **coherence** of atoms and bias is
+# $\varepsilon = \max_{i \ne j} \lvert \langle u_i, u_j \rangle \rvert$ over all $H$ of them, $H = h + 1$ or, where $b = 0$, $h$; they are then *$\varepsilon$-quasi-orthogonal*.
 #
 # ````{prf:theorem} Norms of codes and coherence
 # :label: norms-and-coherence
 #
 # Let $k$ entries of $\tilde f$ differ from 0. (i) $\lVert \hat z \rVert^2 = \lVert \tilde f \rVert^2 + \sum_{i \ne j} \tilde f_i \tilde f_j \langle u_i, u_j
-# \rangle$. (ii) For every token
+# \rangle$. (ii) For every token with $k \ge 2$
 #
 # $$\varepsilon \;\ge\; \varepsilon_{\hat z} = \frac{\bigl\lvert \lVert \hat z \rVert^2 - \lVert \tilde f \rVert^2 \bigr\rvert}{\lVert \tilde f
 # \rVert_1^2 - \lVert \tilde f \rVert_2^2}.$$
 #
-# (iii) If $\hat z = z$, then $\lVert \tilde f \rVert^2$ lies between $\lVert z \rVert^2 / (1 + \varepsilon (h-1))$ and $\lVert z \rVert^2 / (1 - \varepsilon
-# (h-1))$, and $\varepsilon_{\mathrm{LBO}} = \bigl\lvert \lVert z \rVert^2 - \lVert \tilde f \rVert^2 \bigr\rvert / \bigl((h-1) \lVert \tilde f
-# \rVert^2\bigr)$ is at most $\frac{k-1}{h-1}\, \varepsilon_{\hat z}$. (iv) No decoder of $h$ atoms in $d$ dimensions has a coherence below
+# (iii) If $\hat z = z$, then $\lVert \tilde f \rVert^2$ is at least $\lVert z \rVert^2 / (1 + \varepsilon (H-1))$ and, if $\varepsilon (H-1) < 1$, at most $\lVert z \rVert^2 / (1 - \varepsilon
+# (H-1))$, and $\varepsilon_{\mathrm{LBO}} = \bigl\lvert \lVert z \rVert^2 - \lVert \tilde f \rVert^2 \bigr\rvert / \bigl((h-1) \lVert \tilde f
+# \rVert^2\bigr)$ is at most $\frac{k-1}{h-1}\, \varepsilon_{\hat z}$ for $k \ge 2$. (iv) No decoder of $h \ge d$ atoms in $d$ dimensions has a coherence below
 # $\sqrt{(h-d)/(d(h-1))}$ {cite}`welch1974`.
 # ````
 #
 # ````{prf:proof}
 # (i) Multiply $\sum_i \tilde f_i u_i$ with itself; $\lVert u_i \rVert = 1$. (ii) The sum over pairs is at most $\varepsilon \sum_{i \ne j} \lvert \tilde f_i
 # \tilde f_j \rvert = \varepsilon (\lVert \tilde f \rVert_1^2 - \lVert \tilde f \rVert_2^2)$ in size. (iii) By Cauchy and Schwarz $\lVert \tilde f
-# \rVert_1^2 \le k \lVert \tilde f \rVert_2^2$, so that the denominator of $\varepsilon_{\hat z}$ is at most $(k-1) \lVert \tilde f \rVert^2$, hence at most
-# $(h-1) \lVert \tilde f \rVert^2$ where the paper puts it. (iv) The Gram matrix of the atoms has trace $h$ and rank $d$ at most, so its squared
+# \rVert_1^2 \le k \lVert \tilde f \rVert_2^2$, so that the denominator of $\varepsilon_{\hat z}$ is at most $(k-1) \lVert \tilde f \rVert^2$, with $k \le H$ for the interval;
+# the paper puts $(h-1) \lVert \tilde f \rVert^2$ there. (iv) The Gram matrix of the atoms has trace $h$ and rank $d$ at most, so its squared
 # entries add up to $h^2/d$ or more; $h$ of them are 1, and the largest of the other $h(h-1)$ is at least their mean.
 # ````
 #
 # $\varepsilon_{\mathrm{LBO}}$ divides by what the denominator would be if all $h$ latents were active alike. With $k$ of them it is too small by a factor of
-# $(h-1)/(k-1)$ or more. And it compares with $z$, while the identity is about $\hat z$: what the SAE leaves unexplained is taken for an angle.
+# $(h-1)/(k-1)$ or more. At every layer here $(h-1)(h-d) > d$, so that by (iv) $\varepsilon (H-1) > 1$: the interval of (iii) has no upper end and says nothing from above. And it compares with $z$, while the identity is about $\hat z$: what the SAE leaves unexplained is taken for an angle.
 #
 # Random decoders of known coherence, random sparse codes with an error on top, the two readings of each token against the truth:
 
@@ -143,11 +145,11 @@ n_all = len(measured[places[0]]["norm_z"])
 # %% [markdown]
 # ## ZF plots
 #
-# Norms of codes against norms of activations, with the interval of (iii) for three values of $\varepsilon (h-1)$. Tokens of one sequence are not
+# Norms of codes against norms of activations, with the interval of (iii) for three values of $\varepsilon (H-1)$. Tokens of one sequence are not
 # independent, so limits on medians are from one token drawn at random from each sequence: order statistics, which assume nothing about the
 # distribution. All limits of a table hold together with probability $1-\delta$.
 
-# %% mystnb={"figure": {"caption": "Norm of the code against norm of the activation, one token drawn from each of 500 sequences of docstring-6l, at the first and the last layer. Solid: equal norms; broken lines: the interval of the theorem for three values of eps times (h - 1), of which the widest has no upper end. Nearly all tokens lie below the line.", "name": "fig-zf"}, "image": {"alt": "Two scatter plots. At the first layer points spread along a ray well below the line of equal norms; at the last layer they lie below it, too."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Norm of the code against norm of the activation, one token drawn from each of 500 sequences of docstring-6l, at the first and the last layer. Solid: equal norms; broken lines: the interval of the theorem for three values of eps times (H - 1), of which the widest has no upper end. Nearly all tokens lie below the line.", "name": "fig-zf"}, "image": {"alt": "Two scatter plots. At the first layer points spread along a ray well below the line of equal norms; at the last layer they lie below it, too."}} tags=["hide-input"]
 ends = dict.fromkeys((places[0], places[-1]))
 titles = {name: f"layer {layers.labels_of([name])[0]}" for name in ends}
 norm_figures.plot_norms(norms.points(measured, titles))
@@ -190,7 +192,7 @@ show(
 )
 
 # %% [markdown]
-# The same picture on two other models, but for the first layer of Gemma-2-2B. And $\varepsilon_{\mathrm{LBO}}$ lies hundreds to thousands of times below Welch's limit there. *Every*
+# The same picture on two other models, but for the first layer of Gemma-2-2B. And $\varepsilon_{\mathrm{LBO}}$ lies hundreds to more than ten thousand times below Welch's limit there. *Every*
 # decoder with so many atoms has a larger coherence than that. So the number cannot tell a good decoder from a bad one as a statement about its angles; it is the ratio of norms in other units, divided by
 # the number of latents.
 #
@@ -271,7 +273,7 @@ plt.show()
 
 # %% [markdown]
 # Between tokens of *different* sequences, one of each, and between layers. The first has limits of its own, wider ones: a U-statistic's. The second is about six
-# numbers, each known up to its limits: what is printed is the smallest and the largest $\tau$ that these leave open.
+# numbers, each known up to its limits, for total variation and for the smoothed loss: what is printed is the smallest and the largest $\tau$ that these leave open.
 
 # %%
 between = norm_limits.ranks_between(measured, delta)
@@ -287,18 +289,25 @@ show(
 # %%
 by_layer = None
 if len(places) > 1:
-    by_layer = norm_limits.ranks_of_saes(measured, delta, inequality)
+    losses = study.losses(
+        hook_names=places, pools=[], controls=False, alphas=[alpha]
+    )
+    rises, largest = norms.increases(losses, alpha)
+    by_layer = norm_limits.ranks_of_saes(
+        measured, rises, largest, delta, inequality
+    )
 
 # %% tags=["hide-input"]
-caption = "Kendall's tau of medians with mean total variation"
+caption = "Kendall's tau of medians with mean costs"
 note = f"{len(places)} layers, n = {n_all}, delta = {delta:g}"
+note += f", alpha = {alpha:g}; all limits jointly"
 None if by_layer is None else show(
     by_layer.rename(index=norms.WORDS), caption, note=note, decimals=2
 )
 
 # %% [markdown]
 # Of the six layers the error's size gives the right order, and the norms give the reverse: where codes are nearest in length to their activations, at the last layers, a
-# splice moves predictions most. With so few layers that is a fact about this subject, in which errors, norms and costs all change with depth.
+# splice moves predictions most. Of the smoothed loss the sample says the same, and its limits leave everything open: a loss may change by many bits, and 500 sequences are few for that. With so few layers that is a fact about this subject, in which errors, norms and costs all change with depth.
 
 # %%
 pair = ("nmse", "eps_lbo")
@@ -318,7 +327,7 @@ alone = "needs two hook points" if len(places) == 1 else ""
 claims(
     strict,
     {
-        "no token's bound exceeds the decoder's coherence": bool(sound),
+        "no bound exceeds the coherence of atoms and bias": bool(sound),
         "eps_LBO is below Welch's limit at every token": bool(vacuous),
         "the bound from z_hat exceeds it at some tokens": bool(bites),
         "the median code is shorter, at every layer": bool(most < 1),
@@ -333,7 +342,7 @@ claims(
 #
 # On `docstring-6l`, as reported for GPT-2 Small and Gemma-2-2B, codes are shorter than activations: atoms that are active together agree more than
 # orthogonal ones would. Read as a statement about the decoder, $\varepsilon_{\mathrm{LBO}}$ is below what every decoder of the same size satisfies, here and in the reported table. The
-# bound with $\hat z$ and the active atoms alone is valid and, at the median token, some sixty to a hundred times larger, and still no estimate of the coherence.
+# bound with $\hat z$ and the active atoms alone is valid and, at the median token, 61 to 115 times larger, and still no estimate of the coherence.
 #
 # As a sign of what a splice will do to a prediction, the norm of a code is a weak one; the size of the error, which is as easily had, is a better one. How much *worse* the prediction of the
 # next token gets is ranked by neither to speak of. That does not make

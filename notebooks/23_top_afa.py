@@ -27,9 +27,12 @@ subject = "docstring-6l"
 # text: a name, a file or a hub data set
 corpus = "docstrings"
 # hook points, separated by commas
-hooks = "blocks.2.hook_resid_post"
+hooks = "blocks.0.hook_resid_post,blocks.2.hook_resid_post,"
+hooks += "blocks.4.hook_resid_post"
 # certification sequences; 0: all
-n_seq = 100
+n_seq = 200
+# certification sequences passed over
+skip = 500
 # probability that a statement is wrong
 delta = 0.05
 # weight of the uniform distribution
@@ -37,11 +40,13 @@ alpha = 0.5
 # concentration inequality
 inequality = "dirichlet"
 # lambdas are one over these, separated by commas
-one_over_lambda = "2048,128"
+one_over_lambda = "2048,512,128,32"
 # active latents of TopK and BatchTopK besides matched ones
 usual_l0 = 24
+# train activations of each hook point
+n_cached = 200_000
 # activations seen by each SAE
-n_samples = 102400
+n_samples = 300_000
 # of weights, order of batches and choice of tokens
 seed = 0
 # where the model runs
@@ -55,6 +60,7 @@ import pandas as pd
 import torch
 
 from saecert.dictionaries import norm_limits
+from saecert.dictionaries.quantities import PREDICTORS
 from saecert.reporting import layers, norm_figures, norms, top_afa
 from saecert.reporting.claims import claims
 from saecert.reporting.study import open_study
@@ -105,13 +111,19 @@ for norm in (3.0, 4.4, 5.1, 5.5, 9.0):
 
 # %%
 study = open_study(
-    subject, "", corpus, hook_name=hooks, n_seq=n_seq, device=device
+    subject,
+    "",
+    corpus,
+    hook_name=hooks,
+    n_seq=n_seq,
+    skip=skip,
+    device=device,
 )
 places = layers.by_depth(study.hook_names)
 plan = {
     "lambdas": [1 / float(x) for x in one_over_lambda.split(",")],
     "usual_l0": usual_l0,
-    "n_cached": 60_000,
+    "n_cached": n_cached,
     "n_samples": n_samples,
     "batch_size": 256,
     "alpha": alpha,
@@ -123,11 +135,13 @@ arrays = study.measure(
 )
 
 # %% tags=["hide-input"]
-print(study)
+until = study.beside(skip=0, n_seq=n_seq and skip + n_seq)
+print(until)
 labels = dict(zip(places, layers.labels_of(places), strict=True))
 saes = {name: top_afa.members(arrays[name]) for name in places}
 d_in = int(saes[places[0]][0].values["d_in"][0])
 n_all = len(arrays[places[0]]["clean"])
+print(f"SAEs are measured on the last {n_all} of these")
 note = f"n = {n_all}, delta = {delta:g}; limits of all SAEs jointly"
 
 # %%
@@ -146,7 +160,7 @@ show(
     decimals=3,
 )
 
-# %% mystnb={"figure": {"caption": "Error against active latents a token of all SAEs, by layer, n = 100. Bars are limits that hold together at delta = 0.05; the dotted line is the number of dimensions. The top-AFA SAEs lie above the others with as many active latents, and to the right of the dotted line.", "name": "fig-top-afa"}, "image": {"alt": "One panel a layer, error against active latents on logarithmic axes for three kinds of SAEs."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Error against active latents a token of all SAEs, by layer, n = 200. Bars are limits that hold together at delta = 0.05; the dotted line is the number of dimensions. The top-AFA SAEs lie above the others with as many active latents.", "name": "fig-top-afa"}, "image": {"alt": "One panel a layer, error against active latents on logarithmic axes for three kinds of SAEs."}} tags=["hide-input"]
 parts = [
     top_afa.panel(
         f"layer {labels[name]}",
@@ -160,8 +174,8 @@ norm_figures.plot_sparsity(pd.concat(parts), d_in)
 plt.show()
 
 # %% [markdown]
-# Both top-AFA SAEs end with more active latents than the residual stream has dimensions, and their number varies widely between tokens, as it is meant to. Their codes are as long as their inputs, which is what was
-# asked. Those of TopK with as many latents are a little more than half as long, and reconstruct better.
+# All top-AFA SAEs but one keep more latents than the residual stream has dimensions, 192, on average; the one with $\lambda$ = 1/512 at the first layer keeps 187 on these texts, and 240 at most with certainty. As it is meant to, the number varies widely between tokens: for that $\lambda$ two thirds of
+# the tokens get fewer latents than dimensions. It is smallest for a $\lambda$ in between; the larger $\lambda$, the more latents and the less error.
 #
 # As reported for GPT-2 Small, layer 6, whose residual stream has 768 dimensions:
 
@@ -184,7 +198,10 @@ show(
 # %%
 share = delta / len(places)
 settings = {"alpha": alpha, "delta": share, "inequality": inequality}
-native = study.losses(hook_names=places)
+native = {
+    name: record.take(slice(skip, None))
+    for name, record in until.losses(hook_names=places).items()
+}
 made = {
     name: top_afa.certificates_of(
         native[name], arrays[name], saes[name], settings
@@ -201,7 +218,7 @@ paired = pd.concat(compared, names=[""])
 
 # %% tags=["hide-input"]
 show(
-    paired[["NMSE", "texts with larger NMSE", "gap"]],
+    paired[["NMSE", top_afa.LARGER_NMSE, "gap", top_afa.LARGER_GAP]],
     "top-AFA less another SAE with as many active latents: error, gap",
     note=f"n = {n_all}, delta = {delta:g}; jointly with the next table",
     decimals=3,
@@ -233,66 +250,91 @@ show(
 )
 
 # %% [markdown]
-# At the same number of active latents the top-AFA SAEs have several times the error and the gap of the others in the sample, and a larger error on nearly every text, which the last columns about NMSE certify. Limits on the
-# *means* are open on both sides: with 100 sequences they have to allow for texts so rare that the sample has none. Loss recovered and tails tell the kinds apart no better. TopK with 24 latents has a larger error than all of
-# them, at a sixteenth of the latents or fewer.
+# At the same number of active latents every top-AFA SAE has the larger error on every text of the sample, and with certainty on 96 % of all texts or more; it has the larger gap on 62 % to 99 % of the sample, and with certainty on more than half of all. The *mean* error is told apart where it is
+# large, with $\lambda$ = 1/512 at all layers and 1/2048 at the last two; all other limits on means are open on both sides, since 200 sequences have to allow for texts so rare that the sample has none. Loss recovered and tails tell little more, but at the first layer, where a splice of the SAE with $\lambda$ = 1/512
+# and its pool moves the loss of most texts by more than a quarter of a bit.
 #
-# ## Do norms rank SAEs by what they cost?
+# At that layer TopK and BatchTopK with 24 active latents have *less* error and a smaller gap in the sample than top-AFA with 187 or 266. At the other layers theirs are the largest of all, with a tenth of the latents or fewer. In one respect top-AFA is ahead in the sample: with
+# $\lambda$ = 1/32 at the first layer a pool of three quarters of the dictionary loses less than that of the others.
 #
-# All SAEs of all layers of this page: do medians of $\varepsilon_{\mathrm{LBO}}$, of the bound from $\hat z$ or of the error put them in the order of their mean total variation? What is printed is
-# the smallest and the largest Kendall's $\tau$ that limits on both leave open.
+# ## Do norms say what a splice costs?
+#
+# Tokens first. Within a sequence: Kendall's $\tau$ of what is known of a token with how far the splice moves the prediction there (total variation), a mean over sequences for each SAE. The table has, of all SAEs of a kind, the
+# smallest lower limit, the smallest and the largest mean, and the largest upper limit.
 
 # %%
-everything = {
-    f"{labels[name]}: {member.label}": member.values
-    for name in places
-    for member in saes[name]
-}
-ranks = norm_limits.ranks_of_saes(everything, delta, inequality)
+everything, kinds, rises, largest = {}, {}, {}, 0.0
+for name in places:
+    increases, largest = top_afa.increases(made[name])
+    for member in saes[name]:
+        label = f"{labels[name]}: {member.label}"
+        everything[label] = member.values
+        kinds[label] = member.kind
+        rises[label] = increases[member.label]
+pairs = [(x, "total_variation") for x in PREDICTORS]
+within = norm_limits.ranks_within(everything, delta, inequality, pairs)
 
 # %% tags=["hide-input"]
+note = f"{len(everything)} SAEs, n = {n_all}, delta = {delta:g}"
 show(
-    ranks.rename(index=norms.WORDS),
-    "Kendall's tau of medians with mean total variation over SAEs",
-    note=f"{len(everything)} SAEs, n = {n_all}, delta = {delta:g}",
+    top_afa.ranks_by_kind(within, kinds).rename(index=norms.WORDS),
+    "Mean of Kendall's tau with total variation, within a sequence",
+    note=f"{note}; all limits jointly",
     decimals=2,
 )
 
 # %% [markdown]
-# In the sample the error ranks the SAEs almost as their costs do, and $\varepsilon_{\mathrm{LBO}}$ does not: codes of top-AFA are as long as their inputs and cost more than shorter ones of as many latents. With eight SAEs and 100
-# sequences the limits leave all of it open.
+# Then SAEs, of all layers of this page: do medians of the error, of the deviation of norms, of $\varepsilon_{\mathrm{LBO}}$ or of the bound from $\hat z$ put them in the order of what they cost, in mean total variation and in
+# smoothed loss? What is printed is the smallest and the largest Kendall's $\tau$ that limits on both leave open.
 
 # %%
-above = [
-    member.values["l0"].mean() > d_in
-    for name in places
-    for member in saes[name]
-    if member.kind == "top-AFA"
-]
-larger = "texts with larger NMSE"
+ranks = norm_limits.ranks_of_saes(
+    everything, rises, largest, delta, inequality
+)
+
+# %% tags=["hide-input"]
+show(
+    ranks.rename(index=norms.WORDS),
+    "Kendall's tau of medians with mean costs, over SAEs",
+    note=f"{note}, alpha = {alpha:g}; all limits jointly",
+    decimals=2,
+)
+
+# %% [markdown]
+# Within a sequence the error ranks tokens for every SAE, with a mean of .17 or more and above .1 with certainty. The deviation of norms and $\varepsilon_{\mathrm{LBO}}$ rank them one way for some SAEs and the other way for others. The bound from $\hat z$ ranks them the right way for all top-AFA SAEs, and hardly or the
+# wrong way for the others, whose codes are shorter than their inputs.
+#
+# Over SAEs, the error puts them almost in the order of their costs in the sample; the deviation of norms and $\varepsilon_{\mathrm{LBO}}$ do not, and rather the other way round. Limits on 42 medians and 42 means at once leave even the sign of the first just open, so it is not claimed; and for the smoothed loss, which may
+# change by many bits, they leave everything open.
+
+# %%
+of_error = ranks.loc["total_variation", "nmse"]
+sign = top_afa.told(of_error, "the limits do not tell")
 claims(
     strict,
     {
-        "every top-AFA SAE keeps more latents than dimensions": all(
-            above
-        ),
         "larger error on most texts at matched sparsity": bool(
-            (paired[larger]["at least"] > 0.5).all()
+            (paired[top_afa.LARGER_NMSE]["at least"] > 0.5).all()
         ),
+        "larger gap on most texts at matched sparsity": bool(
+            (paired[top_afa.LARGER_GAP]["at least"] > 0.5).all()
+        ),
+        "the error ranks SAEs as their costs do": sign,
     },
 )
 
 # %% [markdown]
 # ## What this shows, and what it does not
 #
-# Does choosing the number of latents by a norm buy anything once that number is matched? Not in error here, and not in the reported table. The loss asks for codes as long as their inputs; as the
+# Does choosing the number of latents by a norm buy anything once that number is matched? Not in error or in what a splice costs here, at any of three layers, nor where the number is about that of the dimensions; and not in the reported table. The loss asks for codes as long as their inputs; as the
 # page before says, an SAE that is free to choose prefers shorter codes of atoms that agree. What length costs is seen at matched sparsity.
 #
-# This is a small trial, and smaller than planned: one layer, two of the four $\lambda$ that were meant, 100 sequences, and some 100,000 activations an SAE where the SAEs that come with saecert saw two million or more. The
-# number of active latents of top-AFA falls while it is trained, so longer training may end below the number of dimensions, the case of interest; neither SAE here did. With other parameters the page trains and measures
-# others: `python -m saecert run 23_top_afa -p hooks=blocks.0.hook_resid_post,blocks.4.hook_resid_post -p one_over_lambda=512,32 -p n_samples=1000000`. One seed was tried, and one learning rate for all kinds.
-# Two things were chosen after looking. The $\lambda$ here are smaller than the published ones, after shorter trials at this layer on text of the training split. And the first claim was that the *mean* error is larger; its limits did not tell.
-# The share of texts was then certified on the same 100 sequences, so that its limit is exploratory: it wants a run on others.
+# It is a small experiment: three layers of one model, four $\lambda$, one seed, one learning rate for all kinds, and 300,000 activations an SAE where those that come with saecert saw two million or more.
+# $\lambda$ and the length of training were chosen on held-out activations, after trials with $\lambda$ from 1/8 to 1/2048 and 100,000 to 400,000 activations, in search of an SAE with fewer active latents than dimensions. Their number is smallest for a $\lambda$ in between, and for
+# larger ones it fell during the first half of a training and rose again as the error fell. So a longer training need not end lower; whether some setting ends well below the number of dimensions is not settled here.
+#
+# The claims were fixed before any of these SAEs was run on text of the certification split. That the share of texts is what gets certified was learnt in an earlier trial at one layer, on the first 100 sequences, where limits on mean errors did not tell: these are passed over here, and the next 400 as well.
+# With other parameters the page trains and measures others: `python -m saecert run 23_top_afa -p hooks=blocks.4.hook_resid_post -p one_over_lambda=1024 -p n_samples=1000000`.
 # It says nothing of whether latents mean more.
 #
 # ## Exercise

@@ -119,10 +119,17 @@ def _run(options: argparse.Namespace) -> int:
             pages_only=options.pages_only,
         )
     except RunError as error:
+        _raise_if_asked(options)
         print(f"error: {error}", file=sys.stderr)
         return 1
     print(f"written to {paths[0] if len(paths) == 1 else paths[0].parent}")
     return 0
+
+
+def _raise_if_asked(options: argparse.Namespace) -> None:
+    """Raise the error that is being handled again if ``--debug`` asks where it arose."""
+    if getattr(options, "debug", False):
+        raise
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -145,10 +152,12 @@ def _verify(options: argparse.Namespace) -> int:
         certificate = Certificate.load(options.certificate)
         agreeing = certificate.verify(SequenceLosses.load(losses))
     except FileNotFoundError as error:
+        _raise_if_asked(options)
         what = "give the certificate's JSON file and the NPZ file of its losses"
         print(f"not verified: there is no file {error.filename}: {what}", file=sys.stderr)
         return 1
     except (OSError, ValueError, MemoryError) as error:
+        _raise_if_asked(options)
         print(f"not verified: {one_line(error)}", file=sys.stderr)
         return 1
     print(certificate)
@@ -162,6 +171,7 @@ def _train(options: argparse.Namespace) -> int:
     try:
         print(f"written to {train_subject(options.work)}")
     except (OSError, ValueError, MemoryError) as error:
+        _raise_if_asked(options)
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0

@@ -236,11 +236,11 @@ class SequenceLosses:
 
     def take(self, rows: Int[np.ndarray, "n"] | slice) -> SequenceLosses:
         """The same record on some of its sequences (with repetition allowed: resampling)."""
-        tables = {
+        tables: dict[str, Any] = {
             name: {key: value[..., rows] for key, value in getattr(self, name).items()}
             for name in TABLES
         }
-        per_row = {
+        per_row: dict[str, Any] = {
             name: None if (value := getattr(self, name)) is None else value[rows] for name in ROWS
         }
         return replace(self, **tables, **per_row)
@@ -259,13 +259,14 @@ class SequenceLosses:
         for name, array in sorted(_arrays(self).items()):
             digest.update(name.encode() + str((array.shape, array.dtype.str)).encode())
             # as it lies in memory: a copy would double a large record
-            digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+            digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
         return digest.hexdigest()
 
     def save(self, path: str | Path) -> None:
         """Write one ``.npz`` file, whole or not at all."""
+        arrays: dict[str, Any] = {"header": np.array(json.dumps(_header(self)))} | _arrays(self)
         with atomic_path(path) as partial, partial.open("wb") as stream:
-            np.savez_compressed(stream, header=np.array(json.dumps(_header(self))), **_arrays(self))
+            np.savez_compressed(stream, **arrays)
 
     @classmethod
     def load(cls, path: str | Path) -> SequenceLosses:
@@ -331,7 +332,7 @@ def _arrays(record: SequenceLosses) -> dict[str, np.ndarray]:
 
 
 def _rebuild(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> SequenceLosses:
-    tables: dict[str, dict[str, np.ndarray]] = {table: {} for table in TABLES}
+    tables: dict[str, Any] = {table: {} for table in TABLES}
     for name, values in arrays.items():
         table, _, key = name.partition("/")
         if table in tables:
@@ -350,6 +351,7 @@ def _rebuild(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> SequenceL
             n_active=arrays["discovery/n_active"],
             losses=nested,
         )
+    rows: dict[str, Any] = {name: arrays.get(name) for name in ROWS}
     return SequenceLosses(
         alphas=tuple(header["alphas"]),
         n_vocab=header["n_vocab"],
@@ -360,6 +362,6 @@ def _rebuild(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> SequenceL
         },
         provenance=header["provenance"],
         discovery=discovery,
-        **{name: arrays.get(name) for name in ROWS},
+        **rows,
         **tables,
     )

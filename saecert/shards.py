@@ -266,6 +266,7 @@ def merge(folder: str | Path, hook_name: str | None = None) -> SequenceLosses:
         record = read_shard(path, plan)
         whole = _Whole.empty(record, plan) if whole is None else whole
         whole.add(record, path)
+    assert whole is not None, "_in_order gives at least one shard"
     return whole.record()
 
 
@@ -285,6 +286,7 @@ def _in_order(folder: str | Path, names: list[str], plan: Plan) -> list[Path]:
     pieces = []
     for name in names:
         match = _SHARD.fullmatch(name)
+        assert match is not None, "names come from `_shards_in`"
         shard = Shard(int(match["number"]), int(match["of"]))
         pieces.append((*shard.rows(n_seq), shard, Path(folder) / name))
     reached = 0
@@ -299,16 +301,22 @@ def _in_order(folder: str | Path, names: list[str], plan: Plan) -> list[Path]:
             )
         reached, before = stop, shard
     if reached < n_seq:
-        raise ValueError(_missing(reached, n_seq, before.of, n_seq, folder))
+        of = pieces[-1][2].of if before is None else before.of
+        raise ValueError(_missing(reached, n_seq, of, n_seq, folder))
     return [path for *_, path in sorted(pieces, key=lambda piece: piece[:2])]
 
 
 def _missing(start: int, stop: int, of: int, n_seq: int, folder: str | Path) -> str:
     wanted = [Shard(number, of) for number in range(1, of + 1)]
-    lacking = [str(shard) for shard in wanted if start <= shard.rows(n_seq)[0] < stop]
+    rows = [shard.rows(n_seq) for shard in wanted]
+    lacking = [str(s) for s, (low, high) in zip(wanted, rows, strict=True) if start <= low < stop]
+    ends = {low for low, _ in rows}, {high for _, high in rows}
+    missing = f"sequences {start} to {stop - 1} are missing in {folder}: "
+    if start in ends[0] and stop in ends[1]:
+        return f"{missing}measure shard {', '.join(lacking[:20])}"
     return (
-        f"sequences {start} to {stop - 1} are missing in {folder}: measure shard "
-        f"{', '.join(lacking[:20])}"
+        f"{missing}shards of several splits are there, and none of {of} are just these; "
+        "delete those of all splits but one and measure what it lacks"
     )
 
 
@@ -364,7 +372,8 @@ class _Whole:
             "measured": united([facts["measured"] for facts in self.facts]),
             "batch_dependence": max(facts["batch_dependence"] for facts in self.facts),
         }
-        return replace(self.first, **self.tables, **self.rows, provenance=kept | together)
+        arrays: dict[str, Any] = {**self.tables, **self.rows}
+        return replace(self.first, **arrays, provenance=kept | together)
 
 
 def _different(first: SequenceLosses, record: SequenceLosses) -> str | None:

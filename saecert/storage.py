@@ -161,7 +161,7 @@ def cached_arrays(
     path = cache_dir() / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
     arrays = read_kept(path, load_arrays)
     if arrays is None:
-        built = build()
+        built: dict[str, Any] = dict(build())
         with atomic_path(path) as partial:
             np.savez_compressed(partial, **built)
         arrays = load_arrays(path)

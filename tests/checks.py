@@ -2,12 +2,14 @@
 
 python tests/checks.py lint            density of code, pages, pairing of notebooks, printed limits
 python tests/checks.py offline DIR     no page of a built book fetches anything from elsewhere
-python tests/checks.py picture         copy the figure of README and first page from its notebook
+python tests/checks.py accessible DIR  alt texts, labels, headings, links that lead somewhere
+python tests/checks.py picture         make the pictures of README and first page anew
 """
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import re
 import sys
 from html.parser import HTMLParser
@@ -15,8 +17,10 @@ from pathlib import Path
 
 import nbformat
 import pages
+from accessible import check_accessible, check_contrast
 from density import check_density, library_lines, source_lines
 from pages import check_code, check_limits, check_notebook, check_prose
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -55,6 +59,39 @@ def check_picture(root: Path = ROOT) -> list[str]:
     return [f"{name} is not the figure of 02_four_terms; run `make notebooks`"]
 
 
+def front_pictures(root: Path = ROOT) -> tuple[Path, list[Path]]:
+    """The table behind the first picture of README and first page, and the picture's files."""
+    names = ("front_light.png", "front_dark.png")
+    return root / "book/data/front.csv", [root / "book/images" / name for name in names]
+
+
+def check_front(root: Path = ROOT) -> list[str]:
+    """Complaint about each file of the first picture that is not of the table beside it."""
+    table, pictures = front_pictures(root)
+    drawn = hashlib.sha256(table.read_bytes()).hexdigest()
+    return [
+        f"{path.relative_to(root)} is not of {table.name}; run `make notebooks`"
+        for path in pictures
+        if _description(path) != drawn
+    ]
+
+
+def _description(picture: Path) -> str | None:
+    """What the picture's file says of it."""
+    with Image.open(picture) as opened:
+        return opened.info.get("Description")
+
+
+def draw_front(root: Path = ROOT) -> None:
+    """Make table and files of the first picture from what is kept."""
+    from saecert.reporting.front import front_rows, save_front
+
+    table, (picture, _) = front_pictures(root)
+    frame = front_rows()
+    table.write_text(frame.to_csv(index=False), encoding="utf-8")
+    save_front(frame, picture.parent)
+
+
 class _Fetches(HTMLParser):
     """Collects what a page makes a browser fetch elsewhere; links to click on are not fetched."""
 
@@ -90,15 +127,20 @@ def main(arguments: list[str]) -> int:
     if arguments[:1] == ["offline"] and len(arguments) == 2:
         complaints = check_offline(Path(arguments[1]))
         good = "the book needs no network"
+    elif arguments[:1] == ["accessible"] and len(arguments) == 2:
+        complaints = check_accessible(Path(arguments[1]))
+        good = "every picture has a text, every field a label, every link a target"
     elif arguments == ["picture"]:
         path, figure = headline()
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(figure)
+        draw_front()
         complaints = []
-        good = f"written to {path}"
+        good = f"written to {path.parent}"
     elif arguments == ["lint"]:
         complaints = check_density(ROOT) + check_prose(ROOT) + check_code(ROOT)
-        complaints += check_limits(ROOT) + (check_notebooks() or check_picture())
+        complaints += check_contrast((ROOT / "_static/custom.css").read_text(encoding="utf-8"))
+        complaints += check_limits(ROOT) + (check_notebooks() or check_picture()) + check_front()
         lines = sum(library_lines(ROOT).values())
         good = f"{lines} source lines in saecert; {len(notebook_sources())} notebooks in order"
     else:

@@ -135,13 +135,13 @@ def _in_order(losses: SequenceLosses, rows: np.ndarray) -> SequenceLosses:
     Which latents were active, and how many, is only asked of all sequences together: these two
     arrays, by far the largest, keep their order instead of being copied.
     """
-    tables = {
+    tables: dict[str, Any] = {
         table: {name: values[..., rows] for name, values in content.items()}
         for table, content in losses.tables().items()
     }
     arrays = {name: values for name, values in losses.rows().items() if name not in LARGE}
-    in_order = {name: values[rows] for name, values in arrays.items()}
-    first = {name: getattr(losses, name)[: len(rows)] for name in LARGE}
+    in_order: dict[str, Any] = {name: values[rows] for name, values in arrays.items()}
+    first: dict[str, Any] = {name: getattr(losses, name)[: len(rows)] for name in LARGE}
     return replace(losses, **tables, **in_order, **first)
 
 
@@ -173,7 +173,7 @@ def one_per_group(losses: SequenceLosses, seed: int) -> SequenceLosses:
 def _shared_groups(sample: SequenceLosses) -> int | None:
     """Groups of the sample that gave a sequence to discovery: no new groups to what was chosen."""
     seen = None if sample.discovery is None else sample.discovery.losses
-    if seen is None or seen.groups is None:
+    if sample.groups is None or seen is None or seen.groups is None:
         return None
     return len(np.intersect1d(sample.groups, seen.groups))
 
@@ -193,7 +193,7 @@ def group_findings(sample: SequenceLosses, joint: np.ndarray) -> Findings:
     }
     if not all(map(np.isfinite, estimates.values())):
         return {}
-    return {"n_groups": len(np.unique(sample.groups))} | estimates
+    return {"n_groups": len(np.unique(sample.groups)), **estimates}
 
 
 def _fires(name: str, finding: int | float | None) -> bool:

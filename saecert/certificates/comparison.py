@@ -19,6 +19,7 @@ from saecert.certificates.summary import source
 from saecert.certificates.terms import joint_loss, sharp_loss
 from saecert.records import SequenceLosses
 from saecert.statistics.finite import finite_upper
+from saecert.statistics.inequalities import Inequality
 from saecert.statistics.paired import difference_limits
 from saecert.statistics.rounding import lower_text, nearest_text, probability_text, upper_text
 from saecert.untrusted import printable
@@ -125,10 +126,10 @@ def compare(
     b, *support_b = _behind(cert_b, losses[1], quantity)
     selection = 0.0 if quantity == "gap" else cert_a.selection_nats + cert_b.selection_nats
     nats = math.log(2 / delta) + selection
-    supports = (*support_a, *support_b)
-    inequality = cert_a.inequality
+    supports = (support_a[0], support_a[1], support_b[0], support_b[1])
+    inequality: str | Inequality = cert_a.inequality
     if cert_a.population_size is not None:
-        inequality = finite_upper(inequality, cert_a.population_size)
+        inequality = finite_upper(cert_a.inequality, cert_a.population_size)
     low, high = difference_limits(a, b, supports, nats, inequality)
     return Comparison(
         quantity=quantity,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from types import UnionType
@@ -138,7 +138,7 @@ def _compare_objects(stored: dict[str, Any], again: dict[str, Any], path: str) -
     )
 
 
-def _compare_lists(stored: list | tuple, again: list | tuple, path: str) -> int:
+def _compare_lists(stored: Sequence[Any], again: Sequence[Any], path: str) -> int:
     if len(stored) != len(again):
         raise ValueError(
             f"{path}: the certificate lists {len(stored)} entries, the losses give {len(again)}"

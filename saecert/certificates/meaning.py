@@ -45,11 +45,14 @@ def _item(sentence: str) -> str:
 
 def _limit(c: Certificate) -> str:
     place = c.provenance.get("hook_name", "its hook point")
+    pool = f"that again with only {c.k} of the {c.d_sae} latents kept"
+    if c.k == c.d_sae:
+        found = "met the tolerance" if c.tolerance is not None else "was taken"
+        pool = f"the same once more, since all {c.k} latents are kept (no smaller pool {found})"
     return (
         f"Averaged over the population ({c.population}), three predictors lose at most "
         f"{upper_text(c.sharp)} bits per token each: the model; the model with the activation at "
-        f"{place} replaced by what its SAE makes of it; and that again with only {c.k} of the "
-        f"{c.d_sae} latents kept."
+        f"{place} replaced by what its SAE makes of it; and {pool}."
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -51,7 +52,12 @@ def stream_in_order(
         As for `saecert.certify_stream`.
     """
     rows = order_of(len(losses), order, seed)
-    settings = {"target": target, "delta": delta, "alpha": alpha, "tolerance": tolerance}
+    settings: dict[str, Any] = {
+        "target": target,
+        "delta": delta,
+        "alpha": alpha,
+        "tolerance": tolerance,
+    }
     stopped: Stopped = certify_stream(_parts(losses, rows), **settings)
     wealth = stopped.log_wealth / math.log(10)
     return pd.DataFrame({"n_seq": np.arange(1, len(wealth) + 1), "log10_wealth": wealth})

@@ -274,7 +274,7 @@ def _joined(seen: SequenceLosses, part: SequenceLosses) -> SequenceLosses:
     fixed = part.discovery
     # only a stream as long as the discovery split can be the discovery split
     compared = ("active",) if fixed is not None and n_seq <= fixed.n_seq else ()
-    rows: dict[str, np.ndarray | None] = {}
+    rows: dict[str, Any] = {}
     for name in ROWS:
         both = (getattr(seen, name), getattr(part, name))
         if name in LARGE and name not in compared:
@@ -282,7 +282,7 @@ def _joined(seen: SequenceLosses, part: SequenceLosses) -> SequenceLosses:
             continue
         unknown = any(values is None for values in both)
         rows[name] = None if unknown else np.concatenate(both)
-    no_losses: dict[str, dict[str, np.ndarray]] = {name: {} for name in TABLES}
+    no_losses: dict[str, Any] = {name: {} for name in TABLES}
     return replace(part, **no_losses, **rows)
 
 

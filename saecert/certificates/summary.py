@@ -157,11 +157,11 @@ def _checks(c: Certificate) -> list[str]:
         f"  Let through: {name} = {c.checks[name]:g} ({every[name].partition(':')[0]})"
         for name in c.allow
     ]
-    if "design_effect" in c.checks:
-        effect = nearest_text(c.checks["design_effect"], 1)
+    effect, correlation = (c.checks.get(x) for x in ("design_effect", "intraclass_correlation"))
+    if effect is not None and correlation is not None:
         lines.append(
-            f"  {c.checks['n_groups']} groups: design effect {effect} for the joint loss, "
-            f"intraclass correlation {nearest_text(c.checks['intraclass_correlation'])} (estimates)"
+            f"  {c.checks['n_groups']} groups: design effect {nearest_text(effect, 1)} "
+            f"for the joint loss, intraclass correlation {nearest_text(correlation)} (estimates)"
             + ("; new groups are another population" if c.unit != "group" else "")
         )
     unknown = [name for name, value in c.checks.items() if value is None]

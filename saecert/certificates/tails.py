@@ -289,7 +289,7 @@ def quantile_counts(
     _check(eps, None, sample.hi - sample.lo)
     gaps = np.abs(sample.pools - sample.clean)
     limits = quantile_upper(gaps, level, -math.log(delta))
-    downwards = list(zip(sample.sizes, limits.tolist(), strict=True))[::-1]
+    downwards = list(zip(sample.sizes, np.asarray(limits).tolist(), strict=True))[::-1]
     return tuple(_count(downwards, float(e), float(level), delta) for e in eps)
 
 

@@ -142,9 +142,12 @@ def statements(
     quantities = _quantities(terms, behaviour, support, selection)
     _check_budget(shares, quantities)
     nats = {name: row.nats - math.log(shares[name][0]) for name, row in quantities.items()}
-    stated = {name: row for name, row in quantities.items() if row.values is not None}
-    bounded = [(row.values, row.lowest, row.highest, nats[name]) for name, row in stated.items()]
-    signed, lowest, highest, _ = stated["signed_gap"]
+    stated = {name: row.values for name, row in quantities.items() if row.values is not None}
+    bounded = [
+        (values, quantities[name].lowest, quantities[name].highest, nats[name])
+        for name, values in stated.items()
+    ]
+    signed, lowest, highest, _ = bounded[list(stated).index("signed_gap")]
     below = (-signed, -highest, -lowest, nats["signed_gap"])
     *limits, minus_lower = uppers([*bounded, below], upper)
     highs = dict(zip(stated, limits, strict=True))
@@ -152,7 +155,7 @@ def statements(
     return {
         name: {
             "quantity": QUANTITIES[name],
-            "mean": float(row.values.mean()) if name in stated else None,
+            "mean": float(stated[name].mean()) if name in stated else None,
             "lower": lows.get(name),
             "upper": highs.get(name),
             "delta": shares[name][0],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,8 +26,10 @@ _TEXTS = {
     "text": ("FILE", ".txt, .jsonl, .csv, .parquet ..., hf:... or 'docstrings'; a shipped model "
      "has its own"),
     "hook": ("HOOK", "hook point, or first, middle, last (middle)"),
+    "column": ("NAME", "where JSON objects and tables of FILE hold the text (text)"),
     "device": ("DEVICE", "cpu, cuda, cuda:1 or mps (cpu)"),
 }  # fmt: skip
+_DEFAULTS = {"column": "text", "device": "cpu"}
 _COUNTS = {
     "n": (1000, "certification sequences; 0: all (%(default)s)"),
     "n-discovery": (0, "sequences on which the pool is chosen; 0: all (%(default)s)"),
@@ -49,7 +52,7 @@ def add_certify(commands: Commands) -> None:
     add = command.add_argument
     add("model", metavar="MODEL", help="docstring-6l, gpt2-small, ..., a folder or a GGUF file")
     for name, (metavar, text) in _TEXTS.items():
-        add(f"--{name}", default="cpu" if name == "device" else "", metavar=metavar, help=text)
+        add(f"--{name}", default=_DEFAULTS.get(name, ""), metavar=metavar, help=text)
     for name, (count, text) in _COUNTS.items():
         add(f"--{name}", type=int, default=count, metavar="N", help=text)
     for name, (value, text) in _NUMBERS.items():
@@ -80,10 +83,10 @@ def certify_model(options: argparse.Namespace) -> int:
         losses = _losses(study, options.alpha, stages)
     stages.say(f"certifying {len(losses)} sequences")
     certificate = _certificate(losses, options)
-    write(certificate, losses, options.json, options.html, stages)
-    print(certificate)
+    print(certificate)  # first: whatever becomes of the files, it was measured
     if not options.quiet:
         print(f"\n{meaning(certificate)}")
+    write(certificate, losses, options.json, options.html, stages)
     return 0
 
 
@@ -97,8 +100,11 @@ def check_outputs(json: str | None, html: str | None) -> None:
             raise ValueError(f"{option} names a file that ends in {suffix}, got '{place}'")
         if path.is_dir():
             raise ValueError(f"{option} names a file, and '{place}' is a folder")
-        if path.parent.exists() and not path.parent.is_dir():
-            raise ValueError(f"{option} '{place}': '{path.parent}' is a file, not a folder")
+        there = next(above for above in path.absolute().parents if above.exists())
+        if not there.is_dir():
+            raise ValueError(f"{option} '{place}': '{there}' is a file, not a folder")
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise ValueError(f"{option} '{place}': the folder '{there}' cannot be written to")
 
 
 def write(
@@ -145,6 +151,7 @@ def _study(options: argparse.Namespace) -> Study:
         options.device,
         options.allow_bad_sae,
         n_ctx=options.n_ctx,
+        column=options.column,
     )
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import argparse
 import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from saecert.cli.parsing import Commands, add_command
 
@@ -17,28 +19,27 @@ EXAMPLES = """\
   saecert completion bash >> ~/.bashrc     # for every one
   saecert completion zsh >> ~/.zshrc
 """
-_VALUES = {
-    "--hook": ("first", "middle", "last"),
-    "--device": ("cpu", "cuda", "mps"),
-    "--quantity": ("gap", "mismatch", "pool_gap", "proxy", "bound", "sharp"),
-    "--inequality": ("dirichlet", "betting"),
-    "--text": ("docstrings", "python-source"),
-}
-"""Values of options that take others too."""
-_SUBJECTS = {"certify": ("docstring-6l", "smollm2-135m", "gpt2-small", "gemma-2b", "llama-3.1-8b")}
-"""First words behind a command."""
+_NO_FILES = ("HOOK", "NAME", "CHECK", "PROXY", "i/n", "name=value")
+"""What options take that is neither listed nor a file."""
+_PLACES = ("first", "middle", "last")
+_NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 _SCRIPT = """\
 _saecert() {{
-    local word="${{COMP_WORDS[COMP_CWORD]}}" before="${{COMP_WORDS[COMP_CWORD-1]}}" words=""
-    case "${{COMP_WORDS[1]}}:$before" in
+    local word="${{COMP_WORDS[COMP_CWORD]}}" before="${{COMP_WORDS[COMP_CWORD-1]}}"
+    local at="" known="" files="" i
+    for ((i = 1; i < COMP_CWORD; i++)); do
+        case "$at ${{COMP_WORDS[i]}}" in
+        {paths}) at="${{at:+$at }}${{COMP_WORDS[i]}}" ;;
+        esac
+    done
+    case "$at:$before" in
 {values}
-    *) case "${{COMP_WORDS[1]}}" in
+    *) case "$at" in
 {options}
         esac ;;
     esac
-    [ "$COMP_CWORD" -eq 1 ] && words={commands}
-    COMPREPLY=($(compgen -W "$words" -- "$word"))
-    if [ "$COMP_CWORD" -gt 1 ] && [[ "$word" != -* ]]; then
+    COMPREPLY=($(compgen -W "$known" -- "$word"))
+    if [ -n "$files" ] && [[ "$word" != -* ]]; then
         COMPREPLY+=($(compgen -f -- "$word"))
     fi
 }}
@@ -63,36 +64,91 @@ def add_completion(commands: Commands, parser: argparse.ArgumentParser) -> None:
 def script(parser: argparse.ArgumentParser, shell: str) -> str:
     """The script for a shell of `SHELLS`."""
     commands = _commands(parser)
+    known = _known()
     values = []
     options = []
     for name, command in commands.items():
-        taken = [*_SUBJECTS.get(name, ()), *_words(command)]
-        options.append(f"        {name}) words={shlex.quote(' '.join(taken))} ;;")
+        options.append(f"        {shlex.quote(name)}) {_offer(*_words(name, command, known))} ;;")
         for action in command._actions:
-            known = action.choices or _VALUES.get(next(iter(action.option_strings), ""))
-            if known and action.option_strings:
-                patterns = "|".join(f"{name}:{option}" for option in action.option_strings)
-                values.append(f"    {patterns}) words={shlex.quote(' '.join(map(str, known)))} ;;")
-    names = shlex.quote(" ".join(commands))
-    body = _SCRIPT.format(values="\n".join(values), options="\n".join(options), commands=names)
+            if not action.option_strings or action.nargs == 0:
+                continue
+            patterns = "|".join(shlex.quote(f"{name}:{each}") for each in action.option_strings)
+            values.append(f"    {patterns}) {_offer(*_taken(name, action, known))} ;;")
+    inner = [" ".join(["", *name.split()][-2:]) for name in commands if name]
+    body = _SCRIPT.format(
+        values="\n".join(values),
+        options="\n".join(options),
+        paths="|".join(map(shlex.quote, inner)),
+    )
     return (_ZSH if shell == "zsh" else "") + body
 
 
-def _commands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
-    """The commands of a parser by name."""
-    found: dict[str, argparse.ArgumentParser] = {}
+def _known() -> dict[str, tuple[tuple[str, ...], bool]]:
+    """Values of options and positional arguments that the parser does not list, and whether files
+    are taken, too; by name, or by command and name."""
+    from saecert.reporting.settings import ENDLESS, INSTALLED, PAPER, RANKINGS
+    from saecert.statistics.inequalities import INEQUALITIES
+    from saecert.subjects.listing import SHIPPED
+
+    pages = sorted(path.stem for path in _NOTEBOOKS.glob("[0-9]*.py"))
+    subjects = ((*SHIPPED, *PAPER), True)
+    quantities = ("gap", "mismatch", "pool_gap", "proxy", "bound", "sharp", "total_variation")
+    return {
+        "--hook": (_PLACES, False),
+        "measure --hooks": (("all",), False),
+        "--device": (("cpu", "cuda", "mps"), False),
+        "--dtype": (("float32", "bfloat16"), False),
+        "--engine": (("local", "ray"), False),
+        "--quantity": (quantities, False),
+        "--inequality": (tuple(INEQUALITIES), False),
+        "--rank": (RANKINGS, False),
+        "--text": ((*INSTALLED, *ENDLESS), True),
+        "--corpus": ((*INSTALLED, *ENDLESS), True),
+        "--subject": subjects,
+        "model": subjects,
+        "notebook": (tuple(pages), False),
+    }
+
+
+def _offer(known: Sequence[str], files: bool) -> str:
+    """The assignment of what is offered."""
+    return f"known={shlex.quote(' '.join(known))}{' files=1' if files else ''}"
+
+
+def _taken(
+    name: str, action: argparse.Action, known: Mapping[str, tuple[tuple[str, ...], bool]]
+) -> tuple[tuple[str, ...], bool]:
+    """The values that an argument of a command takes, and whether they may be files."""
+    if action.choices:
+        return tuple(map(str, action.choices)), False
+    argument = action.option_strings[0] if action.option_strings else action.dest
+    free = action.type is None and action.metavar not in _NO_FILES
+    return known.get(f"{name} {argument}") or known.get(argument) or ((), free)
+
+
+def _commands(
+    parser: argparse.ArgumentParser, above: str = ""
+) -> dict[str, argparse.ArgumentParser]:
+    """A parser and those of its commands, and of theirs, by their words."""
+    found = {above: parser}
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
-            found |= action.choices
+            for name, command in action.choices.items():
+                found |= _commands(command, f"{above} {name}".strip())
     return found
 
 
-def _words(command: argparse.ArgumentParser) -> list[str]:
-    """Options of a command, and the words that its positional arguments take."""
+def _words(
+    name: str, command: argparse.ArgumentParser, known: Mapping[str, tuple[tuple[str, ...], bool]]
+) -> tuple[list[str], bool]:
+    """What a command takes where no value is due: its options, and positional arguments."""
     words: list[str] = []
+    files = False
     for action in command._actions:
         if action.option_strings:
             words += action.option_strings
-        elif action.choices:
-            words += map(str, action.choices)
-    return words
+        else:
+            more, also_files = _taken(name, action, known)
+            words += more
+            files = files or also_files
+    return words, files

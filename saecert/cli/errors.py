@@ -19,7 +19,14 @@ _OPTIONS = {
     r"^corpus (?=')": "--text ",
     r"\bunknown subject\b": "unknown MODEL",
     r"^subject (?=')": "MODEL ",
+    r"set sae\.cfg\.\S+ or pass sae=\{hook_name: \.\.\.\}": 'add "hook_name" to its cfg.json',
+    r"pass sae=(\.\.\.)?": "say with --sae where they are",
+    r"\bhooks=\['([^']*)'\]": r"--hook '\1'",
+    r"\(hooks=\[\.\.\.\]\), halve it \(dtype=\S+\), or use another device": "(--hook), "
+    "take a smaller model, or another --device",
+    r"load them apart with hooks=\[\.\.\.\]": "name one with --hook",
     r"\bsae=": "--sae",
+    r"no text under ('[^']*')": r"no text under \1, say with --column where it is",
     r"\ballow=\(": "--allow (",
     r"^(delta|alpha|inequality|tolerance|device|seed)\b": r"--\1",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import threading
@@ -11,8 +12,23 @@ from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from saecert.cli.errors import in_shell_words
+
 EVERY = 30.0
 """Seconds between two signs of life of a loop where nobody watches, as in a log."""
+
+
+class _InShellWords(io.TextIOBase):
+    """The standard error, told in the words of the shell."""
+
+    def write(self, text: str) -> int:
+        return sys.stderr.write(in_shell_words(text))
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+    def isatty(self) -> bool:
+        return sys.stderr.isatty()
 
 
 class Stages:
@@ -37,7 +53,7 @@ class Stages:
         from saecert.storage import BARS
 
         told = not self.quiet and not sys.stderr.isatty() and not os.environ.get(BARS)
-        with redirect_stdout(sys.stderr):
+        with redirect_stdout(_InShellWords()):
             if not told:
                 yield
                 return

@@ -30,7 +30,7 @@ from saecert.dictionaries.quantities import (
     DETECTION,
     JUDGED_PARTS,
     OTHER_LATENT,
-    RANDOM,
+    RANDOM_LATENTS,
     SPARSE,
     edit_name,
     probe_name,
@@ -143,9 +143,9 @@ def judged(
 
     * ``probe_name(k, label)``, k in `SPARSE`: balanced accuracy of the probe on the best k latents,
       by set of sequences for labels of sequences, by sequence for labels of tokens
-      (`saecert.dictionaries.probing`); with `RANDOM` as its floor, random latents in their place.
+      (`saecert.dictionaries.probing`); its floor, with `RANDOM_LATENTS`, reads random ones.
     * ``edit_name(part, attribute)``, parts "cause" and "isolate" of `CLASSES_OF_TOKENS`: by pair of
-      sequences (`saecert.dictionaries.editing`); with `RANDOM`, as many random latents are swapped.
+      sequences (`saecert.dictionaries.editing`); its floor swaps as many random ones.
     * `DETECTION`, and its floor `OTHER_LATENT`: by latent, drawn with replacement from those that
       fire often enough (`saecert.dictionaries.detection`). An SAE in which hardly any does scores
       1/2: nothing can be told.
@@ -255,7 +255,7 @@ def _answers(
     for k in SPARSE:
         chosen = {
             "": probing.best_latents(codes[0], truths[0], k),
-            RANDOM: probing.random_latents(codes[0], k, seed),
+            RANDOM_LATENTS: probing.random_latents(codes[0], k, seed),
         }
         for floor, latents in chosen.items():
             said = probing.fitted(codes[0], truths[0], latents).answers(codes[1])
@@ -275,7 +275,7 @@ def _edited(shared: Shared, sae: SAE, codes: sparse.csr_array) -> Scores:
         order = editing.ranking(sae, codes, shared.guide, attribute)
         best = editing.picked(shared.readout, sae, shared.discovery.contexts, order, attribute)
         random = probing.random_latents(codes, len(best), shared.seed)
-        for floor, latents in {"": best, RANDOM: random}.items():
+        for floor, latents in {"": best, RANDOM_LATENTS: random}.items():
             contexts = shared.sample.contexts
             scores = editing.edited(shared.readout, sae, contexts, attribute, latents)
             for part, values in zip(JUDGED_PARTS, scores.T, strict=True):

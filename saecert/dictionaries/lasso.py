@@ -104,9 +104,11 @@ def nonnegative_lasso(
     start
         Codes to begin with, such as an encoder's.
     tol
-        Largest duality gap of a sample, as a share of its ``||x||^2``.
+        Duality gap aimed at, as a share of a sample's ``||x||^2``. Where descent leaves more than
+        twice it, least-angle regression is tried, too, and the cheaper codes are returned,
+        whatever their gap: `duality_gap` says it.
     sweeps
-        At most so many passes over the atoms; `duality_gap` says what is left.
+        At most so many passes over the atoms.
 
     Raises
     ------

@@ -41,7 +41,7 @@ WITHIN = [(predictor, cost) for cost in SPLICE_COSTS for predictor in PREDICTORS
 
 
 def tokens_of(values: Values) -> dict[str, Float[np.ndarray, "n_seq"]]:
-    """`MEDIANS` and `SPLICE_COSTS` at one token drawn at random from each sequence.
+    """`MEDIANS`, and those of `SPLICE_COSTS` that were kept, at one random token of each sequence.
 
     Tokens of different sequences are independent where the sequences are; those of one are not.
     """
@@ -52,24 +52,25 @@ def tokens_of(values: Values) -> dict[str, Float[np.ndarray, "n_seq"]]:
         "norm_deviation": np.abs(norm_f / norm_z - 1),
     }
     for name in ("nmse", "eps_identity", *SPLICE_COSTS):
-        found[name] = values[token_name(name)][:, 0]
+        if token_name(name) in values:
+            found[name] = values[token_name(name)][:, 0]
     return found
 
 
-def medians(measured: Measured, delta: float) -> pd.DataFrame:
-    """Medians over tokens with certified limits: a row an SAE, columns by `MEDIANS` and `LIMITS`.
+def medians(measured: Measured, delta: float, of: Sequence[str] = MEDIANS) -> pd.DataFrame:
+    """Medians over tokens with certified limits: a row an SAE, columns by `of` and `LIMITS`.
 
     **Guarantee.** For sequences drawn i.i.d. and a token drawn at random from each, all limits of
     the frame hold together with probability ``1 - delta``, whatever the distributions: they are
     order statistics (`saecert.statistics.order.quantile_upper`). ValueError for too few sequences.
     """
-    nats = math.log(2 * len(MEDIANS) * len(measured) / delta)
+    nats = math.log(2 * len(of) * len(measured) / delta)
     rows = {}
     for name, values in measured.items():
         tokens = tokens_of(values)
         rows[name] = {
             (quantity, end): limit
-            for quantity in MEDIANS
+            for quantity in of
             for end, limit in zip(LIMITS, _median(tokens[quantity], nats), strict=True)
         }
     return pd.DataFrame(rows).T
@@ -110,18 +111,20 @@ def coherences(measured: Measured) -> pd.DataFrame:
     return pd.DataFrame(rows).T
 
 
-def ranks_within(measured: Measured, delta: float, inequality: str) -> pd.DataFrame:
+def ranks_within(
+    measured: Measured, delta: float, inequality: str, pairs: Sequence[tuple[str, str]] = WITHIN
+) -> pd.DataFrame:
     """Mean over sequences of Kendall's tau over the tokens of each, with certified limits.
 
     Index cost, predictor and SAE; columns `LIMITS`. All limits hold together at `delta`, for
-    sequences drawn i.i.d.: tau lies in [-1, 1].
+    sequences drawn i.i.d.: tau lies in [-1, 1]. `pairs` are predictors with costs.
     """
-    nats = math.log(2 * len(WITHIN) * len(measured) / delta)
+    nats = math.log(2 * len(pairs) * len(measured) / delta)
     rows = {
         (cost, predictor, name): mean_limits(
             values[tau_name(predictor, cost)], (-1.0, 1.0), nats, inequality
         )
-        for predictor, cost in WITHIN
+        for predictor, cost in pairs
         for name, values in measured.items()
     }
     return _ranked(rows)
@@ -142,24 +145,53 @@ def ranks_between(measured: Measured, delta: float) -> pd.DataFrame:
     return _ranked(rows)
 
 
-def ranks_of_saes(measured: Measured, delta: float, inequality: str) -> pd.DataFrame:
-    """Kendall's tau over layers or SAEs: medians of a predictor against mean total variation.
+def ranks_of_saes(
+    measured: Measured,
+    increases: Mapping[str, Float[np.ndarray, "n_seq"]],
+    largest: float,
+    delta: float,
+    inequality: str,
+) -> pd.DataFrame:
+    """Kendall's tau over layers or SAEs: medians of a predictor against what splicing costs.
 
-    A row a predictor; "value" is that of the sample. The limits are the smallest and the largest
-    tau that the limits of `medians` and `means` leave open, each frame taken at ``delta / 2``, and
-    hold together at `delta`. ValueError for fewer than two SAEs.
+    Index cost and predictor; "value" is tau of the sample's medians and means. The limits are the
+    smallest and the largest tau that limits on both leave open: those of `medians` at ``delta / 2``
+    and of the means of both costs at ``delta / 2``. All hold together at `delta`.
+
+    Parameters
+    ----------
+    measured
+        Rows of each SAE: `PREDICTORS` are judged, and "total_variation" is the first cost.
+    increases
+        The second, by the same names: what splicing costs each sequence in smoothed loss, bits.
+    largest
+        What these cannot exceed in size, ``hi - lo``.
+    delta, inequality
+        As for `means`.
+
+    Raises
+    ------
+    ValueError
+        Fewer than two SAEs, or too few sequences for a limit on a median.
     """
-    middle = medians(measured, delta / 2)
-    cost = means(measured, delta / 2, inequality)["total_variation"]
-    costs = (cost["lower"].to_numpy(), cost["upper"].to_numpy())
+    middle = medians(measured, delta / 2, PREDICTORS)
+    costs = {
+        "total_variation": ({x: rows["total_variation"] for x, rows in measured.items()}, 0.0, 1.0),
+        "loss_increase": (increases, -largest, largest),
+    }
+    nats = math.log(2 * len(costs) * len(measured) / (delta / 2))
     rows = {}
-    for predictor in ("nmse", "eps_lbo", "eps_identity"):
-        ends = middle[predictor]
-        known = (ends["lower"].to_numpy(), ends["upper"].to_numpy())
-        low, high = tau_of_intervals(known, costs)
-        seen = kendall_tau(ends["value"].to_numpy(), cost["value"].to_numpy())
-        rows[predictor] = {"lower": low, "value": seen, "upper": high}
-    return pd.DataFrame(rows).T[LIMITS]
+    for cost, (values, lo, hi) in costs.items():
+        limits = [mean_limits(values[x], (lo, hi), nats, inequality) for x in measured]
+        low, mean, high = np.array(limits).T
+        for predictor in PREDICTORS:
+            ends = middle[predictor]
+            known = (ends["lower"].to_numpy(), ends["upper"].to_numpy())
+            least, most = tau_of_intervals(known, (low, high))
+            seen = kendall_tau(ends["value"].to_numpy(), mean)
+            rows[cost, predictor] = {"lower": least, "value": seen, "upper": most}
+    frame = pd.DataFrame(rows).T[LIMITS]
+    return frame.rename_axis(["cost", "predictor"])
 
 
 def better_ranked(

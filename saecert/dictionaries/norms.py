@@ -85,7 +85,7 @@ def norms(
         `quasi_orthogonality` refuses.
     """
     names = tuple(hook_names or subject.hook_names)
-    truths = {name: _of_sae(subject.sae_at(name)) for name in names}
+    truths = {name: truths_of(subject.sae_at(name)) for name in names}
     measure = partial(_norms, seed=seed)
     quantity = Quantity("norms", digest(seed, TOKENS), measure, names)
     values = run(subject, corpus, quantity, batch_size=batch_size, progress=progress)
@@ -111,7 +111,7 @@ def atoms_of(sae: SAE) -> tuple[Float[Tensor, "d_sae d_in"], Float[Tensor, "d_in
     return sae.W_dec, sae.b_dec
 
 
-def _of_sae(sae: SAE) -> dict[str, float]:
+def truths_of(sae: SAE) -> dict[str, float]:
     """What is the same for every sequence."""
     atoms, bias = atoms_of(sae)
     values = dict(zip(SIZES, map(float, atoms.shape), strict=True))
@@ -129,23 +129,23 @@ def _norms(
     found = {}
     for name in hook_names:
         site = site_at(subject, batch, name, acts.pop(name))
-        found[name] = _of_site(site)
+        found[name] = norms_at(site)
         spliced = site.splice(site.recons)
         residuals[name] = final_residual(subject.model, batch.tokens, name, spliced)
     scores = score(subject.model, residuals, batch.tokens)
-    bits = {name: smoothed_bits(_floored(scored[0]), 0.0, 1) for name, scored in scores.items()}
-    chosen = _tokens(batch, seed)
+    bits = {name: unsmoothed_bits(scored[0]) for name, scored in scores.items()}
+    chosen = drawn_tokens(batch, seed)
     values: dict[str, Values] = {}
     for name in hook_names:
         costs = (bits[name] - bits["clean"], scores[name][1])
         found[name] |= {
             cost: x[:, batch.first :] for cost, x in zip(SPLICE_COSTS, costs, strict=True)
         }
-        values[name] = _by_sequence(found[name], chosen, subject.sae_at(name).cfg.d_sae)
+        values[name] = rows_of(found[name], chosen, subject.sae_at(name).cfg.d_sae)
     return values
 
 
-def _of_site(site: Site) -> dict[str, Float[np.ndarray, "batch tokens"]]:
+def norms_at(site: Site) -> dict[str, Float[np.ndarray, "batch tokens"]]:
     """What `quasi_orthogonality` says of each token, and how many latents are active at it."""
     read = site.sae.run_time_activation_norm_fn_in(site.read)
     part = slice(site.first, -1)
@@ -155,7 +155,7 @@ def _of_site(site: Site) -> dict[str, Float[np.ndarray, "batch tokens"]]:
     return {name: values.cpu().numpy() for name, values in found.items()}
 
 
-def _by_sequence(
+def rows_of(
     tokens: dict[str, Float[np.ndarray, "batch tokens"]],
     chosen: Int[np.ndarray, "batch some"],
     d_sae: int,
@@ -176,7 +176,7 @@ def _by_sequence(
     return {name: torch.from_numpy(np.asarray(values)) for name, values in rows.items()}
 
 
-def _tokens(batch: Batch, seed: int) -> Int[np.ndarray, "batch some"]:
+def drawn_tokens(batch: Batch, seed: int) -> Int[np.ndarray, "batch some"]:
     """`TOKENS` different tokens of each sequence, counted from the first one that is spliced."""
     n_tokens = batch.tokens.shape[1] - 1 - batch.first
     if n_tokens < TOKENS:
@@ -189,6 +189,6 @@ def _tokens(batch: Batch, seed: int) -> Int[np.ndarray, "batch some"]:
     return np.array(rows)
 
 
-def _floored(probability: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
-    """Probabilities without the zeros of single precision."""
-    return np.maximum(probability, np.finfo(np.float32).tiny)
+def unsmoothed_bits(probability: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+    """Bits of each prediction, finite where single precision has rounded its probability to 0."""
+    return smoothed_bits(np.maximum(probability, np.finfo(np.float32).tiny), 0.0, 1)

@@ -78,7 +78,7 @@ def optimality(
             as_atoms(subject, name, acts[name].reshape(-1, acts[name].shape[-1]))
             for acts in (chosen, sample)
         ]
-        found[name] = _distances(*pair, n_seq, seed)
+        found[name] = distances(*pair, n_seq, seed)
     return found
 
 
@@ -107,12 +107,27 @@ def matched_lambda(x: Data, atoms: Atoms, codes: Codes) -> float:
     return float(f"{np.exp(root):.{DIGITS}g}")
 
 
-def _distances(
-    chosen: AsAtoms, sample: AsAtoms, n_seq: int, seed: int
+def distances(
+    chosen: AsAtoms, sample: AsAtoms, n_seq: int, seed: int, lam: float | None = None
 ) -> dict[str, Float[np.ndarray, "..."]]:
-    """Everything of one SAE; `chosen` is from discovery."""
+    """What `optimality` says of one SAE.
+
+    Parameters
+    ----------
+    chosen
+        Activations of discovery.
+    sample
+        Activations of the sequences, as many of each, one sequence after the other.
+    n_seq
+        Number of sequences.
+    seed
+        Of starts and random residuals.
+    lam
+        The price; matched on discovery if not given.
+    """
     x, atoms, codes = sample
-    lam = matched_lambda(chosen.x[:N_MATCH], atoms, chosen.codes[:N_MATCH])
+    if lam is None:
+        lam = matched_lambda(chosen.x[:N_MATCH], atoms, chosen.codes[:N_MATCH])
     better, solved = improved_dictionary(chosen.x, atoms, lam, start=chosen.codes, tol=TOL)
     arrays = {"lambda": np.array(lam)}
     arrays["implied lambda"] = np.array(overall_lambda(chosen.x, atoms, chosen.codes))

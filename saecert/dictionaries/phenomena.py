@@ -55,11 +55,11 @@ def phenomena(
     "<kind> second", "<kind> both".
 
     For "absorbed", pairs of parent and child: pairs, cosine and words as above; "absorbed child"
-    and "absorbed alone" by sequence say what the parent does at the first position at which it is
-    present, that is ``d'x`` at least its median where the parent fires on discovery, with the child
-    firing or silent: 1 it is silent, 0 it fires, -1 there is no such position; "absorbed examples",
-    sequence and position on discovery of places at which the parent is silent, and of ones at which
-    it fires, -1 for none; `context` reads the text there, of which nothing is kept.
+    and "absorbed alone" by sequence say what the parent does at the first of these positions at
+    which it is present, that is ``d'x`` at least its median where the parent fires on discovery,
+    with the child firing or silent: 1 it is silent, 0 it fires, -1 there is no such position;
+    "absorbed examples", sequence and position on discovery of places at which the parent is silent,
+    and of ones at which it fires, -1 for none; `context` reads the text there, and keeps nothing.
 
     There are fewer than `n_pairs` of a kind, then, if no more fulfil what is asked of them.
     Activations are kept in the cache folder. ValueError as for `saecert.dictionaries.samples`.
@@ -72,7 +72,7 @@ def phenomena(
         discovery.ids, discovery.first, discovery.n_ctx, per_sequence, seed
     ).ravel()
     rows = np.repeat(np.arange(len(discovery)), per_sequence)
-    reading = _Reading(subject, discovery, rows, places)
+    reading = Reading(subject, discovery, rows, places)
     found = {}
     for name in names:
         views = [as_atoms(subject, name, a[name].reshape(-1, a[name].shape[-1])) for a in acts]
@@ -141,7 +141,7 @@ def _apart(candidates: Pairs) -> Int[np.ndarray, "fewer 2"]:
     return np.array(chosen, dtype=np.int64).reshape(-1, 2)
 
 
-class _Reading:
+class Reading:
     """Discovery as people read it: which token is at a row, and what stands before it."""
 
     def __init__(self, subject: Subject, corpus: Corpus, rows: np.ndarray, at: np.ndarray) -> None:
@@ -177,7 +177,7 @@ def context(subject: Subject, corpus: Corpus, sequence: int, position: int) -> s
 
 
 def _pairs_of_atoms(
-    chosen: AsAtoms, sample: AsAtoms, n_seq: int, n_pairs: int, reading: _Reading
+    chosen: AsAtoms, sample: AsAtoms, n_seq: int, n_pairs: int, reading: Reading
 ) -> dict[str, Shaped[np.ndarray, "..."]]:
     arrays: dict[str, np.ndarray] = {}
     for kind, sign in PAIRS.items():
@@ -191,7 +191,7 @@ def _pairs_of_atoms(
 
 
 def _absorbed(
-    chosen: AsAtoms, sample: AsAtoms, n_seq: int, n_pairs: int, reading: _Reading
+    chosen: AsAtoms, sample: AsAtoms, n_seq: int, n_pairs: int, reading: Reading
 ) -> dict[str, Shaped[np.ndarray, "..."]]:
     thresholds = thresholds_of(chosen)
     pairs = absorbed_pairs(chosen, thresholds)[:n_pairs]
@@ -225,7 +225,7 @@ def _first(
 
 
 def _described(
-    kind: str, pairs: Pairs, chosen: AsAtoms, reading: _Reading
+    kind: str, pairs: Pairs, chosen: AsAtoms, reading: Reading
 ) -> dict[str, Shaped[np.ndarray, "..."]]:
     first, second = pairs.T
     cosine = (chosen.atoms[first] * chosen.atoms[second]).sum(axis=1)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from saecert.dictionaries.quantities import ABSORBED, BESIDES
-from saecert.statistics.inequalities import INEQUALITIES, clopper_pearson_upper
+from saecert.statistics.inequalities import INEQUALITIES, clopper_pearson_upper, lower
 
 Measured = Mapping[str, Mapping[str, np.ndarray]]
 """What `saecert.dictionaries.phenomena.phenomena` measures, by hook point."""
@@ -26,9 +26,10 @@ def together(measured: Measured, kind: str, delta: float, inequality: str) -> pd
 
     **Guarantee.** With probability at least ``1 - delta`` over sequences drawn i.i.d. the upper
     limits of all J pairs hold, each at ``ln(J / delta)`` nats. They are on the expected covariance
-    of the two over the positions of one sequence, which lies in [-1/4, 1/4]: below 0, the two fire
-    together less than independent ones of the same shares in that sequence. Pairs must have been
-    chosen on other sequences.
+    of the two over the m positions looked at in one sequence, which lies in [-1/4, 1/4]: below 0,
+    the two fire together less than independent ones of the same shares in that sequence. Of
+    positions drawn without replacement it is on average ``(m - 1) / m * T / (T - 1)`` of that over
+    all T: of the same sign, up to 1 / m smaller. Pairs must have been chosen on other sequences.
 
     Columns hook_name, pair, cosine; "first", "second", "both", mean shares of positions; "by
     chance", the mean product of the first two within a sequence; "excess", both less by chance,
@@ -62,8 +63,9 @@ def absorbed(measured: Measured, delta: float) -> pd.DataFrame:
 
     **Guarantee.** With probability at least ``1 - delta`` over sequences drawn i.i.d. both limits
     of all J pairs hold, each at ``ln(2 J / delta)`` nats (Clopper & Pearson 1934): on the
-    probability that the parent is silent at the first position of a sequence at which it is present
-    and the child fires, given that there is one; and the same with the child silent.
+    probability that the parent is silent at the first of the positions looked at in a sequence at
+    which it is present and the child fires, given that there is one; and the same with the child
+    silent. (`saecert.dictionaries.phenomena.phenomena` looks at ``per_sequence`` random ones.)
 
     Columns hook_name, pair, cosine; "n", sequences with such a position; "silent with child", its
     lower limit; "silent alone", its upper limit.
@@ -88,6 +90,38 @@ def absorbed(measured: Measured, delta: float) -> pd.DataFrame:
             }
             rows.append(row)
     return pd.DataFrame(rows, columns=["hook_name", "pair", "cosine", "n", *SILENT])
+
+
+def inside(values: Mapping[str, np.ndarray], delta: float, inequality: str) -> pd.DataFrame:
+    """How often latents that were found to be parts of another fire inside it: a row a step.
+
+    **Guarantee.** With probability at least ``1 - delta`` over sequences drawn i.i.d. all lower
+    limits hold, each at ``ln(2 J / delta)`` nats for J steps: on the expected share of the
+    children's firings in a sequence at which their parent fires, and on how much larger it is than
+    the share at which another latent does, given that a child fires in the sequence. Pairs must
+    have been chosen on other text.
+
+    `values` are those of one hook point, as `saecert.training.splitting.splitting` measures them.
+    Columns "n" (sequences in which a child fires), "inside", "inside, lower", "by chance", "more",
+    "more, lower"; nan for a step without pairs.
+    """
+    nats = math.log(2 * len(values["inside"]) / delta)
+    upper = INEQUALITIES[inequality]
+    rows = []
+    for shares in np.stack([values["inside"], values["inside by chance"]], axis=-1).astype(float):
+        share, chance = shares[np.isfinite(shares).all(axis=1)].clip(0, 1).T
+        row = dict.fromkeys(("inside", "inside, lower", "by chance", "more", "more, lower"), np.nan)
+        if len(share) >= 2:
+            more = share - chance
+            row = {
+                "inside": float(share.mean()),
+                "inside, lower": float(lower(upper, share, 0.0, 1.0, nats)),
+                "by chance": float(chance.mean()),
+                "more": float(more.mean()),
+                "more, lower": float(lower(upper, more, -1.0, 1.0, nats)),
+            }
+        rows.append({"n": float(len(share))} | row)
+    return pd.DataFrame(rows)
 
 
 def _counts(what: np.ndarray) -> tuple[int, int]:

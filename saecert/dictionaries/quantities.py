@@ -112,6 +112,15 @@ def token_name(name: str) -> str:
     return f"token {name}"
 
 
+TRAINED = "trained"
+"""The SAE whose latents `saecert.dictionaries.latents` looks at."""
+
+RANDOM = "random"
+"""The untrained SAE beside it."""
+
+KINDS = (TRAINED, RANDOM)
+"""Both, as names of its arrays begin."""
+
 LABELS_OF_SEQUENCES = ("package", "parameters", "example")
 """What `saecert.dictionaries.labels` says of a sequence: it is from the package that most are from;
 it has a section of parameters; it has a doctest."""
@@ -128,7 +137,7 @@ SPARSE = (1, 5)
 JUDGED_PARTS = ("cause", "isolate")
 """Scores of an edit: the prediction follows; what should stay stays."""
 
-RANDOM = "random latents"
+RANDOM_LATENTS = "random latents"
 """In the names of floors: latents drawn at random in the place of the best ones."""
 
 DETECTION = "detection"
@@ -141,7 +150,7 @@ OTHER_LATENT = "detection, another latent"
 def probe_name(k: int, label: str, floor: str = "") -> str:
     """Name of the scores of a sparse probe.
 
-    >>> probe_name(1, "code"), probe_name(5, "code", RANDOM)
+    >>> probe_name(1, "code"), probe_name(5, "code", RANDOM_LATENTS)
     ('probe 1 of code', 'probe 5 of code, random latents')
     """
     return f"probe {k} of {label}" + (f", {floor}" if floor else "")

@@ -43,8 +43,10 @@ class Stationarity:
     distance: ByLatent
     """``||E[z_j r] / E[z_j] - lam d_j|| / lam``: 0 at an optimum."""
     turn: ByLatent
-    """Degrees by which the atom that is best for these codes, all others fixed, is turned away:
-    the part of ``E[z_j r] / E[z_j^2]`` across the atom, as a tangent. 0 at an optimum."""
+    """Degrees of the arc tangent of ``||across|| / (E[z_j^2] + max(along, 0))``, where along and
+    across are the parts of ``E[z_j r]`` along the atom and at right angles to it. 0 at an optimum.
+    Where along is 0 or more, the angle from the atom to the best one for these codes, all others
+    fixed, which points along ``E[z_j^2] d_j + E[z_j r]``; where it is below, less than that."""
 
 
 def stationarity(x: Rows, atoms: Rows, codes: Rows, lam: Price) -> Stationarity:
@@ -96,8 +98,10 @@ def overall_lambda(x: Data, atoms: Atoms, codes: Codes) -> float:
 def agreement(x: Data, atoms: Atoms, codes: Codes) -> ByLatent:
     """Cosine between the pull across each atom on one half of the samples and on the other.
 
-    Near 0, of either sign, if the pull is chance; near 1 if other data confirm the direction in
-    which the atom should be turned. NaN for an atom that does not fire on both halves.
+    The halves are the even and the odd rows. Chance alone gives values about 0, of either sign. A
+    pull that is there gives about its share in signal and noise together, so a small value is no
+    evidence that there is none: it falls with fewer firings. Halves that share sequences also share
+    what is peculiar to those, which raises it. NaN for an atom that does not fire on both halves.
     """
     pulls = []
     for half in (slice(None, None, 2), slice(1, None, 2)):

@@ -18,10 +18,11 @@ from saecert.dictionaries.lasso import Price, checked_lambda
 Angles = Float[np.ndarray, "n 2"]
 TINY = 1e-12
 FIRST_GRID = 48
+"""Boxes along each angle at the beginning."""
 KEPT = 0.75
 """Two atoms are kept apart if the angle between them is nearer to that of the features than to half
-of it, that of one feature and the sum of both."""
-"""Boxes along each angle at the beginning."""
+of it, that of one feature and the sum of both. At obtuse angles of the features a pair may be
+called merged that is more than 90 degrees apart."""
 MOST_BOXES = 100_000
 
 

@@ -43,7 +43,8 @@ class Grown(NamedTuple):
     floor: float
     """Mean of `wide_cost`."""
     gain: float
-    """Of the best new atom found, the largest of all samples' own one included."""
+    """Of the best new atom that `best_new_atom` found, from the 8 longest residuals (`at_once`, if
+    that is more), the main axes and random directions; no limit on what an atom can gain."""
     atoms: Atoms
 
 

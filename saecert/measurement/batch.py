@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from saecert.measurement.loop import Batch, Part, Values
 from saecert.measurement.proxies import Proxy
 from saecert.measurement.scoring import score
-from saecert.measurement.site import Site, atom_norms
+from saecert.measurement.site import Site, atom_norms, summed_by
 from saecert.subjects.forward import clean_run, final_residual
 from saecert.subjects.subject import Subject
 
@@ -78,27 +77,30 @@ def firings(site: Site) -> tuple[Float[Tensor, "batch d_sae"], Float[Tensor, "ba
     Energy is the square of activation times decoder norm, summed over positions (float64).
     """
     n_seq, n_pos, d_sae = site.latents.shape
-    spliced = site.active[0] % n_pos >= site.first
-    position = site.active[0][spliced]
-    latent = site.active[1][spliced]
-    activation = site.active[2][spliced]
+    position, latent, activation = site.active
+    # those of BOS get the weight 0: leaving them out would make the host wait for their number
+    spliced = (position % n_pos >= site.first).double()
     cells = position // n_pos * d_sae + latent
-    summed = partial(torch.bincount, cells, minlength=n_seq * d_sae)
     written = activation.double() * atom_norms(site.sae).double()[latent]
-    counts = summed().double().view(n_seq, d_sae)
-    energy = summed(weights=written.square()).double().view(n_seq, d_sae)
+    counts = summed_by(cells, spliced, n_seq * d_sae).view(n_seq, d_sae)
+    energy = summed_by(cells, written.square() * spliced, n_seq * d_sae).view(n_seq, d_sae)
     return counts, energy
 
 
 def latents_of(site: Site, counts: Float[Tensor, "batch d_sae"]) -> Values:
     """Which latents are active anywhere in each sequence (packed bits), and how many at each
     position."""
-    n_seq, n_pos, _ = site.latents.shape
-    position = site.active[0]
-    position = position[position % n_pos >= site.first]
-    l0 = torch.bincount(position, minlength=n_seq * n_pos).view(n_seq, n_pos)
-    active = np.packbits((counts > 0).cpu().numpy(), axis=1)
-    return {"active": active, "l0": l0.to(torch.int32)}
+    l0 = site.n_active.to(torch.int32)
+    l0[:, : site.first] = 0
+    active = packed_bits(counts > 0)
+    return {"active": active, "l0": l0}
+
+
+def packed_bits(rows: Bool[Tensor, "n width"]) -> UInt8[Tensor, "n n_bytes"]:
+    """Eight columns in a byte, the first in its highest bit, as `numpy.packbits` does it."""
+    bits = torch.nn.functional.pad(rows.to(torch.uint8), (0, -rows.shape[1] % 8))
+    weights = 2 ** torch.arange(7, -1, -1, dtype=torch.uint8, device=rows.device)
+    return (bits.unflatten(1, (-1, 8)) * weights).sum(dim=2, dtype=torch.uint8)
 
 
 def shares_outside(

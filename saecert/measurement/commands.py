@@ -76,20 +76,24 @@ def add_merge(commands: argparse._SubParsersAction) -> None:
 
 
 def _measure(options: argparse.Namespace) -> int:
-    return _guarded(lambda: _measured(options))
+    return _guarded(_measured, options)
 
 
 def _merge(options: argparse.Namespace) -> int:
-    return _guarded(lambda: _merged(options))
+    return _guarded(_merged, options)
 
 
-def _guarded(command: Callable[[], list[Path]]) -> int:
-    """Exit code of a command: what is wrong is one line on standard error."""
+def _guarded(
+    command: Callable[[argparse.Namespace], list[Path]], options: argparse.Namespace
+) -> int:
+    """Exit code of a command: what is wrong is one line on standard error, unless debugging."""
     from saecert.untrusted import one_line
 
     try:
-        paths = command()
+        paths = command(options)
     except (OSError, ValueError, MemoryError, ImportError) as error:
+        if getattr(options, "debug", False):
+            raise
         print(f"error: {one_line(error)}", file=sys.stderr)
         return 1
     for path in paths:

@@ -7,9 +7,15 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, UInt64
+from jaxtyping import Float, Int, Shaped, UInt64
 from sae_lens import SAE, GatedSAE, JumpReLUSAE, StandardSAE, TopKSAE
 from torch import Tensor
+
+
+def summed_by(cells: Int[Tensor, "n"], weights: Shaped[Tensor, "n"], n_cells: int) -> Tensor:
+    """Weights added up by cell: `torch.bincount`, for which the host would wait for a GPU."""
+    zeros = torch.zeros(n_cells, dtype=weights.dtype, device=weights.device)
+    return zeros.index_add_(0, cells, weights)
 
 
 @dataclass(frozen=True)
@@ -53,14 +59,22 @@ class Site:
         position, latent = codes.nonzero(as_tuple=True)
         return position, latent, codes[position, latent]
 
+    @cached_property
+    def n_active(self) -> Int[Tensor, "batch pos"]:
+        """How many latents are active at each position."""
+        position = self.active[0]
+        n_positions = self.latents.shape[:-1]
+        counts = summed_by(position, torch.ones_like(position), n_positions.numel())
+        return counts.view(n_positions)
+
     def decode_only(self, kept: Float[Tensor, "d_sae"]) -> Float[Tensor, "batch pos d_in"]:
         """Reconstruction from the latents at which `kept` is 1, the others being zeroed; adds up
         the atoms of the active ones alone."""
         rescales = getattr(self.sae.cfg, "rescale_acts_by_decoder_norm", False)
         if type(self.sae) not in self.linear or rescales:
             return self.decode(self.latents * kept.to(self.latents))
-        position, latent, activation = self.active
-        n_active = torch.bincount(position, minlength=self.latents[..., 0].numel())
+        _, latent, activation = self.active
+        n_active = self.n_active.flatten()
         summed = torch.nn.functional.embedding_bag(
             latent,
             self.sae.W_dec,

@@ -14,7 +14,7 @@ from saecert.dictionaries.quantities import (
     DETECTION,
     JUDGED_PARTS,
     OTHER_LATENT,
-    RANDOM,
+    RANDOM_LATENTS,
     SPARSE,
     edit_name,
     labels_probed,
@@ -76,7 +76,7 @@ def values_of(scores: Scores, measure: str, floor: bool = False) -> list[np.ndar
     SAE's latents: random ones, or for detection the examples of another latent. ValueError for an
     unknown measure.
     """
-    word = RANDOM if floor else ""
+    word = RANDOM_LATENTS if floor else ""
     if measure in PROBES:
         k = PROBES[measure]
         return [scores[probe_name(k, label, word)] for label in labels_probed(scores, k)]

@@ -11,7 +11,7 @@ import pandas as pd
 
 from saecert.certificates.certificate import Certificate
 from saecert.certificates.comparison import Comparison
-from saecert.dictionaries.amplification import ERROR, OURS, RANDOM, difference
+from saecert.dictionaries.amplification import ERROR, OURS, PAIRED, RANDOM, difference
 
 TERMS = {
     "proxy": "proxy risk",
@@ -98,6 +98,24 @@ def layer_panel(
 def lacking(limits: pd.DataFrame) -> pd.DataFrame:
     """Limits on one minus a quantity."""
     return (1 - limits).set_axis(["upper", "mean", "lower"], axis=1)[LIMITS]
+
+
+def told_by_layer(
+    terms: pd.DataFrame, limits: Mapping[str, pd.DataFrame]
+) -> dict[str, tuple[str, pd.DataFrame]]:
+    """Unit and limits of everything about a layer, as `saecert.reporting.sliders` takes them.
+
+    The terms have no lower limit. `limits` are those of
+    `saecert.dictionaries.amplification.fidelity_and_amplification`.
+    """
+    units = dict.fromkeys(("loss change", "loss change of random error"), "bits")
+    units |= dict.fromkeys((OURS, RANDOM), "bits per unit of relative error")
+    told = {
+        name: ("bits", part.assign(lower=np.nan))
+        for name, part in terms.groupby("quantity", sort=False)
+    }
+    positive = {name: frame for name, frame in limits.items() if name != PAIRED}
+    return told | {name: (units.get(name, ""), frame) for name, frame in positive.items()}
 
 
 def first_against_last(

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import ScalarFormatter
 
 from saecert.dictionaries.quantities import BANDS
 from saecert.reporting.panels import BLUE, COLOURS, MARKERS, panels
@@ -30,7 +31,7 @@ def plot_norms(points: pd.DataFrame) -> Figure:
         ax.plot(z, z, color="black", linewidth=1.2, label="equal")
         for band, style in zip(BANDS, _STYLES, strict=True):
             look = {"color": "0.35", "linewidth": 1, "linestyle": style}
-            ax.plot(z, z / math.sqrt(1 + band), label=f"eps (h - 1) = {band:g}", **look)
+            ax.plot(z, z / math.sqrt(1 + band), label=f"eps (H - 1) = {band:g}", **look)
             if band < 1:
                 ax.plot(z, z / math.sqrt(1 - band), **look)
         ax.set(title=title, xlabel="norm of the activation, z", ylabel="norm of the code, f~")
@@ -56,9 +57,9 @@ def plot_sparsity(frame: pd.DataFrame, d_in: int) -> Figure:
             look = {"fmt": MARKERS[place], "color": COLOURS[place], "markersize": 6}
             ax.errorbar(rows["l0"], rows["value"], yerr=spread, label=kind, **look)
         ax.axvline(d_in, color="black", linestyle=":", linewidth=1)
-        ax.set(
-            title=title, xscale="log", xlabel="active latents a token", ylabel=part["unit"].iloc[0]
-        )
+        ax.set(title=title, xlabel="active latents a token", ylabel=part["unit"].iloc[0])
+        ax.set_xscale("log", base=2)
+        ax.xaxis.set_major_formatter(ScalarFormatter())
         if (part["lower"] > 0).all():
             ax.set_yscale("log")
     place = {"loc": "outside lower center", "ncols": 3, "fontsize": 9.5}

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 
 from saecert.dictionaries.coherent import welch_limit
 from saecert.dictionaries.norm_limits import LIMITS, Measured
 from saecert.dictionaries.quantities import token_name
+from saecert.records import SequenceLosses, smoothed_support
 from saecert.reporting.layers import labels_of
 
 REPORTED = {
@@ -31,6 +33,9 @@ WORDS = {
     "nmse": "NMSE",
     "eps_lbo": "eps_LBO x 100,000",
     "eps_identity": "eps from z_hat",
+    "norm_deviation": "deviation of norms",
+    "total_variation": "total variation",
+    "loss_increase": "increase in loss",
 }
 """Quantities as tables name them."""
 
@@ -75,6 +80,16 @@ def rank_panels(frame: pd.DataFrame, cost: str) -> pd.DataFrame:
     title = f"rank correlation with {cost.replace('_', ' ')}"
     layer = labels_of(part["name"].tolist())
     return part.assign(layer=layer, panel=title, unit="mean of Kendall's tau")
+
+
+def increases(
+    losses: Mapping[str, SequenceLosses], alpha: float
+) -> tuple[dict[str, np.ndarray], float]:
+    """Smoothed loss that splicing costs each sequence by hook point, and the most it can, bits."""
+    rises = {name: x.at("full", alpha) - x.at("clean", alpha) for name, x in losses.items()}
+    n_vocab = next(iter(losses.values())).n_vocab
+    lo, hi = smoothed_support(alpha, n_vocab)
+    return rises, hi - lo
 
 
 def points(measured: Measured, names: Mapping[str, str]) -> pd.DataFrame:

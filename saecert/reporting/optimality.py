@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,6 +30,12 @@ ERRORS = {
 }
 """Differences of costs: the second is what the first could be."""
 WORDS = ("encoder", "optimal")
+PRICED = "saecert.training.priced:priced"
+"""What trains and judges the objective's own case."""
+SPLITTING = "saecert.training.splitting:splitting"
+"""What trains several sizes and looks for latents that split."""
+OWN_CASE = {"standard": "standard", "batchtopk": "BatchTopK"}
+"""SAEs of `PRICED`: how their arrays begin, and their names."""
 PHASE = {"tol": 5e-3, "most_boxes": 60_000}
 """How finely the phase diagram searches."""
 LEAST = 10
@@ -126,6 +133,77 @@ def atoms_by_layer(measured: Measured) -> pd.DataFrame:
     return frame.set_axis(pd.MultiIndex.from_tuples(frame.columns), axis=1).rename_axis("layer")
 
 
+def own_case(arrays: Mapping[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
+    """What `saecert.training.priced.priced` measures at one hook point, by SAE."""
+    return {
+        label: {
+            name.removeprefix(f"{kind}: "): np.asarray(values, dtype=float)
+            for name, values in arrays.items()
+            if name.startswith(f"{kind}: ")
+        }
+        for kind, label in OWN_CASE.items()
+    }
+
+
+def own_case_table(measured: Measured, delta: float, inequality: str) -> pd.DataFrame:
+    """The objective's own case beside another: a row an SAE.
+
+    "implied price" as a share of the price that it is judged at: weighted mean over latents, and
+    quantiles over those that fire often enough (no limits); the encoder's error with limits, those
+    of `errors_by_layer`; active latents of both codes.
+    """
+    encoder = errors_by_layer(measured, delta, inequality)["encoder's error"]
+    rows = {}
+    for place, (label, values) in enumerate(measured.items()):
+        often = values["firings, encoder"] >= LEAST
+        implied = values["implied_lambda, encoder"][often] / values["lambda"]
+        quantiles = np.nanquantile(implied, [0.1, 0.5, 0.9])
+        row = {("implied price", "weighted mean"): values["implied lambda"] / values["lambda"]}
+        names = ("10 %", "median", "90 %")
+        row |= {("implied price", x): q for x, q in zip(names, quantiles, strict=True)}
+        row |= {("encoder's error", end): encoder[end].iloc[place] for end in encoder}
+        row |= {("active latents", x): values[f"l0, {x}"] for x in WORDS}
+        rows[label] = {name: float(value) for name, value in row.items()}
+    frame = pd.DataFrame(rows).T
+    return frame.set_axis(pd.MultiIndex.from_tuples(frame.columns), axis=1)
+
+
+def split_examples(values: Mapping[str, np.ndarray], steps: Iterable[str]) -> list[str]:
+    """Lines about the parent with most children of each step: tokens where they are strongest."""
+    lines = []
+    for step, (parent, *children) in zip(steps, values["example words"], strict=True):
+        told = "; ".join(str(words) for words in children if words)
+        lines.append(f"{step}: parent {parent}, children {told}" if told else f"{step}: none")
+    return lines
+
+
+def encoder_difference(measured: Measured, delta: float, inequality: str) -> dict[str, float]:
+    """Encoder's error of the first SAE less that of the second: "lower", "mean", "upper".
+
+    Shares of the cost of no activity, in [-1, 1], paired by sequence; the two limits hold together
+    at `delta`.
+    """
+    errors = [(x["encoder"] - x["optimal"]).clip(0, 1) for x in measured.values()]
+    support = (0.0, 1.0, 0.0, 1.0)
+    low, high = difference_limits(*errors, support, math.log(2 / delta), inequality)
+    mean = float((errors[0] - errors[1]).mean())
+    return {"lower": float(low), "mean": mean, "upper": float(high)}
+
+
+def splits_table(values: Mapping[str, np.ndarray]) -> pd.DataFrame:
+    """What becomes of latents from each size to the next: a row a step; no limits."""
+    sizes = values["d_sae"].astype(int)
+    steps = [f"{a} to {b}" for a, b in itertools.pairwise(sizes)]
+    parents = values["parents"]
+    columns = {
+        "frequent latents": parents,
+        "there again": values["kept"] / np.maximum(parents, 1),
+        "split": values["split"] / np.maximum(parents, 1),
+        "children": values["children"],
+    }
+    return pd.DataFrame(columns, index=pd.Index(steps, name="latents"))
+
+
 def new_atoms_by_layer(measured: Measured) -> pd.DataFrame:
     """What the best new atom gains of the residuals, shares of lambda, by codes and layer."""
     names = ("gain by chance", "gain", "gain at most")
@@ -181,6 +259,20 @@ def phase_row(
         row |= {"cost": found.cost, "lower": found.lower}
         rows.append({name: float(value) for name, value in row.items()})
     return rows
+
+
+def moved(phases: pd.DataFrame, tilt: float, low: float, high: float) -> tuple[int, int]:
+    """Cells told at both prices that merge as the price rises from `low` to `high`, and that part.
+
+    `phases` has the columns of `phase_row`, lam, tilt and theta. Cells are paired by theta and
+    both: shares of cells told at each price alone compare different cells.
+    """
+    told = phases[(phases["certified"] == 1) & (phases["tilt"] == tilt)]
+    where = ["theta", "both"]
+    before, after = (told[told["lam"] == lam].set_index(where)["kept"] for lam in (low, high))
+    paired = pd.concat([before, after], axis=1, join="inner", keys=["before", "after"])
+    change = paired["after"] - paired["before"]
+    return int((change < 0).sum()), int((change > 0).sum())
 
 
 def widening(*, n: int, width: int, lam: Price, rounds: int, seed: int) -> list[dict[str, float]]:

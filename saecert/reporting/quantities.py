@@ -166,6 +166,34 @@ def phenomena(
     return measure(subject, corpus, hook_names, **_quietly(settings))
 
 
+def strongest(
+    subject: Subject, corpus: Corpus, hook_names: Sequence[str], settings: Mapping[str, Any]
+) -> ByHook:
+    """Latents that move the loss most, of the SAE and of an untrained one, where each is strongest,
+    and tokens that they read and write."""
+    from saecert.dictionaries.latents import strongest as measure
+
+    return measure(subject, corpus, hook_names, **_quietly(settings))
+
+
+def removed(
+    subject: Subject, corpus: Corpus, hook_names: Sequence[str], settings: Mapping[str, Any]
+) -> ByHook:
+    """What removing each of these latents costs, by sequence."""
+    from saecert.dictionaries.latents import removed as measure
+
+    return measure(subject, corpus, hook_names, **_quietly(settings))
+
+
+def document(
+    subject: Subject, corpus: Corpus, hook_names: Sequence[str], settings: Mapping[str, Any]
+) -> ByHook:
+    """Tokens of the "text" in `settings`, with the losses of the model and of a pool at each."""
+    from saecert.dictionaries.document import document as measure
+
+    return {hook: measure(subject, corpus, hook, **_quietly(settings)) for hook in hook_names}
+
+
 def built(
     subject: Subject, corpus: Corpus, hook_names: Sequence[str], settings: Mapping[str, Any]
 ) -> ByHook:
@@ -198,6 +226,9 @@ MEASURABLE: Mapping[str, Measurable] = {
     "divergence": Measurable(divergence, "certification", True, chosen_on_discovery=True),
     "spliced": Measurable(spliced, "certification", True, chosen_on_discovery=True),
     "phenomena": Measurable(phenomena, "certification", False, chosen_on_discovery=True),
+    "strongest": Measurable(strongest, "discovery", False),
+    "removed": Measurable(removed, "certification", True, chosen_on_discovery=True),
+    "document": Measurable(document, "discovery", False),
     "optimality": Measurable(optimality, "certification", False, chosen_on_discovery=True),
 }
 """Quantities by name. A new one is a function here."""

@@ -309,7 +309,7 @@ def _as_scores(means: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """Means as arrays of one; those of floors also under the plain names, which say what there
     is."""
     found = {name: np.atleast_1d(np.asarray(x, dtype=float)) for name, x in means.items()}
-    plain = {name.removesuffix(f", {judged.RANDOM}"): x for name, x in found.items()}
+    plain = {name.removesuffix(f", {judged.RANDOM_LATENTS}"): x for name, x in found.items()}
     return plain | found
 
 

@@ -171,7 +171,9 @@ def _tables(certificate: Certificate) -> dict[str, str]:
     columns = ["statement", "quantity", "mean", "lower", "upper", "delta"]
     statements = statements_table(certificate)[columns].set_index("statement")
     return {
-        "terms_table": _table(two_bounds_table(certificate), footing(certificate)),
+        "terms_table": _table(
+            two_bounds_table(certificate), footing(certificate), nearest=["sharp"]
+        ),
         "ladder_table": _table(
             ladder.set_index(["through", "rung"]),
             "mean and upper limit of the loss minus that of the reference, paired; "
@@ -211,8 +213,9 @@ def _figure(fig: Figure, caption: str) -> str:
     return f"<figure>{image}<figcaption>{words}</figcaption></figure>"
 
 
-def _table(frame: pd.DataFrame, note: str) -> str:
-    return f'<div class="table">{show(frame, note=note)._repr_html_()}</div>'
+def _table(frame: pd.DataFrame, note: str, nearest: Sequence[str] = ()) -> str:
+    printed = show(frame, note=note, nearest=nearest)
+    return f'<div class="table">{printed._repr_html_()}</div>'
 
 
 def _items(sentences: Sequence[str]) -> str:

@@ -18,8 +18,7 @@ def fewer(settings: Mapping[str, Any], parameter: str, asked: int, there: int) -
     split = "discovery" if parameter == "n_discovery" else settings["split"]
     source = settings["corpus"]
     kind = source if source in (*INSTALLED, *ENDLESS) else f"'{source}'"
-    used = f"{asked} were asked for, {there} are used"
-    return f"{parameter}: {kind} gives {there} {split} sequences; {used}"
+    return f"{parameter}: {kind} gives {there} {split} sequences, fewer than {asked}: all are used"
 
 
 def too_few(corpus: Corpus | None, source: str, parameter: str, least: int, have: int) -> str:

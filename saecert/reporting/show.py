@@ -47,6 +47,8 @@ SIGNIFICANT = ("tightness", "nats", "selection nats", "alpha", "delta", "eps")
 """Columns that are printed with significant digits instead of decimals."""
 SETTINGS = ("alpha", "delta", "eps")
 """Those of them that were chosen, not measured: printed without zeros at the end."""
+NO_LIMITS = ("mean", *SETTINGS)
+"""Columns that hold no limits, whatever their row is called."""
 
 _TEXT: dict[str, Callable[..., str]] = {"upper": upper_text, "lower": lower_text, "": nearest_text}
 
@@ -215,8 +217,9 @@ def show(
         values = zip(shown.iloc[:, place], by_row, strict=True)
         index = place < n_index
         setting = name in SETTINGS or (index and digits == {"significant": 3})
+        never = index or name in NO_LIMITS
         columns.append(
-            [_cell(value, "" if index else side or row, digits, setting) for value, row in values]
+            [_cell(value, "" if never else side or row, digits, setting) for value, row in values]
         )
     head = _levels(shown.columns, n_index)
     rows = _without_repeats([tuple(row) for row in zip(*columns, strict=True)], n_index)

@@ -251,6 +251,7 @@ class Study:
 
         source = self.settings["corpus"]
         options = {"n_ctx": self.settings["n_ctx"] or None, "bos": self.settings["bos"]}
+        options["column"] = self.settings["column"]
         endless = source in ENDLESS
         key = ("text", source, split, n_seq if endless else 0, *options.values())
         if key not in self._shared:
@@ -407,6 +408,7 @@ def open_study(
     skip: int = 0,
     exempt_bos: bool = True,
     cut: int = 0,
+    column: str = "text",
 ) -> Study:
     """A `Study` of one subject on one text, after a look at the settings; nothing is loaded yet.
 
@@ -433,6 +435,8 @@ def open_study(
         Whether BOS keeps its native activation. SAEs are usually not trained on it.
     cut
         Tokens that are left of each sequence after it was chosen; 0 leaves all.
+    column
+        Where JSON objects and tables of a user's own text hold it.
 
     Raises
     ------
@@ -460,6 +464,7 @@ def open_study(
         "skip": skip,
         "exempt_bos": exempt_bos,
         "cut": cut,
+        "column": column,
     }
     check_settings(_given(settings))
     return Study(settings)

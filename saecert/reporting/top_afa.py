@@ -14,7 +14,8 @@ from saecert.certificates.certificate import Certificate, certify
 from saecert.certificates.comparison import compare
 from saecert.certificates.recovered import loss_recovered
 from saecert.certificates.tails import tails
-from saecert.dictionaries.norm_limits import mean_limits
+from saecert.dictionaries.norm_limits import LIMITS, mean_limits
+from saecert.dictionaries.quantities import PREDICTORS, token_name
 from saecert.records import SequenceLosses, smoothed_support
 from saecert.statistics.order import share_lower
 
@@ -36,7 +37,14 @@ REPORTED = {
 dimensions), as reported in arXiv 2503.24277."""
 ENDS = ("lower", "mean", "upper")
 """Columns of limits."""
-_CONSTANT = ("clean", "zero", "pool size")
+LARGER_NMSE = "texts with larger NMSE"
+LARGER_GAP = "texts with larger gap"
+"""Columns of `differences`."""
+_NORM_Z = token_name("norm_z")
+_CONSTANT = ("clean", "zero", "pool size", _NORM_Z)
+_PER_TOKEN = ("norm_f", "nmse", "eps_identity")
+_LARGEST = ("largest eps_lbo", "largest eps_identity")
+_FACTS = ("d_sae", "d_in", "coherence", "coherence with b_dec", *_LARGEST)
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -60,13 +68,20 @@ class Member:
 def members(arrays: Arrays) -> list[Member]:
     """The SAEs of one hook point: top-AFA first."""
     found = []
+    n_seq = len(arrays["clean"])
     for row, code in enumerate(arrays["kind"]):
-        values = {name: x[row] for name, x in arrays.items() if name not in _CONSTANT}
-        n_seq = len(values["nmse"])
-        for name in ("d_sae", "d_in", "coherence", "coherence with b_dec"):
+        values = {
+            name: np.asarray(x[row], dtype=np.float64)
+            for name, x in arrays.items()
+            if name not in _CONSTANT
+        }
+        for name in _FACTS:
             values[name] = np.full(n_seq, values[name])
-        for name in ("largest eps_lbo", "largest eps_identity"):
-            values[name] = np.full(n_seq, values[name])
+        for name in _PER_TOKEN:
+            values[token_name(name)] = values[token_name(name)][:, None]
+        values[_NORM_Z] = arrays[_NORM_Z][:, None]
+        for name in ("full", "pool"):
+            values[name] = arrays["clean"] + values[name]
         kind = KINDS[int(code)]
         weight = float(values.pop("lambda"))
         asked = int(values["asked"])
@@ -141,17 +156,23 @@ def certificates_of(
 def quality(found: Sequence[Member], delta: float, inequality: str) -> pd.DataFrame:
     """Active latents over tokens, and the error with its limits: a row an SAE.
 
-    "NMSE" is the mean over tokens, each counting as at most 1; limits hold together at `delta`.
+    "at most" is an upper limit on the expected number of active latents, "share < d" the share of
+    tokens of the sample with fewer than dimensions, "NMSE" the mean over tokens, each counting as
+    at most 1; all limits hold together at `delta`.
     """
-    nats = float(np.log(2 * len(found) / delta))
+    nats = float(np.log(3 * len(found) / delta))
     rows = {}
     for member in found:
         low, mean, high = mean_limits(member.values["nmse"], (0.0, 1.0), nats, inequality)
+        size = float(member.values["d_sae"][0])
+        *_, most = mean_limits(member.values["l0"], (0.0, size), nats, inequality)
         counts = member.values["l0 counts"]
         rows[member.label] = {
-            ("active latents", "mean"): float(member.values["l0"].mean()),
             ("active latents", "5 %"): quantile(counts, 0.05),
+            ("active latents", "mean"): float(member.values["l0"].mean()),
             ("active latents", "95 %"): quantile(counts, 0.95),
+            ("active latents", "at most"): most,
+            ("active latents", "share < d"): share_below(counts, int(member.values["d_in"][0])),
             ("NMSE", "lower"): low,
             ("NMSE", "mean"): mean,
             ("NMSE", "upper"): high,
@@ -181,6 +202,15 @@ def quantile(counts: np.ndarray, level: float) -> int:
     1
     """
     return int(np.searchsorted(np.cumsum(counts), level * counts.sum() - 1e-9))
+
+
+def share_below(counts: np.ndarray, number: int) -> float:
+    """Share of tokens with fewer than so many active latents.
+
+    >>> share_below(np.array([0, 2, 1, 1]), 2)
+    0.5
+    """
+    return float(counts[:number].sum() / counts.sum())
 
 
 def certified(
@@ -218,21 +248,23 @@ def differences(
     """top-AFA less TopK and less BatchTopK of as many active latents, paired by sequence.
 
     A row a pair; NMSE (each token at most 1), "gap" and "sharp" as
-    `saecert.certificates.comparison.compare` has them; and the share of texts on which the NMSE of
-    top-AFA is the larger one (Clopper & Pearson 1934). All limits hold together at `delta`.
+    `saecert.certificates.comparison.compare` has them; and the shares of texts on which the NMSE
+    and the gap of top-AFA are the larger ones (Clopper & Pearson 1934). All limits hold together at
+    `delta`.
     """
     pairs = [(a, b) for a, *others in triples for b in others]
-    share = delta / (4 * len(pairs))
+    share = delta / (5 * len(pairs))
     rows = {}
     for a, b in pairs:
+        (cert_a, record_a), (cert_b, record_b) = made[a.label], made[b.label]
         difference = a.values["nmse"] - b.values["nmse"]
         nats = float(np.log(2 / share))
         limits = mean_limits(difference, (-1.0, 1.0), nats, inequality)
         row = {("NMSE", end): x for end, x in zip(ENDS, limits, strict=True)}
-        row["texts with larger NMSE", "share"] = float((difference > 0).mean())
-        least = share_lower(difference > 0, -np.log(share))
-        row["texts with larger NMSE", "at least"] = float(least)
-        (cert_a, record_a), (cert_b, record_b) = made[a.label], made[b.label]
+        gaps = _gap(record_a) - _gap(record_b)
+        for name, larger in ((LARGER_NMSE, difference > 0), (LARGER_GAP, gaps > 0)):
+            row[name, "share"] = float(larger.mean())
+            row[name, "at least"] = float(share_lower(larger, -np.log(share)))
         for quantity in ("gap", "sharp"):
             records = (record_a, record_b)
             told = compare(cert_a, cert_b, records, quantity=quantity, delta=share)
@@ -240,6 +272,53 @@ def differences(
             row |= {(quantity, end): x for end, x in zip(ENDS, ends, strict=True)}
         rows[a.label, b.label] = row
     return pd.DataFrame(rows).T.rename_axis(["top-AFA", "less"])
+
+
+def _gap(record: SequenceLosses) -> np.ndarray:
+    """Reconstruction gap of each sequence, bits."""
+    (alpha,) = record.alphas
+    return np.abs(record.at("clean", alpha) - record.at("full", alpha))
+
+
+def increases(
+    made: Mapping[str, tuple[Certificate, SequenceLosses]],
+) -> tuple[dict[str, np.ndarray], float]:
+    """What splicing costs each sequence in smoothed loss by label, and the most it can, bits."""
+    found = {}
+    largest = 0.0
+    for label, (certificate, record) in made.items():
+        alpha = certificate.alpha
+        found[label] = record.at("full", alpha) - record.at("clean", alpha)
+        largest = certificate.hi - certificate.lo
+    return found, largest
+
+
+def ranks_by_kind(frame: pd.DataFrame, kinds: Mapping[str, str]) -> pd.DataFrame:
+    """Ranks within sequences of many SAEs, told by kind: the least lower limit, the means' range,
+    the largest upper limit.
+
+    `frame` is that of `saecert.dictionaries.norm_limits.ranks_within` for one cost; `kinds` are
+    kinds of SAEs by their names in it.
+    """
+    kind = frame.index.get_level_values("name").map(kinds)
+    grouped = frame.groupby([frame.index.get_level_values("predictor"), kind], sort=False)
+    least, mean, most = (grouped[end] for end in LIMITS)
+    columns = {"at least": least.min(), "smallest": mean.min(), "largest": mean.max()}
+    table = pd.DataFrame(columns | {"at most": most.max()})
+    order = [(x, k) for x in PREDICTORS for k in dict.fromkeys(kinds.values())]
+    return table.loc[order].rename_axis(["", "SAEs"])
+
+
+def told(row: Mapping[str, float], otherwise: str) -> bool | str:
+    """Whether a number with limits "lower" and "upper" is above 0, or `otherwise` if they do not
+    say.
+
+    >>> told({"lower": 0.1, "upper": 0.3}, "not told"), told({"lower": -1, "upper": 1}, "not told")
+    (True, 'not told')
+    """
+    if row["lower"] > 0:
+        return True
+    return False if row["upper"] < 0 else otherwise
 
 
 def reported() -> pd.DataFrame:

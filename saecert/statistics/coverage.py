@@ -117,13 +117,14 @@ def _missed(
     for mean in np.unique(drawn.mean):
         here = means == mean
         missed[here] = misses(upper, drawn.x[here], lo, hi, paid[here], mean)
-    return missed.any(axis=1)
+    return np.any(missed, axis=1)
 
 
 def _row(
     inequality: str, population: Population, n: int, draws: int, delta: float, missed: int
 ) -> dict[str, Any]:
-    low, least = 1 - clopper_pearson_upper(draws - missed, draws, -np.log([0.005, REJECT_AT]))
+    both = clopper_pearson_upper(draws - missed, draws, -np.log([0.005, REJECT_AT]))
+    low, least = 1 - np.asarray(both)
     high = clopper_pearson_upper(missed, draws, -np.log(0.005))
     return {
         "inequality": inequality,

@@ -76,7 +76,8 @@ def share_limit(x: Values, lo: Scalar, hi: Scalar, nats: Any) -> Any:
 def recovered_limit(x: Values, lo: Scalar, hi: Scalar, nats: Any) -> Any:
     """Minus the lower limit on loss recovered, from samples of three rows on [0, 1]."""
     triples, paid = _triples_of(x, nats)
-    low = ratio_lower(*triples, (0.0, 1.0), paid, "dirichlet")
+    ablated, proxy, clean = triples
+    low = ratio_lower(ablated, proxy, clean, (0.0, 1.0), paid, "dirichlet")
     return np.where(low > 0, -low, math.inf).reshape(x.shape[:-1])
 
 

@@ -256,10 +256,8 @@ def in_sample_with_teeth(
     likely silent than active, pays for the cheapest superset: that set again under the product
     prior, all latents under the uniform one.
     """
-    steady, noise = (
-        fixed("", 0.0, 1.0, 0.3, lambda rng, size, s=s: rng.uniform(0.3 - s, 0.3 + s, size))
-        for s in (0.0, 0.2)
-    )
+    steady = fixed("", 0.0, 1.0, 0.3, lambda rng, size: rng.uniform(0.3, 0.3, size))
+    noise = fixed("", 0.0, 1.0, 0.3, lambda rng, size: rng.uniform(0.3 - 0.2, 0.3 + 0.2, size))
     rare = float(-np.expm1(np.log(0.49 * delta) / n))
     coin = [("coin, one rare latent", bernoulli(0.5), 1, rare)] if n >= 100 else []
     cases = [*coin, ("one rare latent", steady, 1, rare), ("32 rare latents", noise, 32, 1 / n)]

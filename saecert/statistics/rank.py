@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Num
 
 from saecert.statistics.inequalities import Bound, Nats
 from saecert.statistics.paired import difference_limits
 
 Pairs = Float[np.ndarray, "..."]
+Numbers = Num[np.ndarray, "..."]
 _PAIRS_AT_ONCE = 4_000_000
 
 
@@ -89,7 +90,7 @@ def kendall_limits(x: Pairs, y: Pairs, nats: float) -> tuple[Bound, Bound]:
 
 
 def kendall_limits_of_pairs(
-    x: Pairs, y: Pairs, nats: Nats, inequality: str = "dirichlet"
+    x: Numbers, y: Numbers, nats: Nats, inequality: str = "dirichlet"
 ) -> tuple[Bound, Bound]:
     """The same by an inequality on n/2 independent values; narrower where tau is near 1 or -1.
 
@@ -100,12 +101,12 @@ def kendall_limits_of_pairs(
 
     Parameters
     ----------
-    x, y : (..., n), n >= 4
+    x, y : (..., n), n >= 4, numbers of any kind; infinities are ranked like numbers
 
     Raises
     ------
     ValueError
-        Fewer than four values.
+        Fewer than four values, or nan.
 
     Examples
     --------
@@ -117,7 +118,7 @@ def kendall_limits_of_pairs(
     n = x.shape[-1] // 2 * 2
     if n < 4:
         raise ValueError(f"Kendall's tau needs four pairs or more, got {x.shape[-1]}")
-    signs = np.sign(x[..., 0:n:2] - x[..., 1:n:2]) * np.sign(y[..., 0:n:2] - y[..., 1:n:2])
+    signs = _order_of_pairs(x[..., :n]) * _order_of_pairs(y[..., :n])
     support = (-1.0, 1.0, 0.0, 0.0)
     return difference_limits(signs, np.zeros_like(signs), support, nats, inequality)
 
@@ -164,6 +165,15 @@ def _order(x: Float[np.ndarray, "rows n"]) -> np.ndarray:
     first = x[:, :, None]
     second = x[:, None, :]
     return (first > second).astype(np.int8) - (first < second).astype(np.int8)
+
+
+def _order_of_pairs(x: Numbers) -> Pairs:
+    """Which of the first and the second, the third and the fourth, ... is larger: 1, -1 or 0."""
+    if np.isnan(x).any():
+        raise ValueError("nan has no rank: leave out what was not measured")
+    first = x[..., 0::2]
+    second = x[..., 1::2]
+    return (first > second).astype(float) - (first < second).astype(float)
 
 
 def _known_order(low: np.ndarray, high: np.ndarray) -> np.ndarray:

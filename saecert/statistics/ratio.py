@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -105,8 +106,10 @@ def ratio_lower(
     paid = np.broadcast_to(np.asarray(nats, float), len(clean))
     defined = misses(inequality, clean - ablated, -width, width, paid, 0.0)
     limits = np.full(len(clean), np.nan)
-    kept = [rows[defined] for rows in (proxy - ablated, ablated - clean)]
-    limits[defined] = _first_not_refuted(*kept, width, paid[defined], inequality, turned=False)
+    start, slope = (proxy - ablated)[defined], (ablated - clean)[defined]
+    limits[defined] = _first_not_refuted(
+        start, slope, width, paid[defined], inequality, turned=False
+    )
     return limits
 
 
@@ -121,7 +124,7 @@ def _first_not_refuted(
 ) -> Float[np.ndarray, "rows"]:
     """How far from one end all intervals are refuted, with ``W = start + distance * slope``."""
 
-    def refuted(begin: np.ndarray, rows: slice, size: float) -> np.ndarray:
+    def refuted(begin: np.ndarray, rows: slice, size: float) -> Any:
         both = np.stack([begin, begin + size])[..., None]
         largest = (start[rows] + both * slope[rows]).max(axis=0)
         ratio = HIGHEST - begin if turned else begin + size
@@ -136,8 +139,7 @@ def _first_not_refuted(
         nats = nats + math.log(math.log2(HIGHEST / STEP))
     if inequality in NOT_MONOTONE:
         for row in range(len(start)):
-            one = slice(row, row + 1)
-            found[row] = _one_by_one(lambda begin, one=one: refuted(begin, one, STEP))
+            found[row] = _one_by_one(partial(refuted, rows=slice(row, row + 1), size=STEP))
         return found
     size = HIGHEST
     while size > STEP:

@@ -84,8 +84,13 @@ def check_hooks(
     where it belongs.
     """
     known = [hook or _stated_hook(place) for hook, place in located]
+    there = ", ".join(filter(None, known))
     for hook in filter(None, hooks or known):
-        if hook_layer(hook) >= n_layers:
+        try:
+            layer = hook_layer(hook)
+        except ValueError as error:
+            raise ValueError(f"{error}; there are SAEs at {there}" if there else error) from error
+        if layer >= n_layers:
             raise ValueError(f"no hook point '{hook}': the model has {n_layers} layers, from 0 on")
     if None not in known:
         _check_all_there(hooks, [hook for hook in known if hook is not None])
@@ -275,6 +280,12 @@ def _from_folder(folder: Path, device: str, dtype: torch.dtype) -> SAE:
     except (ValueError, FileNotFoundError, MemoryError):
         raise
     except Exception as error:  # whatever odd settings lead to
+        wrong = re.search(r"size mismatch for (\S+): .*?\[([^]]*)\].*?\[([^]]*)\]", str(error))
+        if wrong:
+            raise ValueError(
+                f"the weights beside {folder / 'cfg.json'} do not fit it: {wrong[1]} has the shape "
+                f"({wrong[2]}), not ({wrong[3]})"
+            ) from error
         message = str(error).strip() or "no message"
         raise ValueError(
             f"{folder / 'cfg.json'} and the weights beside it do not make an SAE "

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from sae_lens import (
@@ -62,16 +63,25 @@ def chosen_latents(
     [1.0, 1.0, 0.0, 0.0]
     """
     values = scaled.to(torch.promote_types(scaled.dtype, torch.float32))
-    largest, order = values.square().sort(dim=-1, descending=True, stable=True)
-    sums = largest.cumsum(dim=-1)
+    largest = _descending(values)
+    sums = largest.square().cumsum(dim=-1)
     sums[..., -1] = torch.inf
     target = norm.to(values)[..., None]
     squares = compared == "squares"
     distance = sums - target.square() if squares else sums.sqrt() - target
     last = distance.abs().argmin(dim=-1, keepdim=True)
-    ranks = torch.arange(scaled.shape[-1], device=scaled.device)
-    kept = (ranks <= last).to(scaled.dtype)
-    return torch.zeros_like(scaled).scatter(-1, order, kept)
+    smallest = largest.gather(-1, last)
+    larger = values > smallest
+    ties = values == smallest  # of which the first ones are kept
+    n_left = last + 1 - larger.sum(dim=-1, keepdim=True)
+    return (larger | (ties & (ties.cumsum(dim=-1) <= n_left))).to(scaled.dtype)
+
+
+def _descending(values: Float[Tensor, "*tokens d_sae"]) -> Float[Tensor, "*tokens d_sae"]:
+    """Values of each token from the largest; numpy sorts many times as fast as torch on a CPU."""
+    if values.device.type != "cpu":
+        return values.sort(dim=-1, descending=True).values
+    return torch.from_numpy(np.sort(-values.detach().numpy(), axis=-1)).neg_()
 
 
 @dataclass

@@ -12,6 +12,8 @@ from sae_lens import (
     BatchTopKTrainingSAEConfig,
     JumpReLUTrainingSAE,
     JumpReLUTrainingSAEConfig,
+    StandardTrainingSAE,
+    StandardTrainingSAEConfig,
     TopKTrainingSAE,
     TopKTrainingSAEConfig,
     TrainingSAE,
@@ -19,7 +21,7 @@ from sae_lens import (
 from torch import Tensor
 
 from saecert.subjects.top_afa import TopAFATrainingSAE, TopAFATrainingSAEConfig
-from saecert.training.recipes import BATCH_TOP_K, JUMP_RELU, TOP_K, SAERecipe
+from saecert.training.recipes import BATCH_TOP_K, JUMP_RELU, STANDARD, TOP_K, SAERecipe
 
 CALIBRATION_BATCH = 5_000
 """Activations encoded at once when the threshold is set."""
@@ -47,6 +49,10 @@ def new_sae(d_in: int, recipe: SAERecipe, hook_name: str, subject_name: str) -> 
         kind = JumpReLUTrainingSAE
         aim = {"jumprelu_sparsity_loss_mode": "quadratic", "target_l0": recipe.l0}
         settings = JumpReLUTrainingSAEConfig(**common, **aim)
+    elif recipe.architecture == STANDARD:
+        kind = StandardTrainingSAE
+        pay = {"l1_coefficient": recipe.l1_coefficient, "l1_warm_up_steps": recipe.warm_up_steps}
+        settings = StandardTrainingSAEConfig(**common, **pay)
     else:
         kind = TopAFATrainingSAE
         settings = TopAFATrainingSAEConfig(**common, **_of_top_afa(recipe))

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from saecert.training.recipes import ARCHITECTURES, BATCH_TOP_K, FROZEN, STARTS, SAERecipe
+from saecert.training.recipes import ARCHITECTURES, BATCH_TOP_K, FREE, FROZEN, STARTS, SAERecipe
 
 _TEXTS = {
     "subject": "name of a subject, or folder of a model",
@@ -29,10 +29,12 @@ _NUMBERS: dict[str, tuple[type, Any, str]] = {
 def add_train_sae(sae: argparse.ArgumentParser) -> None:
     """Add the options of ``train sae`` to its parser."""
     _add_shared(sae)
-    text = "active latents per token, except of top_afa (%(default)s)"
+    text = f"active latents per token, except of {' and '.join(FREE)} (%(default)s)"
     sae.add_argument("--l0", type=int, default=32, metavar="N", help=text)
     text = "lambda of top_afa (%(default)s)"
     sae.add_argument("--afa-coefficient", type=float, default=1 / 16, metavar="N", help=text)
+    text = "weight of the L1 norm of standard (%(default)s)"
+    sae.add_argument("--l1-coefficient", type=float, default=5.0, metavar="N", help=text)
     sae.add_argument(
         "--architecture",
         choices=ARCHITECTURES,
@@ -47,7 +49,7 @@ def add_train_baselines(baselines: argparse.ArgumentParser) -> None:
     _add_shared(baselines)
     add = baselines.add_argument
     add("--l0", type=int, nargs="+", default=[32], metavar="N", help="active latents per token")
-    kinds = tuple(kind for kind in ARCHITECTURES if kind != "top_afa")
+    kinds = tuple(kind for kind in ARCHITECTURES if kind not in FREE)
     text = "kinds of SAEs (%(default)s)"
     add("--architecture", nargs="+", choices=kinds, default=[BATCH_TOP_K], help=text)
     text = "where decoders start: at isotropic rows, or with the activations' covariance"
@@ -63,10 +65,11 @@ def train_sae(options: argparse.Namespace) -> int:
     """Exit code 0, when SAEs by one recipe are trained."""
     try:
         own = {"l0": options.l0, "architecture": options.architecture}
+        own |= {"l1_coefficient": options.l1_coefficient}
         recipe = _recipe(options, **own, afa_coefficient=options.afa_coefficient)
         folder = _trained(options, recipe)
     except (OSError, ValueError, MemoryError) as error:
-        return _failed(error)
+        return _failed(options, error)
     print(
         f"written to {folder}: load them with load_subject({options.subject!r}, sae='{folder}/*')"
     )
@@ -79,7 +82,7 @@ def train_baselines(options: argparse.Namespace) -> int:
         recipe = _recipe(options, l0=options.l0[0], soft_cosine=options.soft_cosine)
         folders = _trained_baselines(options, recipe)
     except (OSError, ValueError, MemoryError) as error:
-        return _failed(error)
+        return _failed(options, error)
     print(f"written to {options.out}: load them with load_subject({options.subject!r}, sae=...)")
     for folder in folders:
         print(f"  sae='{folder}/*'")
@@ -155,6 +158,9 @@ def _trained_baselines(options: argparse.Namespace, recipe: SAERecipe) -> list[P
     return train_baselines(*what, recipes, options.out, **settings)
 
 
-def _failed(error: Exception) -> int:
+def _failed(options: argparse.Namespace, error: Exception) -> int:
+    """Exit code 1, with one line; with ``--debug`` the error itself, which tells its place."""
+    if options.debug:
+        raise error
     print(f"error: {error}", file=sys.stderr)
     return 1

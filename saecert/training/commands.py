@@ -22,7 +22,7 @@ from saecert.training import language_model
 from saecert.training.activations import cache_activations
 from saecert.training.card import card_text, write_card
 from saecert.training.figures import figures_line, held_out_figures
-from saecert.training.recipes import DOCSTRING_6L, TOP_AFA, SAERecipe, SubjectRecipe
+from saecert.training.recipes import DOCSTRING_6L, FREE, SAERecipe, SubjectRecipe
 from saecert.training.sae import train_sae
 from saecert.training.text import Windows, training_text
 
@@ -173,7 +173,7 @@ def check_l0(subject: Subject, hook_name: str, recipe: SAERecipe) -> None:
     How wide other activations are is known once they are there; `train_sae` looks again.
     """
     n_latents = recipe.expansion * subject.model.cfg.d_model
-    asked = recipe.architecture != TOP_AFA
+    asked = recipe.architecture not in FREE
     if asked and ".hook_resid_" in hook_name and recipe.l0 > n_latents:
         raise ValueError(f"l0={recipe.l0} asked of an SAE of {n_latents} latents")
 

@@ -20,11 +20,9 @@ from jaxtyping import Float, Int
 from sae_lens import SAE
 
 from saecert.corpora.corpus import Corpus
-from saecert.dictionaries.norms import norms
-from saecert.dictionaries.quantities import token_name
+from saecert.dictionaries.quantities import PREDICTORS, tau_name, token_name
+from saecert.dictionaries.several import Candidate, measure_several
 from saecert.measurement.identity import digest
-from saecert.measurement.proxies import Proxy, full, pool, zero_ablation
-from saecert.measurement.sweep import sweep
 from saecert.storage import cache_dir
 from saecert.subjects.subject import Subject
 from saecert.training.activations import cache_activations
@@ -36,14 +34,18 @@ N_HELD_OUT = 20_000
 """Held-out activations: they set thresholds, count active latents and rank them."""
 BATCH = 4_096
 """Activations encoded at once."""
-ROWS = ("ratio", "nmse", "l0", "loss_increase", "total_variation")
+ROWS = ("nmse", "l0", "total_variation")
 """Means over each sequence that are kept, of `saecert.dictionaries.norms.norms`."""
-SHARED = ("outside 0.25", "outside 0.5", "outside 1")
-"""Shares of each sequence that are kept."""
-TOKENS = ("norm_z", "norm_f", "nmse", "eps_identity", "loss_increase", "total_variation")
-"""Values at one random token of each sequence that are kept."""
+TAUS = tuple(tau_name(predictor, "total_variation") for predictor in PREDICTORS)
+"""Rank correlations of each sequence that are kept."""
+TOKENS = ("norm_f", "nmse", "eps_identity")
+"""Values at one random token of each sequence that are kept, besides the norm of the activation."""
+PROXIES = ("full", "pool")
+"""Losses that are kept as their difference from the model's."""
 TRUTHS = ("d_sae", "d_in", "coherence", "coherence with b_dec")
 """Facts of an SAE that are kept."""
+LARGEST = ("largest eps_identity", "largest eps_lbo")
+"""Of these the largest of any token is kept."""
 
 Acts = Float[np.ndarray, "_ d_in"]
 
@@ -121,10 +123,10 @@ def compared(
 
     The first axis of most arrays is the SAE: "kind" (index into `ARCHITECTURES`), "lambda" (nan but
     of top-AFA), "asked" (active latents asked for; of top-AFA, that it ended with, rounded),
-    `TRUTHS`, "largest eps_identity" and "largest eps_lbo"; by sequence `ROWS`, `SHARED`,
-    `token_name` of `TOKENS`, the taus of `norms` with total variation, and the smoothed losses
-    "full" and "pool"; and "l0 counts", tokens by number of active latents. Without that axis: the
-    losses "clean" and "zero" by sequence, and "pool size".
+    `TRUTHS` and `LARGEST`; by sequence and in half precision `ROWS`, `TAUS`, `token_name` of
+    `TOKENS`, and the smoothed losses `PROXIES` less that of the model; and "l0 counts", tokens by
+    number of active latents. Without that axis: the losses "clean" and "zero" and `token_name` of
+    "norm_z" by sequence, and "pool size".
 
     SAEs and activations are in the cache folder; an interrupted call goes on where it was.
 
@@ -145,17 +147,30 @@ def compared(
     """
     given = {key: value for key, value in settings.items() if key not in ("progress", "build")}
     plan = Plan(**{**given, "lambdas": tuple(given["lambdas"])})
-    shown = bool(settings.get("progress"))
-    folder = cache_dir() / "compared" / digest(subject.fingerprint, *plan.of_training)[:16]
+    folder = place_of(subject, plan)
     found = {}
-    with contextlib.ExitStack() as quiet:
-        if not shown:  # the bars of sae_lens know no switch
-            quiet.enter_context(contextlib.redirect_stderr(io.StringIO()))
+    with quietly(bool(settings.get("progress"))):
+        data = activations(subject, hook_names, plan.n_cached, plan.seed)
         for hook_name in hook_names:
-            acts, held_out = _activations(subject, hook_name, plan, folder / "acts" / hook_name)
-            members = trained(acts, held_out, plan, folder / hook_name, hook_name, subject.name)
-            found[hook_name] = _arrays(subject, corpus, hook_name, list(members), held_out, plan)
+            place = folder / hook_name
+            members = list(trained(*data[hook_name], plan, place, hook_name, subject.name))
+            held_out = data[hook_name][1]
+            found[hook_name] = _arrays(subject, corpus, hook_name, members, held_out, plan)
     return found
+
+
+def place_of(subject: Subject, plan: Plan) -> Path:
+    """Where SAEs and activations of a plan are: a folder of the cache folder."""
+    return cache_dir() / "compared" / digest(subject.fingerprint, *plan.of_training)[:16]
+
+
+@contextlib.contextmanager
+def quietly(shown: bool) -> Iterator[None]:
+    """Without the bars of sae_lens, which know no switch, unless they are to be `shown`."""
+    with contextlib.ExitStack() as quiet:
+        if not shown:
+            quiet.enter_context(contextlib.redirect_stderr(io.StringIO()))
+        yield
 
 
 def trained(
@@ -202,26 +217,33 @@ def token_counts(sae: SAE, acts: Acts) -> Int[np.ndarray, "d_sae"]:
     return counts.numpy()
 
 
-def _activations(subject: Subject, hook_name: str, plan: Plan, folder: Path) -> tuple[Acts, Acts]:
-    """Train and held-out activations, of the same tokens at every hook point."""
-    texts = training_text("docstrings", subject, n_tokens=plan.n_cached)
-    sizes = {"train": plan.n_cached, "held-out": N_HELD_OUT}
+def activations(
+    subject: Subject, hook_names: Sequence[str], n_cached: int, seed: int
+) -> dict[str, tuple[Acts, Acts]]:
+    """Train and held-out activations by hook point, of the same tokens, in one order for all.
+
+    Of the train and of the validation documents of the docstrings; kept in the cache folder.
+    """
+    key = digest(subject.fingerprint, *hook_names, n_cached, seed)[:16]
+    folder = cache_dir() / "activations" / key
+    texts = training_text("docstrings", subject, n_tokens=n_cached)
+    sizes = {"train": n_cached, "held-out": N_HELD_OUT}
     found = []
     for text, (name, n_tokens) in zip(texts, sizes.items(), strict=True):
         acts = cache_activations(
             subject,
             text.tokens,
             text.lengths,
-            [hook_name],
+            list(hook_names),
             n_tokens,
             folder,
             name=name,
             bos=text.bos,
-            seed=plan.seed,
+            seed=seed,
             progress=False,
         )
-        found.append(acts[hook_name])
-    return found[0], found[1]
+        found.append(acts)
+    return {name: (found[0][name], found[1][name]) for name in hook_names}
 
 
 def _arrays(
@@ -232,42 +254,34 @@ def _arrays(
     held_out: Acts,
     plan: Plan,
 ) -> dict[str, np.ndarray]:
-    """What is kept of all SAEs of a hook point."""
-    d_sae = members[0].sae.cfg.d_sae
-    k = max(1, round(plan.pool_share * d_sae))
-    rows = []
-    shared: dict[str, np.ndarray] = {"pool size": np.array(k)}
+    """What is kept of all SAEs of a hook point, in half precision."""
+    k = max(1, round(plan.pool_share * members[0].sae.cfg.d_sae))
+    candidates = []
     for member in members:
         order = np.argsort(-token_counts(member.sae, held_out), kind="stable")
-        alone = replace(subject, saes={hook_name: member.sae})
-        proxies = [full(), replace(pool(order[:k], d_sae), name="pooled")]
-        proxies += [] if "clean" in shared else [zero_ablation()]
-        row, losses = _of_one(alone, corpus, hook_name, proxies, plan)
-        shared |= {name: losses[name] for name in ("clean", "zero") if name in losses}
-        rows.append(row | {"full": losses["full"], "pool": losses["pooled"]} | _facts(member))
-    return {name: np.stack([row[name] for row in rows]) for name in rows[0]} | shared
+        candidates.append(Candidate(member.sae, order[:k]))
+    options = {"alpha": plan.alpha, "seed": plan.seed, "progress": False}
+    measured, model = measure_several(subject, corpus, hook_name, candidates, **options)
+    rows = [
+        _of_one(values, model["clean"]) | _facts(member)
+        for values, member in zip(measured, members, strict=True)
+    ]
+    stacked = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+    norm_z = measured[0][token_name("norm_z")][:, 0]
+    return stacked | model | {"pool size": np.array(k), token_name("norm_z"): norm_z}
 
 
 def _of_one(
-    subject: Subject, corpus: Corpus, hook_name: str, proxies: Sequence[Proxy], plan: Plan
-) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Arrays of one SAE, and the smoothed losses of the model and its proxies by sequence."""
-    measured = norms(subject, corpus, [hook_name], seed=plan.seed, progress=False)[hook_name]
-    options = {"alphas": (plan.alpha,), "progress": False}
-    record = sweep(subject, corpus, {hook_name: proxies}, **options)[hook_name]
-    row = {name: measured[name] for name in (*ROWS, *SHARED)}
-    row |= {name: values for name, values in measured.items() if _is_kept_tau(name)}
-    row |= {token_name(name): measured[token_name(name)][:, :1] for name in TOKENS}
+    measured: Mapping[str, np.ndarray], clean: Float[np.ndarray, "n_seq"]
+) -> dict[str, np.ndarray]:
+    """Arrays of one SAE."""
+    row = {name: measured[name] for name in (*ROWS, *TAUS)}
+    row |= {token_name(name): measured[token_name(name)][:, 0] for name in TOKENS}
+    row |= {name: measured[name] - clean for name in PROXIES}
+    row = {name: values.astype(np.float16) for name, values in row.items()}
     row |= {name: measured[name][0] for name in TRUTHS}
-    row["largest eps_identity"] = measured["largest eps_identity"].max()
-    row["largest eps_lbo"] = measured["largest eps_lbo"].max()
-    per_token = record.l0[:, corpus.first :].ravel()
-    row["l0 counts"] = np.bincount(per_token, minlength=record.d_sae + 1)
-    return row, {name: values[0] for name, values in record.loss.items()}
-
-
-def _is_kept_tau(name: str) -> bool:
-    return name.startswith("tau of") and name.endswith("total_variation")
+    row |= {name: measured[name].max() for name in LARGEST}
+    return row | {"l0 counts": measured["l0 counts"]}
 
 
 def _facts(member: Trained) -> dict[str, np.ndarray]:

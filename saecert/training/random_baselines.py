@@ -22,7 +22,7 @@ from saecert.corpora.corpus import Corpus
 from saecert.corpora.loading import load_corpus
 from saecert.dictionaries.fidelity import local_fidelity
 from saecert.dictionaries.judged import Shared, dead, judged, share
-from saecert.dictionaries.quantities import OTHER_LATENT, RANDOM
+from saecert.dictionaries.quantities import OTHER_LATENT, RANDOM_LATENTS
 from saecert.measurement.identity import digest
 from saecert.measurement.proxies import Proxy, full, pool, zero_ablation
 from saecert.measurement.sweep import sweep
@@ -351,7 +351,7 @@ def is_floor(name: str) -> bool:
     >>> is_floor("probe 1 of code"), is_floor("probe 1 of code, random latents")
     (False, True)
     """
-    return name == OTHER_LATENT or name.endswith(f", {RANDOM}")
+    return name == OTHER_LATENT or name.endswith(f", {RANDOM_LATENTS}")
 
 
 def _of_dead(shared: Shared, sae: SAE) -> Arrays:

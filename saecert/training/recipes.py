@@ -44,8 +44,11 @@ BATCH_TOP_K = "batchtopk"
 TOP_K = "topk"
 TOP_AFA = "top_afa"
 JUMP_RELU = "jumprelu"
-ARCHITECTURES = (BATCH_TOP_K, TOP_K, TOP_AFA, JUMP_RELU)
+STANDARD = "standard"
+ARCHITECTURES = (BATCH_TOP_K, TOP_K, TOP_AFA, JUMP_RELU, STANDARD)
 """Kinds of SAEs that there is a recipe for."""
+FREE = (TOP_AFA, STANDARD)
+"""Kinds that are not told how many latents are active."""
 SOFT_DECODER = "soft-decoder"
 FROZEN = ("", "decoder", SOFT_DECODER, "encoder")
 """What training may hold at its start: nothing, the decoder, its directions roughly, the
@@ -57,8 +60,9 @@ STARTS = ("", "isotropic", COVARIANCE)
 
 @dataclass(frozen=True)
 class SAERecipe:
-    """An SAE: BatchTopK (saved as JumpReLU with one threshold for all latents), TopK, top-AFA or
-    JumpReLU; trained, or a random baseline of which a part is held at its start."""
+    """An SAE: BatchTopK (saved as JumpReLU with one threshold for all latents), TopK, top-AFA,
+    JumpReLU or standard (ReLU with a price of activity); trained, or a random baseline of which a
+    part is held at its start."""
 
     n_samples: int
     """Activations seen in training; those cached are seen again if there are fewer."""
@@ -67,8 +71,8 @@ class SAERecipe:
     third."""
     l0: int
     """Active latents per token, on average: k of BatchTopK, and what the threshold is set to; k of
-    TopK; what the loss of JumpReLU aims at, and its thresholds are scaled to. top-AFA chooses by
-    itself."""
+    TopK; what the loss of JumpReLU aims at, and its thresholds are scaled to. Those in `FREE`
+    choose by themselves."""
     expansion: int = 8
     """Latents per dimension of the activation, ``d_sae / d_in``."""
     batch_size: int = 512
@@ -100,6 +104,10 @@ class SAERecipe:
     afa_loss_norm: str = "input"
     afa_reconstruction: str = "mean"
     afa_encoder_bias: bool = False
+    l1_coefficient: float = 5.0
+    """Of standard: price of a unit of activity, codes being in units of what they write, where
+    activations are scaled to a mean squared norm of about d_in and squared errors are summed over
+    dimensions. `saecert.training.sae.price_of` says what it is in the activations' own units."""
     frozen: str = ""
     """One of `FROZEN`, after arXiv 2602.14111: "decoder" leaves its weights where they start,
     "soft-decoder" turns each row back to a cosine of `soft_cosine` with its start after every step,
@@ -121,6 +129,8 @@ class SAERecipe:
             )
         if not 0 <= self.afa_coefficient < float("inf"):
             raise ValueError(f"afa_coefficient must be 0 or more, got {self.afa_coefficient}")
+        if not 0 < self.l1_coefficient < float("inf"):
+            raise ValueError(f"l1_coefficient must be above 0, got {self.l1_coefficient}")
         for name in ("n_samples", "l0", "expansion", "batch_size", "n_calibration"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import os
 import shutil
 from pathlib import Path
@@ -18,7 +20,7 @@ from saecert.training.activations import shuffled_batches
 from saecert.training.architectures import finished, new_sae
 from saecert.training.baselines import BaselineTrainer, set_start
 from saecert.training.checkpoints import ALONE, Checkpoints
-from saecert.training.recipes import TOP_AFA, SAERecipe
+from saecert.training.recipes import FREE, STANDARD, SAERecipe
 
 
 def train_sae(
@@ -34,8 +36,8 @@ def train_sae(
     """Train an SAE on `acts`, set its threshold on `held_out`, and return its folder, `out`.
 
     It is saved in float16, in the format of sae_lens, whole or not at all; one that is there
-    already is kept. BatchTopK becomes JumpReLU; TopK and top-AFA have no threshold. Of a random
-    baseline a part stays where it starts (`saecert.training.baselines`).
+    already is kept. BatchTopK becomes JumpReLU; TopK, top-AFA and standard have no threshold. Of a
+    random baseline a part stays where it starts (`saecert.training.baselines`).
 
     Parameters
     ----------
@@ -87,6 +89,22 @@ def calibration(
     return torch.from_numpy(held_out[: recipe.n_calibration].astype(np.float32))
 
 
+def price_of(acts: Float[np.ndarray, "n_acts d_in"], recipe: SAERecipe) -> float:
+    """The price of activity of a standard SAE in units of the activations, lambda in
+    ``||x - x_hat||^2 / 2 + lambda sum z_j`` with codes z of atoms of unit length.
+
+    Activations are trained on times a factor s that makes their mean norm ``sqrt(d_in)``, as
+    estimated on the first batches; c is `SAERecipe.l1_coefficient`. What is minimised is ``s^2 ||x
+    - x_hat||^2 + c s sum z_j``, so that lambda is ``c / (2 s)``. ValueError for another kind.
+    """
+    if recipe.architecture != STANDARD:
+        raise ValueError(f"an SAE of the kind '{recipe.architecture}' has no price of activity")
+    batches = shuffled_batches(acts, recipe.batch_size, recipe.order_seed)
+    first = itertools.islice(batches, recipe.norm_batches)
+    mean_norm = float(torch.cat(list(first)).norm(dim=1).mean())
+    return recipe.l1_coefficient / 2 * mean_norm / math.sqrt(acts.shape[1])
+
+
 def new_trainer(
     acts: Float[np.ndarray, "n_acts d_in"],
     recipe: SAERecipe,
@@ -98,7 +116,7 @@ def new_trainer(
     ValueError for more active latents than there are, and what `set_start` refuses.
     """
     n_latents = recipe.expansion * acts.shape[1]
-    if recipe.architecture != TOP_AFA and recipe.l0 > n_latents:
+    if recipe.architecture not in FREE and recipe.l0 > n_latents:
         raise ValueError(f"l0={recipe.l0} asked of an SAE of {n_latents} latents")
     torch.manual_seed(recipe.seed)
     sae = new_sae(acts.shape[1], recipe, hook_name, subject_name)

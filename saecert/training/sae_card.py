@@ -19,7 +19,7 @@ from saecert.storage import atomic_path
 from saecert.subjects.forward import native_acts_at
 from saecert.subjects.subject import Subject
 from saecert.training.figures import held_out_figures
-from saecert.training.recipes import BATCH_TOP_K, TOP_AFA, TOP_K
+from saecert.training.recipes import BATCH_TOP_K, JUMP_RELU, STANDARD, TOP_AFA, TOP_K
 
 N_CARD = 64
 """Sequences on which the figures of a card are measured."""
@@ -200,7 +200,9 @@ def _kind(recipe: Mapping[str, Any]) -> str:
     kind = recipe.get("architecture", BATCH_TOP_K)
     if kind == TOP_AFA:
         return f"top-AFA with lambda {recipe['afa_coefficient']:g}"
-    names = {BATCH_TOP_K: "BatchTopK", TOP_K: "TopK"}
+    if kind == STANDARD:
+        return f"Standard (ReLU, L1) with a coefficient of {recipe['l1_coefficient']:g}"
+    names = {BATCH_TOP_K: "BatchTopK", TOP_K: "TopK", JUMP_RELU: "JumpReLU"}
     return f"{names[kind]} with {recipe['l0']} active latents"
 
 

@@ -45,3 +45,11 @@ def test_a_population_from_anybody_cannot_write_to_the_terminal():
     losses = random_losses()
     losses.provenance["population"] = "a\x1b[2J"
     assert "\x1b" not in str(meaning(certify(losses)))
+
+
+def test_a_pool_of_all_latents_is_no_third_predictor():
+    c = certify(random_losses(), tolerance=1e-9)
+    assert c.k == c.d_sae
+    said = " ".join(meaning(c).says)
+    assert f"all {c.k} latents are kept (no smaller pool met the tolerance)" in said
+    assert "only" not in said.partition(". ")[0]

@@ -6,11 +6,14 @@ import shutil
 
 import pytest
 from conftest import N_CTX, identity_sae, make_sae, make_texts
+from safetensors.torch import load_file, save_file
 
 from saecert import Certificate, SequenceLosses
 from saecert.__main__ import main
 from saecert.certificates.meaning import meaning
-from saecert.statistics.rounding import upper_text
+from saecert.cli.certify import check_outputs
+from saecert.cli.errors import in_shell_words
+from saecert.statistics.rounding import nearest_text, upper_text
 
 HOOK = "blocks.1.hook_resid_post"
 FEW = ["--n-ctx", str(N_CTX), "--n", "20", "--n-discovery", "10"]
@@ -159,6 +162,16 @@ def test_a_wrong_sae_is_told(folders, text, tmp_path, capsys):
     assert "nowhere" in wrong([*asked, tmp_path / "nowhere"], capsys)
     make_sae(HOOK, d_in=8).save_model(tmp_path / "narrow")
     assert "8" in wrong([*asked, tmp_path / "narrow"], capsys)
+    make_sae(HOOK).save_model(tmp_path / "shapes")
+    weights = load_file(tmp_path / "shapes/sae_weights.safetensors")
+    n_latents = len(weights["b_enc"])
+    weights["b_enc"] = weights["b_enc"][:7].clone()
+    save_file(weights, tmp_path / "shapes/sae_weights.safetensors")
+    said = wrong([*asked, tmp_path / "shapes"], capsys)
+    assert f"do not fit it: b_enc has the shape (7), not ({n_latents})" in said
+    said = wrong([*asked[:-1], "--hook", "nonsense"], capsys)
+    assert "'nonsense' is not inside a block" in said
+    assert HOOK in said.partition("there are SAEs at ")[2]
     bad = identity_sae(HOOK)
     bad.W_dec.data.mul_(-1)
     bad.save_model(tmp_path / "bad")
@@ -172,6 +185,44 @@ def test_an_inequality_that_is_false_for_a_list_is_told(written, capsys, monkeyp
     monkeypatch.setenv("SAECERT_CACHE", str(folder / "cache"))
     said = wrong(["certify", *arguments, "--population-size", "5"], capsys)
     assert "'dirichlet' is not valid" in said and "with --population-size take" in said
+
+
+def test_what_the_library_says_is_said_in_words_of_the_shell(folders, text, tmp_path, capsys):
+    nameless = make_sae(HOOK)
+    nameless.cfg.metadata.hook_name = None
+    nameless.save_model(tmp_path / "nohook")
+    asked = ["certify", folders["llama"], "--text", text, *FEW]
+    said = wrong([*asked, "--sae", tmp_path / "nohook"], capsys)
+    assert said.endswith('does not say its hook point: add "hook_name" to its cfg.json\n')
+    said = wrong([*asked, "--hook", "blocks.0.hook_mlp_out"], capsys)
+    assert "no SAE for --hook 'blocks.0.hook_mlp_out'" in said and HOOK in said
+
+
+def test_the_text_may_lie_in_another_column(folders, text, tmp_path, capsys):
+    path = tmp_path / "named.jsonl"
+    path.write_text(text.read_text("utf-8").replace('"text"', '"body"'), encoding="utf-8")
+    asked = ["certify", folders["llama"], "--text", path, "--hook", HOOK, "--n-ctx", N_CTX]
+    assert "no text under 'text', say with --column where it is" in wrong(asked, capsys)
+    asked += ["--column", "body", "--n", "100000"]
+    assert main(list(map(str, asked))) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "] --n" not in said and "n_seq" not in said
+    assert re.search(r"--n: '.*named.jsonl' gives \d+ certification sequences, fewer than", said)
+
+
+@pytest.mark.parametrize(
+    ("message", "told"),
+    [
+        ("no SAEs under a: pass sae=...", "no SAEs under a: say with --sae where they are"),
+        (
+            "load fewer SAEs (hooks=[...]), halve it (dtype=torch.bfloat16), or use another device",
+            "load fewer SAEs (--hook), take a smaller model, or another --device",
+        ),
+        ("load them apart with hooks=[...]", "name one with --hook"),
+    ],
+)
+def test_settings_have_the_names_of_options(message, told):
+    assert in_shell_words(message) == told
 
 
 def test_no_saes_is_told(folders, text, tmp_path, capsys):
@@ -213,3 +264,49 @@ def test_the_report_holds_the_certificate_and_fetches_nothing(written):
     assert not re.search(r"(src|href)=\"(?!data:)|@import|url\(|<script", page)
     assert "prefers-color-scheme: dark" in page
     assert len(page) < 1_000_000
+
+
+def printed(page: str, head: str) -> list[dict[str, str]]:
+    """Rows of the one table of a report whose first column is `head`, as they are printed."""
+    tables = [re.findall(r"<tr>(.*?)</tr>", table) for table in page.split("<table")[1:]]
+    cells = [[re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row) for row in rows] for rows in tables]
+    ((names, *rows),) = [table for table in cells if table[0][0] == head]
+    return [dict(zip(names, row, strict=True)) for row in rows]
+
+
+def test_the_report_rounds_means_and_terms_to_the_nearest(written):
+    folder, _ = written
+    certificate = Certificate.load(folder / "a.json")
+    page = (folder / "a.html").read_text(encoding="utf-8")
+    *terms, bound = [row["sharp"] for row in printed(page, "term")]
+    assert terms == [nearest_text(value) for value in certificate.sharp_terms.values()]
+    assert bound == upper_text(certificate.sharp)
+    rows = {row["statement"]: row["mean"] for row in printed(page, "statement")}
+    stated = {name: facts["mean"] for name, facts in certificate.statements.items()}
+    assert {"bound", "sharp", "price"} <= set(rows)
+    known = {name: mean for name, mean in stated.items() if mean is not None}
+    assert known and {name: nearest_text(mean) for name, mean in known.items()} == {
+        name: rows[name] for name in known
+    }
+
+
+def test_a_file_that_cannot_be_made_is_told_before_anything_is_measured(tmp_path, monkeypatch):
+    (tmp_path / "texts.jsonl").touch()
+    for option, name in (("--html", "out.html"), ("--json", "out.json")):
+        with pytest.raises(ValueError, match=f"{option} .*texts.jsonl' is a file, not a folder"):
+            place = str(tmp_path / "texts.jsonl/sub/deeper" / name)
+            check_outputs(*((place, None) if option == "--json" else (None, place)))
+    monkeypatch.chdir(tmp_path)
+    check_outputs("new/folder/out.json", "out.html")
+    monkeypatch.setattr("os.access", lambda place, mode: False)  # root may write anywhere
+    with pytest.raises(ValueError, match="--html .* cannot be written to"):
+        check_outputs(None, "new/out.html")
+
+
+def test_a_certificate_that_cannot_be_written_is_printed_all_the_same(written, capsys, monkeypatch):
+    folder, arguments = written
+    monkeypatch.setenv("SAECERT_CACHE", str(folder / "cache"))
+    monkeypatch.setattr("saecert.cli.certify.check_outputs", lambda json, html: None)
+    place = folder / "a.json/sub/out.html"
+    assert main(["certify", *arguments, "--html", str(place)]) == 1
+    assert str(Certificate.load(folder / "a.json")) in capsys.readouterr().out

@@ -11,6 +11,7 @@ from saecert import certify
 from saecert.__main__ import _parser, main
 from saecert.cli import doctor
 from saecert.cli.completion import SHELLS, script
+from saecert.reporting.parameters import RunError
 
 COMMANDS = (
     "certify",
@@ -164,10 +165,24 @@ def completed(*words: str) -> set[str]:
         (("saecert", "certify", "docstring-6l", "--all"), {"--allow", "--allow-bad-sae"}),
         (("saecert", "certify", "docstring-6l", "--method", "n"), {"nested"}),
         (("saecert", "certify", "docstring-6l", "--hook", ""), {"first", "middle", "last"}),
+        (("saecert", "certify", "docstring-6l", "--inequality", "chern"), {"chernoff_kl"}),
+        (("saecert", "certify", "docstring-6l", "--inequality", "te"), set()),
+        (("saecert", "certify", "docstring-6l", "--text", "docstrings-f"), {"docstrings-fresh"}),
+        (("saecert", "--debug", "cer"), {"certify"}),
+        (("saecert", "train", "sae", "--to"), {"--tokens"}),
+        (("saecert", "train", "sae", "--work"), set()),
+        (("saecert", "train", "s"), {"sae"}),
+        (("saecert", "train", "sae", "--architecture", "top_"), {"top_afa"}),
+        (("saecert", "run", "02"), {"02_four_terms"}),
+        (("saecert", "run", "te"), set()),
+        (("saecert", "measure", "--engine", "r"), {"ray"}),
+        (("saecert", "measure", "--hooks", "a"), {"all"}),
+        (("saecert", "measure", "--out", "te"), {"texts.jsonl"}),
     ],
 )
 def test_bash_completes(words, offered, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "texts.jsonl").touch()
     assert completed(*words) == offered
 
 
@@ -175,3 +190,29 @@ def test_bash_completes_files(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "texts.jsonl").touch()
     assert "texts.jsonl" in completed("saecert", "certify", "docstring-6l", "--text", "te")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["verify", "nowhere.json"],
+        ["verify", __file__],
+        ["run", "99_nothing"],
+        ["merge", "nowhere"],
+        ["measure", "--subject", "nowhere", "--out", "out", "--hooks", "all"],
+        ["train"],
+        ["train", "sae", *"--subject a --out b --hooks c --tokens 0".split()],
+    ],
+)
+def test_debug_raises_where_it_arose(words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+
+    def full(*_):
+        raise OSError("no space left")
+
+    monkeypatch.setattr("saecert.training.commands.train_subject", full)
+    assert main(words) == 1
+    told = capsys.readouterr().err
+    assert told and "Traceback" not in told
+    with pytest.raises((OSError, ValueError, RunError)):
+        main([*words, "--debug"])

@@ -15,7 +15,7 @@ from saecert.dictionaries.quantities import (
     LABELS_OF_SEQUENCES,
     LABELS_OF_TOKENS,
     OTHER_LATENT,
-    RANDOM,
+    RANDOM_LATENTS,
     SPARSE,
     edit_name,
     probe_name,
@@ -51,7 +51,10 @@ def floor(shipped, shared):
 
 def names_of_probes(labels):
     return {
-        probe_name(k, label, floor) for k in SPARSE for label in labels for floor in ("", RANDOM)
+        probe_name(k, label, floor)
+        for k in SPARSE
+        for label in labels
+        for floor in ("", RANDOM_LATENTS)
     }
 
 
@@ -59,7 +62,7 @@ NAMES_OF_EDITS = {
     edit_name(part, name, floor)
     for part in JUDGED_PARTS
     for name in CLASSES_OF_TOKENS
-    for floor in ("", RANDOM)
+    for floor in ("", RANDOM_LATENTS)
 }
 
 
@@ -107,7 +110,7 @@ def certainly_above(a, b):
 
 def test_the_shipped_sae_beats_random_latents_and_the_dead_sae(scores, floor):
     for name in (probe_name(k, label) for k in SPARSE for label in ("parameters", "identifier")):
-        assert certainly_above(scores[name], scores[f"{name}, {RANDOM}"]), name
+        assert certainly_above(scores[name], scores[f"{name}, {RANDOM_LATENTS}"]), name
         assert certainly_above(scores[name], floor[name]), name
     assert certainly_above(scores[DETECTION], scores[OTHER_LATENT])
 

@@ -73,6 +73,25 @@ def test_a_start_is_left_as_it_was(problem):
     assert (start == 1).all()
 
 
+def test_the_gap_is_at_most_twice_tol_among_near_copies_too(problem):
+    x, atoms = problem
+    copies = np.concatenate([atoms, atoms + 1e-5 * np.roll(atoms, 1, axis=0)])
+    copies /= np.linalg.norm(copies, axis=1, keepdims=True)
+    square = np.square(x).sum(axis=1)
+    for tol in (1e-4, 1e-6):
+        codes = nonnegative_lasso(x, copies, 0.3, tol=tol, sweeps=1)
+        assert (duality_gap(x, copies, codes, 0.3) <= 2 * tol * square).all()
+
+
+def test_a_gap_that_cannot_be_had_is_told_by_the_gap_and_no_worse(problem):
+    x, atoms = problem
+    best = nonnegative_lasso(x, atoms, 0.3, tol=1e-12)
+    codes = nonnegative_lasso(x, atoms, 0.3, tol=1e-30)
+    left = duality_gap(x, atoms, codes, 0.3)
+    assert (left > 2e-30 * np.square(x).sum(axis=1)).any()
+    np.testing.assert_allclose(cost(x, atoms, codes, 0.3), cost(x, atoms, best, 0.3), rtol=1e-9)
+
+
 def test_violations_are_told_by_kind():
     x = np.array([[2.0, 0.0]])
     atoms = np.eye(2)

@@ -79,6 +79,9 @@ def test_ranks_within_sequences_are_means_of_tau():
         wrong.append(not ((frame["lower"] <= 0.2) & (frame["upper"] >= 0.2)).all())
     assert np.mean(wrong) <= delta
     assert (frame["upper"] - frame["lower"] < 0.6).all()
+    one = ranks_within({"a": rows}, delta, "dirichlet", [("nmse", "total_variation")])
+    assert one.index.tolist() == [("total_variation", "nmse", "a")]
+    assert one["upper"].iloc[0] < frame.loc[("total_variation", "nmse", "a"), "upper"]
 
 
 def test_ranks_between_sequences_are_of_one_token_each():
@@ -91,16 +94,44 @@ def test_ranks_between_sequences_are_of_one_token_each():
 
 
 def test_ranks_of_saes_are_open_where_limits_overlap_and_known_where_not():
-    alike = ranks_of_saes({x: made_up(100, 0) for x in "abc"}, 0.05, "dirichlet")
+    nothing = {x: np.zeros(100) for x in "abc"}
+    alike = ranks_of_saes({x: made_up(100, 0) for x in "abc"}, nothing, 9.0, 0.05, "dirichlet")
     assert (alike["lower"] == -1).all() and (alike["upper"] == 1).all()
-    rising = {}
+    rising, increases = {}, {}
     for place, name in enumerate("abc"):
         rows = made_up(400, place)
         rows["token nmse"] = 0.3 * place + 0.1 * rows["token nmse"]
         rows["total_variation"] = 0.4 * place + 0.1 * rows["total_variation"]
         rising[name] = rows
-    known = ranks_of_saes(rising, 0.05, "dirichlet").loc["nmse"]
-    assert known[LIMITS].tolist() == [1.0, 1.0, 1.0]
+        increases[name] = -3.0 * place + 0.1 * rows["nmse"]
+    known = ranks_of_saes(rising, increases, 9.0, 0.05, "dirichlet")
+    assert known.loc[("total_variation", "nmse"), LIMITS].tolist() == [1.0, 1.0, 1.0]
+    # the other cost falls where the error rises
+    assert known.loc[("loss_increase", "nmse"), LIMITS].tolist() == [-1.0, -1.0, -1.0]
+
+
+def test_limits_on_ranks_of_saes_are_wrong_no_more_often_than_promised():
+    """Three SAEs whose medians and costs are in a known order, far enough apart to be told."""
+    truth = {"total_variation": 1 / 3, "loss_increase": -1 / 3}
+    ratios = (0.5, 0.7, 0.9)  # so deviations are .5, .3, .1
+    shares = (0.2, 0.0, 0.4)
+    wrong = []
+    told = []
+    for seed in range(20):
+        rows = {}
+        increases = {}
+        for place, (ratio, share) in enumerate(zip(ratios, shares, strict=True)):
+            values = made_up(400, 3 * seed + place, ratio)
+            values["total_variation"] = -share + 0.5 + 0.1 * values["nmse"]
+            rows[str(place)] = values
+            increases[str(place)] = 5 * share + 0.1 * values["nmse"]
+        frame = ranks_of_saes(rows, increases, 6.0, 0.2, "dirichlet")
+        for cost, tau in truth.items():
+            low, _, high = frame.loc[(cost, "norm_deviation"), LIMITS]
+            wrong.append(not low <= tau + 1e-12 or not tau - 1e-12 <= high)
+            told.append(high - low < 0.1)
+    assert np.mean(wrong) <= 0.2
+    assert np.mean(told) > 0.8
 
 
 def test_which_predictor_ranks_better_is_a_paired_difference():

@@ -61,6 +61,37 @@ def test_fewer_than_two_active_atoms_say_nothing():
     assert silent["nmse"] == 1
 
 
+@pytest.mark.parametrize("small", [1e-3, 1e-8, 1e-12, 1e-16, 1e-200])
+def test_rounding_is_not_taken_for_an_angle(small):
+    """Orthogonal atoms, one far more active than the others: nothing, and no division by zero."""
+    torch.manual_seed(0)
+    basis = torch.linalg.qr(torch.randn(8, 8, dtype=torch.float64)).Q
+    codes = torch.zeros(400, 8, dtype=torch.float64)
+    codes[:, 0] = torch.rand(400, dtype=torch.float64) + 0.5
+    codes[:, 1:3] = small
+    found = quasi_orthogonality(codes @ basis, codes, basis, torch.zeros(8))
+    assert (found["eps_identity"] <= coherence(basis).value).all()
+
+
+def test_one_active_latent_of_single_precision_and_a_tiny_bias():
+    torch.manual_seed(1)
+    atoms = torch.nn.functional.normalize(torch.randn(40, 8), dim=1)
+    codes = torch.diag(torch.rand(40) + 0.5)
+    for size in (1e-6, 1e-12, 1e-30, 1e-44):
+        bias = size * torch.randn(8)
+        found = quasi_orthogonality(codes @ atoms, codes, atoms, bias)["eps_identity"]
+        assert found.isfinite().all()
+        assert (found <= coherence(atoms, bias).value).all()
+
+
+def test_what_is_told_is_told_to_nearly_all_digits():
+    """Parallel atoms, one of them nearly silent: cosine 1, never more."""
+    code = [1.0, 1e-6, 0.0]
+    same = torch.tensor([[0.6, 0.8], [0.6, 0.8], [0.8, -0.6]])
+    found = of_one([0.6, 0.8], code, same)["eps_identity"]
+    assert 1 - 1e-6 < found <= 1
+
+
 def test_orthogonal_atoms_have_the_norm_of_what_they_decode_to():
     torch.manual_seed(0)
     basis = torch.linalg.qr(torch.randn(8, 8, dtype=torch.float64)).Q

@@ -1,5 +1,9 @@
 """Every notebook is paired, in shape, and has outputs: without them nbval would pass it unread."""
 
+import ast
+import re
+
+import jupytext
 import nbformat
 import pytest
 import yaml
@@ -90,3 +94,49 @@ def test_each_rule_notices_its_breach(page, change, complaint):
 def test_a_source_without_its_pair_is_noticed(page):
     page.with_suffix(".ipynb").unlink()
     assert "make notebooks" in check_notebook(page)[0]
+
+
+def unseen_tables(source: str) -> list[str]:
+    """Statements ``show(...)`` that nobody sees: each is not the last one of its cell."""
+    cells = jupytext.reads(source, fmt="py:percent").cells
+    found = []
+    for cell in cells:
+        tree = ast.parse(cell.source if cell.cell_type == "code" else "")
+        alone = [node for node in ast.walk(tree) if isinstance(node, ast.Expr)]
+        calls = [node for node in alone if isinstance(node.value, ast.Call)]
+        tables = [node for node in calls if ast.unparse(node.value.func) == "show"]
+        found += [ast.unparse(node) for node in tables if node is not tree.body[-1]]
+    return found
+
+
+def test_every_table_is_the_last_of_its_cell():
+    pages = [path.read_text(encoding="utf-8") for path in notebook_sources()]
+    assert sum(page.count("\nshow(") for page in pages) > 50
+    assert [unseen_tables(page) for page in pages] == [[] for _ in pages]
+    assert unseen_tables("# %%\nshow(a)\nprint(1)\n\n# %%\nshow(b)\n") == ["show(a)"]
+
+
+def test_the_guide_says_which_pages_allow_a_bad_sae_and_how_much_text_they_ask_for():
+    parameters = {
+        path.stem[:2]: next(
+            cell.source
+            for cell in jupytext.read(path, fmt="py:percent").cells
+            if "parameters" in cell.metadata.get("tags", [])
+        )
+        for path in notebook_sources()
+    }
+    guide = (ROOT / "book/certify_your_own.md").read_text(encoding="utf-8")
+    said = re.search(r"`-p allow_bad_sae=True` pages (.*?) take it", guide)[1]
+    ranges = re.findall(r"(\d\d) to (\d\d)", said)
+    allowed = {f"{page:02}" for a, b in ranges for page in range(int(a), int(b) + 1)}
+    allowed |= set(re.findall(r"\d\d", said))
+    assert allowed == {page for page, text in parameters.items() if "allow_bad_sae =" in text}
+    for page in ("22", "23", "24", "25", "26"):
+        asked = dict(re.findall(r"^(n_seq|n_discovery|skip) = (\d+)", parameters[page], re.M))
+        (row,) = re.findall(rf"^\| {page} .*", guide, re.M)
+        _, _, sample, discovery, documents, _ = (cell.strip() for cell in row.split("|"))
+        certification = int(asked["n_seq"]) + int(asked.get("skip", 0))
+        assert sample.startswith(str(certification))
+        assert discovery == asked.get("n_discovery", "none")
+        least = max(certification / 0.75, int(asked.get("n_discovery", 0)) / 0.25)
+        assert least <= int(documents.replace(",", "")) <= 1.1 * least

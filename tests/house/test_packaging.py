@@ -89,8 +89,9 @@ def test_environment_installs_the_project_under_the_constraints():
     *conda, section = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))[
         "dependencies"
     ]
-    # Ray, hundreds of megabytes, is for those who have a cluster
-    extras = [name for name in PROJECT["optional-dependencies"] if name != "cluster"]
+    # Ray, hundreds of megabytes, is for those who have a cluster; a driver for those with a browser
+    apart = ("browser", "cluster")
+    extras = [name for name in PROJECT["optional-dependencies"] if name not in apart]
     assert section == {"pip": ["-c constraints.txt", f"-e .[{','.join(extras)}]"]}
     (python,) = [name.split("=")[1] for name in conda if name.startswith("python=")]
     assert python in SpecifierSet(PROJECT["requires-python"])

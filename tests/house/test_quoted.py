@@ -23,7 +23,7 @@ SHARES = {"A real SAE": 8, "Its codes, shuffled": 5, "Its latents, scrambled": 8
 ROWS = {"A real SAE": "a real SAE", "Its codes, shuffled": "its codes, shuffled"} | {
     "Its latents, scrambled": "its latents, scrambled"
 }
-CERTIFICATE = "docstring-6l-blocks.2.hook_resid_post-0c5bc59e-a29b.json"
+CERTIFICATE = "docstring-6l-blocks.2.hook_resid_post-2902cccc-8664.json"
 INDEX = (ROOT / "book/index.md").read_text(encoding="utf-8")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 

@@ -17,7 +17,7 @@ from saecert.measurement import sharded
 from saecert.measurement.engines import Task, measure_all
 from saecert.measurement.sharded import measure_shard
 from saecert.records import SequenceLosses
-from saecert.shards import Plan, Shard, arriving, begin, merge, read_plan, shard_path
+from saecert.shards import Plan, Shard, _missing, arriving, begin, merge, read_plan, shard_path
 from saecert.subjects.subject import Subject
 
 HOOK = "blocks.1.hook_resid_post"
@@ -181,6 +181,17 @@ def test_a_shard_that_is_missing_is_named(folder):
     shard_path(folder, HOOK, Shard(4, N_SHARDS)).unlink()
     with pytest.raises(ValueError, match=r"measure shard 3/4, 4/4"):
         merge(folder, HOOK)
+
+
+def test_a_hole_between_two_splits_is_no_shard_of_either(folder):
+    """Shards 1/4 and 2/2 leave a quarter that 2/4 fills, 1/4 and 3/3 a hole that no third does."""
+    n_seq = len(read_plan(folder).ids)
+    first, thirds = Shard(1, 4).rows(n_seq)[1], Shard(3, 3).rows(n_seq)[0]
+    assert _missing(first, Shard(2, 4).rows(n_seq)[1], 4, n_seq, folder).endswith("shard 2/4")
+    hole = _missing(first, thirds, 3, n_seq, folder)
+    assert f"sequences {first} to {thirds - 1} are missing" in hole
+    assert "none of 3 are just these; delete those of all splits but one" in hole
+    assert _missing(3, 5, 2, 10, folder).endswith("measure what it lacks")
 
 
 def test_a_sequence_that_is_there_twice_is_named(folder, subject, corpora):

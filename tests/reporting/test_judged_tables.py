@@ -8,7 +8,7 @@ from saecert.dictionaries.quantities import (
     DETECTION,
     JUDGED_PARTS,
     OTHER_LATENT,
-    RANDOM,
+    RANDOM_LATENTS,
     SPARSE,
     edit_name,
     probe_name,
@@ -28,7 +28,7 @@ def made_up(level, seed=0, n=400):
         return (rng.random(size) < mean).astype(np.float32)
 
     found = {}
-    for floor, mean in {"": level, RANDOM: 0.5}.items():
+    for floor, mean in {"": level, RANDOM_LATENTS: 0.5}.items():
         for label in LABELS:
             for k in SPARSE:
                 found[probe_name(k, label, floor)] = drawn(mean, SIZES[label])
@@ -100,7 +100,7 @@ def test_single_arrays_may_be_asked_for(two):
     table = judged.score_limits(two, 0.05, "dirichlet", [name])
     assert table.loc["frozen", (name, "mean")] == pytest.approx(two["frozen"][name].mean())
     floor = judged.score_limits(two, 0.05, "dirichlet", [name], floor=True)
-    expected = two["frozen"][probe_name(1, "identifier", RANDOM)].mean()
+    expected = two["frozen"][probe_name(1, "identifier", RANDOM_LATENTS)].mean()
     assert floor.loc["frozen", (name, "mean")] == pytest.approx(expected)
 
 

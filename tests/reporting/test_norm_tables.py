@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from synthetic_losses import ALPHA, HI, LO, make_losses
 from synthetic_norms import made_up
 
 from saecert.dictionaries import norm_limits
@@ -68,3 +69,10 @@ def test_norms_are_drawn_with_three_bands(measured):
 def test_a_function_that_is_none_of_the_library_builds_nothing():
     with pytest.raises(ValueError, match="names no function of saecert"):
         MEASURABLE["built"].measure(None, None, [], {"build": "os:system"})
+
+
+def test_increases_are_of_the_smoothed_loss_and_within_its_range():
+    record = make_losses([3.0, 4.0], full=[3.5, 3.75])
+    rises, largest = norms.increases({"a": record}, ALPHA)
+    assert rises["a"].tolist() == [0.5, -0.25]
+    assert largest == HI - LO

@@ -35,6 +35,17 @@ def measured():
     return made
 
 
+def test_moved_counts_cells_that_are_told_at_both_prices():
+    """At the higher price: one merges, one parts, one stays, two are not told at one of both."""
+    cells = {"theta": 60, "both": [0.1, 0.2, 0.3, 0.4, 0.5], "tilt": 0.5}
+    low = pd.DataFrame({**cells, "lam": 0.1, "kept": [1, 0, 1, 1, 0], "certified": [1, 1, 1, 0, 1]})
+    high = low.assign(lam=0.6, kept=[0, 1, 1, 0, 1], certified=[1, 1, 1, 1, 0])
+    other = high.assign(tilt=0.9, kept=0, certified=1)
+    phases = pd.concat([high[::-1], low, other])
+    assert optimality.moved(phases, 0.5, 0.1, 0.6) == (1, 1)
+    assert optimality.moved(phases[phases["both"] != 0.2], 0.5, 0.1, 0.6) == (1, 0)
+
+
 def test_errors_are_the_differences_and_within_their_limits(measured):
     limits = optimality.errors_by_layer(measured, 0.05, "dirichlet")
     np.testing.assert_allclose(limits["encoder's error"]["mean"], [0.02, 0.04])

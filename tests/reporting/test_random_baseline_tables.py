@@ -9,7 +9,7 @@ from saecert.dictionaries.quantities import (
     DETECTION,
     JUDGED_PARTS,
     OTHER_LATENT,
-    RANDOM,
+    RANDOM_LATENTS,
     SPARSE,
     edit_name,
     probe_name,
@@ -65,7 +65,7 @@ def arrays():
     for name in names_of_scores():
         found[f"judged {name}"] = units.astype(np.float16)
         found[f"dead {name}"] = np.array(0.5)
-    for name in names_of_scores(RANDOM):
+    for name in names_of_scores(RANDOM_LATENTS):
         found[f"floor {name}"] = np.full(16, 0.55)
     found[f"judged {DETECTION}"] = rng.random((16, 64))
     found[f"floor {OTHER_LATENT}"] = np.full(16, 0.6)

@@ -98,3 +98,10 @@ def test_columns_named_by_integers_can_hold_limits(side, printed):
     table = show(pd.DataFrame({50: [value]}), **{side: [50]})
     assert table.rows[0][0].text == printed
     assert table.rows[0][0].limit == side
+
+
+def test_a_mean_is_no_limit_whatever_its_row_is_called():
+    frame = pd.DataFrame({"mean": [2.001], "upper": [2.301], "delta": [0.05]}, ["bound"])
+    ((_, mean, upper, delta),) = show(frame).rows
+    assert (mean.text, mean.limit, delta.limit) == ("2.00", "", "")
+    assert (upper.text, upper.limit) == ("2.31", "upper")

@@ -120,3 +120,19 @@ def test_each_limit_of_pairs_is_wrong_as_rarely_as_it_says():
 def test_four_pairs_are_needed():
     with pytest.raises(ValueError, match="four pairs or more, got 3"):
         kendall_limits_of_pairs(np.arange(3.0), np.arange(3.0), 3.0)
+
+
+def test_pairs_of_infinities_and_of_unsigned_numbers_have_an_order():
+    """Pairs 1, tie, -1, 1 in x, all 1 in y: as finite numbers in the same order."""
+    finite = np.array([3.0, 1.0, 5.0, 5.0, 0.0, 7.0, 2.0, 1.0])
+    y = np.array([2, 1] * 4, dtype=np.uint8)
+    expected = kendall_limits_of_pairs(finite, y.astype(float), 1.0)
+    infinite = np.array([3.0, -np.inf, np.inf, np.inf, 0.0, np.inf, 2.0, 1.0])
+    assert kendall_limits_of_pairs(infinite, y, 1.0) == expected
+    assert kendall_limits_of_pairs(finite.astype(np.uint8), y, 1.0) == expected
+    assert kendall_limits_of_pairs(finite, 3 - y, 1.0) != expected
+
+
+def test_nan_has_no_order():
+    with pytest.raises(ValueError, match="nan has no rank"):
+        kendall_limits_of_pairs(np.array([1.0, 2.0, np.nan, 1.0]), np.arange(4.0), 1.0)

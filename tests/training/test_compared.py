@@ -9,6 +9,7 @@ from conftest import D_MODEL
 
 from saecert import collect
 from saecert.dictionaries import norm_limits
+from saecert.dictionaries.quantities import PREDICTORS, tau_name
 from saecert.reporting import norm_figures, top_afa
 from saecert.reporting.quantities import MEASURABLE
 from saecert.reporting.tables import show
@@ -84,8 +85,9 @@ def test_arrays_are_of_every_sae_and_sequence(measured):
     arrays, _ = measured
     n_saes = len(arrays["kind"])
     assert n_saes >= 6
-    for name in ("nmse", "full", "pool", "l0", "total_variation"):
+    for name in ("nmse", "full", "pool", "l0", "total_variation", "token norm_f"):
         assert arrays[name].shape == (n_saes, 20), name
+        assert arrays[name].dtype == np.float16, name
     assert arrays["clean"].shape == arrays["zero"].shape == (20,)
     assert arrays["l0 counts"].shape == (n_saes, 4 * D_MODEL + 1)
     assert int(arrays["pool size"]) == 3 * D_MODEL
@@ -120,8 +122,12 @@ def test_records_are_certified_and_compared(measured):
     ends = [table.xs(end, axis=1, level=1) for end in ("lower", "upper")]
     assert (ends[0] <= ends[1]).all(axis=None)
     larger = (a.values["nmse"] > b.values["nmse"]).mean()
-    assert table.iloc[0][("texts with larger NMSE", "share")] == larger
-    assert table.iloc[0][("texts with larger NMSE", "at least")] <= larger
+    assert table.iloc[0][(top_afa.LARGER_NMSE, "share")] == larger
+    assert table.iloc[0][(top_afa.LARGER_NMSE, "at least")] <= larger
+    gaps = [np.abs(m.values["full"] - arrays["clean"]) for m in (a, b)]
+    assert table.iloc[0][(top_afa.LARGER_GAP, "share")] == pytest.approx(
+        (gaps[0] > gaps[1]).mean(), abs=0.051
+    )
     rows = top_afa.certified(made, 0.05, "dirichlet")
     assert rows.loc[first, "sharp"] == made[first][0].sharp
     assert "sharp" in str(show(rows, "a table"))
@@ -136,8 +142,32 @@ def test_tables_and_figure_of_quality(measured):
     panel = top_afa.panel("layer 0", found, 0.05, "dirichlet")
     fig = norm_figures.plot_sparsity(panel, D_MODEL)
     assert fig.axes[0].get_title() == "layer 0"
-    ranks = norm_limits.ranks_of_saes({m.label: m.values for m in found}, 0.9, "dirichlet")
+    assert (table[("active latents", "at most")] >= table[("active latents", "mean")]).all()
+
+
+def test_what_splices_cost_and_how_it_is_ranked(measured):
+    arrays, native = measured
+    found = top_afa.members(arrays)
+    settings = {"alpha": 0.5, "delta": 0.05, "inequality": "dirichlet"}
+    made = top_afa.certificates_of(native, arrays, found, settings)
+    rises, largest = top_afa.increases(made)
+    first = found[0]
+    expected = first.values["full"] - arrays["clean"]
+    np.testing.assert_allclose(rises[first.label], expected, atol=1e-3)
+    assert np.abs(expected).max() < largest
+    rows = {m.label: m.values for m in found}
+    ranks = norm_limits.ranks_of_saes(rows, rises, largest, 0.9, "dirichlet")
     assert (ranks["lower"] <= ranks["upper"]).all()
+    pairs = [(x, "total_variation") for x in PREDICTORS]
+    within = norm_limits.ranks_within(rows, 0.9, "dirichlet", pairs)
+    table = top_afa.ranks_by_kind(within, {m.label: m.kind for m in found})
+    name = tau_name("nmse", "total_variation")
+    means = [m.values[name].mean() for m in found if m.kind != "top-AFA"]
+    kinds = ["top-AFA", "TopK", "BatchTopK"]
+    assert [kind for _, kind in table.index[:3]] == kinds
+    of_top_k = table.loc["nmse"].loc[kinds[1:]]
+    assert of_top_k["smallest"].min() == pytest.approx(min(means))
+    assert of_top_k["largest"].max() == pytest.approx(max(means))
 
 
 def test_other_sequences_than_those_measured_are_refused(measured):

@@ -11,7 +11,7 @@ from saecert.training import architectures
 from saecert.training import sae as sae_training
 from saecert.training.architectures import set_threshold
 from saecert.training.recipes import SAERecipe
-from saecert.training.sae import train_sae
+from saecert.training.sae import price_of, train_sae
 
 HOOK = "blocks.2.hook_resid_post"
 RECIPE = SAERecipe(n_samples=102_400, learning_rate=1e-3, l0=4, batch_size=256, seed=2)
@@ -118,6 +118,36 @@ def test_lambda_says_how_much_norms_may_disagree(acts, tmp_path):
     assert apart[1] < apart[0]
 
 
+@torch.no_grad()
+def test_a_price_of_activity_is_paid_and_known(acts, tmp_path):
+    """At the end of training a latent that could be scaled up or down is worth its price: in the
+    units of the activations, E[z_j d_j'r] = lambda E[z_j], summed over latents."""
+    x = torch.from_numpy(acts[6_000:9_000].astype(np.float32))
+    active = []
+    for coefficient in (1.0, 4.0):
+        recipe = replace(
+            RECIPE, architecture="standard", n_samples=256_000, l1_coefficient=coefficient
+        )
+        with torch.enable_grad():
+            folder = train_sae(
+                acts, acts[:500], recipe, tmp_path / f"{coefficient}", hook_name=HOOK
+            )
+        sae = SAE.load_from_disk(folder, dtype="float32")
+        assert sae.cfg.architecture() == "standard" and sae.cfg.metadata.hook_name == HOOK
+        codes = sae.encode(x) * sae.W_dec.norm(dim=1)
+        atoms = torch.nn.functional.normalize(sae.W_dec, dim=1)
+        pull = (x - sae.b_dec - codes @ atoms) @ atoms.T
+        implied = float((codes * pull).sum() / codes.sum())
+        assert implied == pytest.approx(price_of(acts, recipe), rel=0.15)
+        active.append(float((codes > 0).sum()) / len(x))
+    assert active[1] < active[0]
+
+
+def test_what_others_have_no_price_of(acts):
+    with pytest.raises(ValueError, match="an SAE of the kind 'batchtopk' has no price"):
+        price_of(acts, RECIPE)
+
+
 def test_threshold_is_the_same_in_any_number_of_parts(acts, tmp_path, monkeypatch):
     folder = train_sae(acts, acts[:500], replace(RECIPE, n_samples=5_120), tmp_path / "sae")
     sae = SAE.load_from_disk(folder, dtype="float32")
@@ -143,6 +173,7 @@ def test_what_cannot_be_trained(acts, tmp_path):
             "architecture is one of batchtopk, topk, top_afa, jumprelu, got",
         ),
         ({"afa_coefficient": -1.0}, "afa_coefficient must be 0 or more, got -1.0"),
+        ({"l1_coefficient": 0.0}, "l1_coefficient must be above 0, got 0.0"),
         ({"learning_rate": 2.0}, r"learning_rate must lie in \(0, 1\), got 2.0"),
     ]:
         with pytest.raises(ValueError, match=said):

@@ -119,6 +119,7 @@ def tacl(
     check_pool(pool, d_sae)
     means = {"proxy_risk": proxy_risk, "gap": gap, "mismatch": mismatch}
     check_means(means, n_vocab, alpha)
+    proxy_risk, gap, mismatch = map(float, means.values())
     lo, hi = loss_range(n_vocab, alpha)
     scale = hi - lo
     third = math.log(3 / delta)
@@ -172,6 +173,7 @@ def v1(
     check_pool(pool, d_sae)
     means = {"proxy_risk": proxy_risk, "gap": gap, "mismatch": mismatch}
     check_means(means, n_vocab, alpha)
+    proxy_risk, gap, mismatch = map(float, means.values())
     _, scale = loss_range(n_vocab, alpha)
     nats = pool * math.log(math.e * d_sae / pool) if pool else 0.0
     complexity = scale * math.sqrt((nats + math.log(2 / delta)) / (2 * n_seq))
@@ -218,7 +220,7 @@ def direct(
     check_means({"risk": risk}, n_vocab, alpha)
     lo, hi = loss_range(n_vocab, alpha)
     penalty = (hi - lo) * math.sqrt(math.log(1 / delta) / (2 * n_seq))
-    return Direct(risk + penalty, penalty)
+    return Direct(float(risk) + penalty, penalty)
 
 
 def subset_nats(pool: int, d_sae: int) -> float:

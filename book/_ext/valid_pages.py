@@ -1,0 +1,30 @@
+"""Sphinx extension: pages without what makes them invalid, and that no setting turns off.
+
+Every proof has the same id. The script of thebe, which no page uses, is there twice, and the second
+one is an error in the browser's console.
+"""
+
+from typing import Any
+
+from sphinx.application import Sphinx
+
+IDS = (' id="proof"', ' id="proof-content"')
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Look at each page when it is about to be written."""
+    app.connect("html-page-context", _mend, priority=900)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def _mend(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
+    for found in IDS:
+        context["body"] = context.get("body", "").replace(found, "")
+    scripts = context.get("script_files", [])
+    context["script_files"] = [script for script in scripts if not _of_thebe(script)]
+
+
+def _of_thebe(script: Any) -> bool:
+    name = str(getattr(script, "filename", script) or "")
+    body = str(getattr(script, "attributes", {}).get("body") or "")
+    return "thebe" in name or "THEBE_JS_URL" in body

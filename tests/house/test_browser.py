@@ -1,0 +1,111 @@
+"""The built book in a real browser: axe finds nothing, nothing scrolls sideways, sliders move.
+
+Needs the extra "browser" (``pip install -e '.[browser]'``), a Chromium or Chrome on the path, and
+the book in `_build/html` (``make html``), or in the folder that SAECERT_BOOK names.
+"""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from checks import ROOT
+
+HOW = "pip install -e '.[browser]' in .venv, to look at the book in a browser"
+sync = pytest.importorskip("playwright.sync_api", reason=HOW)
+axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason=HOW)
+
+BOOK = Path(os.environ.get("SAECERT_BOOK") or ROOT / "_build/html").resolve()
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+BROWSER = next(filter(None, map(shutil.which, NAMES)), None)
+OWN = ("book", "notebooks")
+PAGES = sorted(
+    path.relative_to(BOOK).as_posix() for name in OWN for path in (BOOK / name).glob("*.html")
+)
+MODES = {"light": (1280, "light"), "dark": (1280, "dark"), "phone": (420, "light")}
+RULES = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]}}
+SLIDERS = ("notebooks/03_convergence.html", "notebooks/11_layers.html")
+
+pytestmark = [
+    pytest.mark.skipif(BROWSER is None, reason=f"no browser on the path: {', '.join(NAMES)}"),
+    pytest.mark.skipif(not PAGES, reason=f"no book in {BOOK}: make html"),
+]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync.sync_playwright() as running:
+        options = {"executable_path": BROWSER, "args": ["--no-sandbox"]}
+        opened = running.chromium.launch(**options)
+        yield opened
+        opened.close()
+
+
+def opened(browser, name, mode="light", **options):
+    """A page of the book, and what its scripts complain of."""
+    width, scheme = MODES[mode]
+    size = {"width": width, "height": 900}
+    context = browser.new_context(viewport=size, color_scheme=scheme, **options)
+    page = context.new_page()
+    faults = []
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("requestfailed", lambda request: faults.append(request.url))
+    page.goto((BOOK / name).as_uri())
+    return page, faults
+
+
+@pytest.mark.parametrize("mode", list(MODES))
+def test_axe_finds_nothing_and_nothing_scrolls_sideways(browser, mode):
+    complaints = []
+    for name in PAGES:
+        page, faults = opened(browser, name, mode)
+        complaints += [f"{name}: {fault}" for fault in faults]
+        # what is folded is read, too
+        page.evaluate("document.querySelectorAll('details').forEach((one) => (one.open = true))")
+        for found in axe.Axe().run(page, options=RULES).response["violations"]:
+            where = [" ".join(map(str, node["target"])) for node in found["nodes"]]
+            complaints.append(f"{name}: {found['id']}: {len(where)}, such as {where[0]}")
+        wide, room = page.evaluate(
+            "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"
+        )
+        complaints += [f"{name}: {wide} pixels wide in {room}"] if wide > room else []
+        page.context.close()
+    assert complaints == []
+
+
+@pytest.mark.parametrize("name", SLIDERS)
+@pytest.mark.parametrize("mode", list(MODES))
+def test_sliders_are_moved_by_keys_and_say_what_they_show(browser, name, mode):
+    page, faults = opened(browser, name, mode)
+    root = page.locator(".saecert-sliders")
+    said = root.locator("output")
+    for slider in root.locator("input").all():
+        before, text = said.inner_text(), slider.get_attribute("aria-valuetext")
+        assert page.locator(f"label[for='{slider.get_attribute('id')}']").is_visible()
+        slider.focus()
+        at_start = slider.input_value() == "0"
+        page.keyboard.press("ArrowRight" if at_start else "ArrowLeft")
+        assert slider.get_attribute("aria-valuetext") != text
+        assert said.inner_text() != before
+        assert slider.get_attribute("aria-valuetext") in said.inner_text()
+    told = [one.get_attribute("aria-label") for one in root.locator("svg[role=img]").all()]
+    assert told in ([], [said.inner_text()])
+    assert all(one.bounding_box()["width"] <= MODES[mode][0] for one in root.locator("svg").all())
+    assert root.locator("svg .s0").first.is_visible()
+    assert not faults
+    page.context.close()
+
+
+@pytest.mark.parametrize("name", SLIDERS)
+def test_without_script_and_in_print_the_fixed_figure_is_left(browser, name):
+    page, _ = opened(browser, name, java_script_enabled=False)
+    assert page.locator(".saecert-sliders").count() == 1
+    assert not page.locator(".saecert-sliders").is_visible()
+    assert page.locator("figure img").first.is_visible()
+    page.context.close()
+    page, _ = opened(browser, name)
+    assert page.locator(".saecert-sliders").is_visible()
+    page.emulate_media(media="print")
+    assert not page.locator(".saecert-sliders").is_visible()
+    assert page.locator("figure img").first.is_visible()
+    page.context.close()
