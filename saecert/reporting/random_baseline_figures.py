@@ -14,6 +14,10 @@ _OFFSET = 0.55
 """Height between the first and the last mark of a row."""
 
 
+DPI = 80
+"""Dots per inch: figures of four panels are large, and a page holds three of them."""
+
+
 def plot_differences(
     table: pd.DataFrame, groups: Sequence[tuple[str, Sequence[str]]], title: str = ""
 ) -> Figure:
@@ -23,6 +27,7 @@ def plot_differences(
     of each panel and its measures.
     """
     fig, axes = panels(len(groups), height=1.6 + 0.42 * len(table))
+    fig.set_dpi(DPI)
     heights = np.arange(len(table))[::-1]
     for number, (ax, (name, measures)) in enumerate(zip(axes, groups, strict=True)):
         offsets = (
@@ -68,6 +73,7 @@ def _plot_lines(frame: pd.DataFrame, along: str, name: str, logarithmic: bool) -
     titles = list(dict.fromkeys(frame["panel"]))
     kinds = list(dict.fromkeys(frame["held"]))
     fig, axes = panels(len(titles), height=3.6)
+    fig.set_dpi(DPI)
     for ax, title in zip(axes, titles, strict=True):
         for place, kind in enumerate(kinds):
             rows = frame[(frame["panel"] == title) & (frame["held"] == kind)].sort_values(along)

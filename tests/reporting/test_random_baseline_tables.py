@@ -65,8 +65,7 @@ def arrays():
     for name in names_of_scores():
         found[f"judged {name}"] = units.astype(np.float16)
         found[f"dead {name}"] = np.array(0.5)
-    for name in names_of_scores(RANDOM_LATENTS):
-        found[f"floor {name}"] = np.full(16, 0.55)
+    found |= {f"floor {name}": np.full(16, 0.55) for name in names_of_scores(RANDOM_LATENTS)}
     found[f"judged {DETECTION}"] = rng.random((16, 64))
     found[f"floor {OTHER_LATENT}"] = np.full(16, 0.6)
     found[f"dead {DETECTION}"] = np.array(0.5)
