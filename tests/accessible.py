@@ -1,6 +1,6 @@
 """Whether a built book can be read without seeing or pointing, and whether its links lead anywhere.
 
-What can be told from the files alone; `tests/house/test_browser.py` asks a browser for the rest.
+What can be told from the files alone; a browser is asked by `tests/house/test_in_a_browser.py`.
 """
 
 from __future__ import annotations

@@ -145,7 +145,9 @@ def spliced(
     `contexts`, `pool` and `alpha` in `settings`."""
     from saecert.dictionaries.spliced import spliced as measure
 
-    return measure(subject, corpus, hook_names, **_quietly(settings))
+    given = _quietly(settings)
+    splices = [tuple(splice) for splice in given.pop("splices")]  # JSON has lists
+    return measure(subject, corpus, hook_names, splices=splices, **given)
 
 
 def optimality(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
@@ -47,6 +47,14 @@ _LARGEST = ("largest eps_lbo", "largest eps_identity")
 _FACTS = ("d_sae", "d_in", "coherence", "coherence with b_dec", *_LARGEST)
 
 Arrays = Mapping[str, np.ndarray]
+
+
+@runtime_checkable
+class Measured(Protocol):
+    """An SAE that was trained for a page, and what was measured of it."""
+
+    label: str
+    values: Arrays
 
 
 @dataclass(frozen=True)
@@ -109,7 +117,7 @@ def matched(found: Sequence[Member]) -> list[tuple[Member, Member, Member]]:
     ]
 
 
-def record_of(native: SequenceLosses, arrays: Arrays, member: Member, alpha: float) -> Any:
+def record_of(native: SequenceLosses, arrays: Arrays, member: Measured, alpha: float) -> Any:
     """What a sweep of one SAE would have left: its losses in the place of those of `native`.
 
     `native` is any record of the same sequences at the same hook point. The latents active in each
@@ -142,7 +150,7 @@ def record_of(native: SequenceLosses, arrays: Arrays, member: Member, alpha: flo
 
 
 def certificates_of(
-    native: SequenceLosses, arrays: Arrays, found: Sequence[Member], settings: Mapping[str, Any]
+    native: SequenceLosses, arrays: Arrays, found: Sequence[Measured], settings: Mapping[str, Any]
 ) -> dict[str, tuple[Certificate, SequenceLosses]]:
     """Certificate and record of every SAE by label; `settings` are those of `certify`."""
     k = int(arrays["pool size"])

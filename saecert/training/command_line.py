@@ -160,7 +160,7 @@ def _trained_baselines(options: argparse.Namespace, recipe: SAERecipe) -> list[P
 
 def _failed(options: argparse.Namespace, error: Exception) -> int:
     """Exit code 1, with one line; with ``--debug`` the error itself, which tells its place."""
-    if options.debug:
+    if getattr(options, "debug", False):
         raise error
     print(f"error: {error}", file=sys.stderr)
     return 1

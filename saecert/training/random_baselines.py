@@ -339,7 +339,7 @@ def _judgement(shared: Shared, sae: SAE) -> Arrays:
     found = {}
     for name, values in judged(shared, sae).items():
         if is_floor(name):
-            found[f"floor {name}"] = values.mean()
+            found[f"floor {name}"] = np.array(values.mean())
         else:
             found[f"judged {name}"] = values
     return found
@@ -356,7 +356,9 @@ def is_floor(name: str) -> bool:
 
 def _of_dead(shared: Shared, sae: SAE) -> Arrays:
     scores = judged(shared, dead(sae))
-    return {f"dead {name}": x.mean() for name, x in scores.items() if not is_floor(name)}
+    return {
+        f"dead {name}": np.asarray(x.mean()) for name, x in scores.items() if not is_floor(name)
+    }
 
 
 def _loaded(folder: Path) -> SAE:

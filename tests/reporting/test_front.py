@@ -43,11 +43,16 @@ def test_random_stand_ins_say_nothing_and_everything_else_something():
     assert alone.min() > 0.3 and alone.max() < 0.5
 
 
+def description(path):
+    with Image.open(path) as picture:
+        return picture.info["Description"]
+
+
 def test_pictures_carry_the_hash_of_their_table(tmp_path):
     assert check_front() == []
     paths = front.save_front(TABLE, tmp_path)
     assert [path.name for path in paths] == ["front_light.png", "front_dark.png"]
-    carried = {Image.open(path).info["Description"] for path in paths}
+    carried = {description(path) for path in paths}
     assert carried == {hashlib.sha256(TABLE.to_csv(index=False).encode()).hexdigest()}
     (tmp_path / "book/data").mkdir(parents=True)
     (tmp_path / "book/images").mkdir()

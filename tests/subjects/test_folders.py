@@ -196,7 +196,7 @@ def test_saes_at_one_hook_point_have_names_of_their_own(folders, subject, tmp_pa
         ("[]", "cfg.json holds no settings of an SAE but a list"),
         ("{}", "cfg.json and the weights beside it do not make an SAE"),
         ('{"architecture": "jumprelu", "d_in": 16}', "do not make an SAE"),
-        ('{"architecture": "jumprelu", "d_in": 16, "d_sae": 63}', "do not make an SAE"),
+        ('{"architecture": "jumprelu", "d_in": 16, "d_sae": 63}', "do not fit it: W_dec has"),
     ],
 )
 def test_an_sae_with_a_damaged_configuration(folders, tmp_path, content, named):

@@ -1,12 +1,14 @@
 """Page 20's SAEs: what is trained and kept of them, and what is said of them."""
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import D_MODEL, N_CTX, make_texts
+import torch
+from conftest import D_MODEL, N_CTX, make_model, make_texts
 
-from saecert import collect, load_corpus
+from saecert import collect, load_corpus, load_subject
 from saecert.reporting import random_baselines as reporting
 from saecert.reporting.quantities import MEASURABLE
 from saecert.reporting.tables import show
@@ -25,7 +27,21 @@ PLAN = Plan(
     expansion=4,
     batch_size=64,
 )
+SURER = 8.0
+"""By how much the logits of the tiny model are larger here."""
 SETTINGS = {"alpha": 0.5, "delta": 0.05, "inequality": "dirichlet"}
+
+
+@pytest.fixture(scope="module")
+def decided(folders, spelled, tmp_path_factory):
+    """The tiny Llama, made surer of the kind of the next token: edits need opposite predictions."""
+    folder = tmp_path_factory.mktemp("subjects") / "decided"
+    shutil.copytree(folders["llama"], folder)
+    model = make_model("llama")
+    with torch.no_grad():
+        model.lm_head.weight.mul_(SURER)
+    model.save_pretrained(folder)
+    return replace(load_subject(folder), tokenizer=spelled.tokenizer)
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +54,8 @@ def text(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def corpus(spelled, text):
-    return load_corpus(text, spelled, split="certification", n_ctx=N_CTX).take(30)
+def corpus(decided, text):
+    return load_corpus(text, decided, split="certification", n_ctx=N_CTX).take(30)
 
 
 @pytest.fixture(scope="module")
@@ -49,21 +65,21 @@ def settings(text):
 
 
 @pytest.fixture(scope="module")
-def arrays(spelled, corpus, settings, tmp_path_factory):
+def arrays(decided, corpus, settings, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SAECERT_CACHE", str(tmp_path_factory.mktemp("cache")))
         measure = MEASURABLE["built"].measure
-        return measure(spelled, corpus, [HOOK], settings | {"progress": False})[HOOK]
+        return measure(decided, corpus, [HOOK], settings | {"progress": False})[HOOK]
 
 
 @pytest.fixture(scope="module")
-def found(spelled, arrays):
-    return reporting.members(arrays, 0.5, spelled.d_vocab)
+def found(decided, arrays):
+    return reporting.members(arrays, 0.5, decided.d_vocab)
 
 
 @pytest.fixture(scope="module")
-def width(spelled):
-    return reporting.loss_width(0.5, spelled.d_vocab)
+def width(decided):
+    return reporting.loss_width(0.5, decided.d_vocab)
 
 
 def test_every_kind_has_its_twin_and_one_hook_point_other_numbers():
@@ -139,10 +155,11 @@ def test_labels_and_twins(found):
     assert len(reporting.sweep_set(found)) == 8
 
 
-def test_tables_and_records(spelled, corpus, arrays, found, width):
+def test_tables_and_records(decided, text, corpus, arrays, found, width):
     chosen = reporting.main_set(found)
-    options = {"discovery": corpus.take(10), "allow_bad_sae": True, "progress": False}
-    native = collect(spelled, corpus, hook_name=HOOK, **options)
+    discovery = load_corpus(text, decided, split="discovery", n_ctx=N_CTX).take(10)
+    options = {"discovery": discovery, "allow_bad_sae": True, "progress": False}
+    native = collect(decided, corpus, hook_name=HOOK, **options)
     made = reporting.certificates_of(native, arrays, chosen, SETTINGS)
     for member in chosen:
         certificate, _ = made[member.label]

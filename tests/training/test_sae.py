@@ -170,7 +170,7 @@ def test_what_cannot_be_trained(acts, tmp_path):
         ({"n_samples": 100}, "100 samples are less than one batch of 256"),
         (
             {"architecture": "vanilla"},
-            "architecture is one of batchtopk, topk, top_afa, jumprelu, got",
+            "architecture is one of batchtopk, topk, top_afa, jumprelu, standard, got",
         ),
         ({"afa_coefficient": -1.0}, "afa_coefficient must be 0 or more, got -1.0"),
         ({"l1_coefficient": 0.0}, "l1_coefficient must be above 0, got 0.0"),
