@@ -17,7 +17,7 @@
 #
 # **Question.** How much of what an SAE scores comes from having learned its dictionary? If a random dictionary does as well by a score, the score says little about the dictionary.
 #
-# {cite:t}`korznikov2026` trained SAEs of which a part stays where it started, at random, and found that these **random baselines** come near to trained SAEs by the usual scores. What they cost the model was not
+# {cite:t}`korznikov2026sanity` trained SAEs of which a part stays where it started, at random, and found that these **random baselines** come near to trained SAEs by the usual scores. What they cost the model was not
 # reported, nor how sure the scores are. Here baselines and trained SAEs are made side by side and judged in five ways, with limits, the certificate among them. They are kept under `measurements/`; `make measure` trains them anew.
 
 # %% tags=["parameters"]
@@ -291,7 +291,7 @@ plt.show()
 #
 # ## Lazy training
 #
-# {cite:t}`korznikov2026` call training *lazy* if an SAE explains almost all that it will ever explain while its decoder is still near its start. The same SAEs along their training, trained and soft: had it ended after so many steps, what would they explain, how far
+# {cite:t}`korznikov2026sanity` call training *lazy* if an SAE explains almost all that it will ever explain while its decoder is still near its start. The same SAEs along their training, trained and soft: had it ended after so many steps, what would they explain, how far
 # would the rows of the decoder be from their start, and by how much would the loss of the model rise?
 
 # %% mystnb={"figure": {"caption": "Along the training of BatchTopK at the last hook point: explained variance, loss increase in bits, and mean cosine of decoder rows with their start (bars: from the smallest row), n = 300 (200 for losses). Limits of the first two hold together at delta = 0.05.", "name": "fig-lazy"}, "image": {"alt": "Three panels, two lines each: explained variance, loss increase and cosine against training steps."}} tags=["hide-input"]
