@@ -104,6 +104,7 @@ class Page(HTMLParser):
 
 def check_accessible(book: Path) -> list[str]:
     """Complaints about every page of a built book, each with the page at fault."""
+    book = book.resolve()
     texts = {path: path.read_text(encoding="utf-8") for path in sorted(book.rglob("*.html"))}
     pages = {path: Page(text) for path, text in texts.items() if "_static" not in path.parts}
     complaints = []
@@ -140,10 +141,10 @@ def _dead_links(path: Path, page: Page, book: Path, pages: dict[Path, Page]) -> 
         target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
         if target.is_dir():
             target = target / "index.html"
-        if not target.exists() or not target.is_relative_to(book.resolve()):
+        if not target.exists() or not target.is_relative_to(book):
             yield f"dead link {link!r}"
         elif parts.fragment and target.suffix == ".html":
-            known = pages.get(target) or pages.get(book / target.relative_to(book.resolve()))
+            known = pages.get(target)
             if known is not None and unquote(parts.fragment) not in known.ids:
                 yield f"dead link {link!r}: no such place on that page"
 

@@ -1,5 +1,7 @@
 """The check of a built book finds what it is there to find, and nothing else."""
 
+from pathlib import Path
+
 import pytest
 from accessible import check_accessible, check_contrast, contrast
 from checks import ROOT
@@ -24,6 +26,12 @@ def built(folder, page):
 
 def test_a_good_page_is_let_through(tmp_path):
     assert built(tmp_path, GOOD) == []
+
+
+def test_a_folder_may_be_named_from_here(tmp_path, monkeypatch):
+    assert built(tmp_path, GOOD) == []
+    monkeypatch.chdir(tmp_path.parent)
+    assert check_accessible(Path(tmp_path.name)) == []
 
 
 @pytest.mark.parametrize(
