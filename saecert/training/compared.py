@@ -218,15 +218,21 @@ def token_counts(sae: SAE, acts: Acts) -> Int[np.ndarray, "d_sae"]:
 
 
 def activations(
-    subject: Subject, hook_names: Sequence[str], n_cached: int, seed: int
+    subject: Subject,
+    hook_names: Sequence[str],
+    n_cached: int,
+    seed: int,
+    *,
+    source: str = "docstrings",
+    progress: bool = False,
 ) -> dict[str, tuple[Acts, Acts]]:
     """Train and held-out activations by hook point, of the same tokens, in one order for all.
 
-    Of the train and of the validation documents of the docstrings; kept in the cache folder.
+    Of the train and of the validation documents of `source`; kept in the cache folder.
     """
-    key = digest(subject.fingerprint, *hook_names, n_cached, seed)[:16]
+    key = digest(subject.fingerprint, *hook_names, source, n_cached, seed)[:16]
     folder = cache_dir() / "activations" / key
-    texts = training_text("docstrings", subject, n_tokens=n_cached)
+    texts = training_text(source, subject, n_tokens=n_cached)
     sizes = {"train": n_cached, "held-out": N_HELD_OUT}
     found = []
     for text, (name, n_tokens) in zip(texts, sizes.items(), strict=True):
@@ -240,7 +246,7 @@ def activations(
             name=name,
             bos=text.bos,
             seed=seed,
-            progress=False,
+            progress=progress,
         )
         found.append(acts)
     return {name: (found[0][name], found[1][name]) for name in hook_names}

@@ -28,9 +28,8 @@ from saecert.measurement.proxies import Proxy, full, pool, zero_ablation
 from saecert.measurement.sweep import sweep
 from saecert.storage import cache_dir
 from saecert.subjects.subject import Subject
-from saecert.training.activations import cache_activations
 from saecert.training.baselines import cosines
-from saecert.training.compared import token_counts
+from saecert.training.compared import N_HELD_OUT, Acts, activations, token_counts
 from saecert.training.figures import held_out_figures
 from saecert.training.recipes import (
     ARCHITECTURES,
@@ -44,15 +43,11 @@ from saecert.training.recipes import (
 )
 from saecert.training.sae import new_trainer
 from saecert.training.side_by_side import SideBySide, train_side_by_side
-from saecert.training.text import training_text
 
-N_HELD_OUT = 20_000
-"""Held-out activations: for thresholds, ranks of latents and the pooled explained variance."""
 ISOTROPIC = "isotropic"
 LEVELS = (0.0, 0.05, 0.5)
 """Quantiles of the cosine of decoder rows with their start that are kept."""
 
-Acts = Float[np.ndarray, "_ d_in"]
 Arrays = dict[str, np.ndarray]
 
 
@@ -210,50 +205,28 @@ def random_baselines(
     progress = bool(settings.get("progress"))
     place = digest(subject.fingerprint, *hook_names, *plan.of_training)[:16]
     folder = cache_dir() / "baselines" / place
-    train, held_out = activations(subject, hook_names, plan, folder / "acts", progress)
+    text = {"source": plan.source, "progress": progress}
+    data = activations(subject, hook_names, plan.n_cached, plan.seed, **text)
     options = {"split": "discovery", "n_ctx": corpus.n_ctx, "bos": corpus.bos}
     discovery = load_corpus(plan.source, subject, **options)
     discovery = discovery.take(min(plan.n_discovery, len(discovery)))
     found = {}
     for hook_name in hook_names:
+        train, held_out = data[hook_name]
         side = SideBySide(folder / hook_name, plan.recipes(hook_name), plan.watched(hook_name))
         train_side_by_side(
-            train[hook_name],
-            held_out[hook_name],
+            train,
+            held_out,
             side,
             hook_name=hook_name,
             subject_name=subject.name,
             checkpoints=folder / "checkpoints" / hook_name,
             progress=progress,
         )
-        measured = _Measured(subject, corpus, hook_name, plan, side, train[hook_name])
+        measured = _Measured(subject, corpus, hook_name, plan, side, train)
         shared = share(subject, hook_name, discovery, corpus, seed=plan.seed)
-        found[hook_name] = measured.arrays(held_out[hook_name], shared)
+        found[hook_name] = measured.arrays(held_out, shared)
     return found
-
-
-def activations(
-    subject: Subject, hook_names: Sequence[str], plan: Plan, folder: Path, progress: bool = False
-) -> tuple[dict[str, Acts], dict[str, Acts]]:
-    """Train and held-out activations by hook point, all from one run of the model."""
-    texts = training_text(plan.source, subject, n_tokens=plan.n_cached)
-    sizes = {"train": plan.n_cached, "held-out": N_HELD_OUT}
-    train, held_out = (
-        cache_activations(
-            subject,
-            text.tokens,
-            text.lengths,
-            hook_names,
-            n_tokens,
-            folder,
-            name=name,
-            bos=text.bos,
-            seed=plan.seed,
-            progress=progress,
-        )
-        for text, (name, n_tokens) in zip(texts, sizes.items(), strict=True)
-    )
-    return train, held_out
 
 
 @dataclass(frozen=True)
