@@ -1,7 +1,7 @@
 # make book       run every notebook on the shipped subject into _build and make the book _build/html/index.html
 # make test       unit tests, and every notebook compared with its stored outputs
 # make coverage   unit tests, and which lines of the library they reach (slower than make test)
-# make faults     kills, full disks, mutated files, fuzzed loaders: the long form of what make test does (an hour)
+# make faults     kills, full disks, mutated files, fuzzed loaders: the long form of what make test does (minutes)
 # make html       the book from the stored outputs, nothing executed
 # make measure    measure all that the pages stand on anew, from nothing, into measurements/ (some ninety minutes)
 # make notebooks  execute notebooks/*.py into the committed notebooks/*.ipynb
