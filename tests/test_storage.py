@@ -10,7 +10,14 @@ import numpy as np
 import pytest
 
 from saecert import storage
-from saecert.storage import atomic_path, cache_dir, cached_arrays, read_kept
+from saecert.storage import (
+    atomic_path,
+    cache_dir,
+    cached_arrays,
+    load_arrays,
+    pack_arrays,
+    read_kept,
+)
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path):
@@ -148,3 +155,19 @@ def test_other_errors_than_a_full_disk_stay_what_they_are(tmp_path):
         storage.room_for(tmp_path / "x"),
     ):
         raise RuntimeError("PytorchStreamWriter failed writing file data/0")
+
+
+def test_packed_arrays_are_read_by_numpy_and_are_smaller(tmp_path):
+    few = np.random.default_rng(0).integers(0, 3, (2_000, 50)).astype(np.uint8)
+    arrays = {"few": few, "none": np.empty((0, 3)), "one": np.array(0.1), "text": np.array(["a"])}
+    pack_arrays(tmp_path / "packed.npz", arrays)
+    np.savez_compressed(tmp_path / "usual.npz", **arrays)
+    packed = load_arrays(tmp_path / "packed.npz")
+    assert list(packed) == list(arrays)
+    for name, array in arrays.items():
+        assert packed[name].dtype == array.dtype
+        np.testing.assert_array_equal(packed[name], array)
+    sizes = [(tmp_path / f"{name}.npz").stat().st_size for name in ("packed", "usual")]
+    assert sizes[0] < sizes[1]
+    with pytest.raises(ValueError, match="allow_pickle"):
+        pack_arrays(tmp_path / "objects.npz", {"objects": np.array([{}])})

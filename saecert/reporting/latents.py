@@ -14,7 +14,7 @@ import numpy as np
 
 from saecert.records import SequenceLosses
 from saecert.reporting.requests import Request, file_name
-from saecert.storage import atomic_path
+from saecert.storage import atomic_path, pack_arrays
 
 ROWS = ("active", "l0")
 """Arrays of a record that say what latents did, a row a sequence."""
@@ -68,8 +68,8 @@ def _shared(record: SequenceLosses, request: Request, folder: Path) -> str | Non
         if common == len(record):
             return path.name
     path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path) as partial, partial.open("wb") as stream:
-        np.savez_compressed(stream, **mine)
+    with atomic_path(path) as partial:
+        pack_arrays(partial, mine)
     return path.name
 
 

@@ -24,7 +24,7 @@ from saecert.measurement.named import parse
 from saecert.records import Discovery, SequenceLosses, smoothed_support
 from saecert.reporting import latents
 from saecert.reporting.requests import Request, canonical, file_name
-from saecert.storage import atomic_path
+from saecert.storage import atomic_path, pack_arrays
 from saecert.subjects.listing import SHIPPED, is_installed, package_of
 
 CLONE = Path(__file__).resolve().parents[2]
@@ -144,8 +144,8 @@ def save_arrays(request: Request, arrays: Mapping[str, np.ndarray], by_sequence:
     words = [request[key] for key in ("quantity", "subject", "hook_name", "corpus", "split")]
 
     def write(path: Path) -> None:
-        with atomic_path(path) as partial, partial.open("wb") as stream:
-            np.savez_compressed(stream, **narrow)
+        with atomic_path(path) as partial:
+            pack_arrays(partial, narrow)
 
     return _save("arrays", request, words, facts, ".npz", write)
 
