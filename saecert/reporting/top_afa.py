@@ -17,6 +17,7 @@ from saecert.certificates.tails import tails
 from saecert.dictionaries.norm_limits import LIMITS, mean_limits
 from saecert.dictionaries.quantities import PREDICTORS, token_name
 from saecert.records import SequenceLosses, smoothed_support
+from saecert.reporting.claims import Undecided
 from saecert.statistics.order import share_lower
 
 BUILD = "saecert.training.compared:compared"
@@ -318,15 +319,15 @@ def ranks_by_kind(frame: pd.DataFrame, kinds: Mapping[str, str]) -> pd.DataFrame
 
 
 def told(row: Mapping[str, float], otherwise: str) -> bool | str:
-    """Whether a number with limits "lower" and "upper" is above 0, or `otherwise` if they do not
-    say.
+    """Whether a number with limits "lower" and "upper" is above 0, or `otherwise` as an undecided
+    claim if they do not say.
 
     >>> told({"lower": 0.1, "upper": 0.3}, "not told"), told({"lower": -1, "upper": 1}, "not told")
     (True, 'not told')
     """
     if row["lower"] > 0:
         return True
-    return False if row["upper"] < 0 else otherwise
+    return False if row["upper"] < 0 else Undecided(otherwise)
 
 
 def reported() -> pd.DataFrame:
