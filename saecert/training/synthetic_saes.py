@@ -33,7 +33,13 @@ from torch import Tensor
 
 from saecert.training.architectures import finished
 from saecert.training.recipes import BATCH_TOP_K, TOP_K, SAERecipe
-from saecert.training.recovered import ARCHITECTURES, JUMP_RELU, MATRYOSHKA, TRUE_DECODER
+from saecert.training.recovered import (
+    ARCHITECTURES,
+    JUMP_RELU,
+    MATRYOSHKA,
+    TRUE_DECODER,
+    TRUE_START,
+)
 from saecert.training.selection import hasten
 from saecert.training.synthetic import World
 
@@ -167,14 +173,15 @@ def _new_sae(world: World, recipe: SyntheticRecipe) -> TrainingSAE:
     hasten(sae)
     with torch.no_grad():
         sae.b_dec.zero_()
-    if recipe.architecture == TRUE_DECODER:
-        _fix_decoder(sae, world)
+    if recipe.architecture in (TRUE_DECODER, TRUE_START):
+        _set_decoder(sae, world)
+        sae.W_dec.requires_grad_(recipe.architecture == TRUE_START)
     return sae
 
 
 @torch.no_grad()
-def _fix_decoder(sae: TrainingSAE, world: World) -> None:
-    """Put the true features into the decoder for good; the encoder starts as their transpose."""
+def _set_decoder(sae: TrainingSAE, world: World) -> None:
+    """Put the true features into the decoder; the encoder starts as their transpose."""
     if sae.cfg.d_sae != len(world.features):
         raise ValueError(
             f"the true decoder has {len(world.features)} rows, the SAE {sae.cfg.d_sae} latents"
@@ -182,7 +189,6 @@ def _fix_decoder(sae: TrainingSAE, world: World) -> None:
     features = torch.from_numpy(world.features)
     sae.W_dec.copy_(features)
     sae.W_enc.copy_(features.T)
-    sae.W_dec.requires_grad_(False)
 
 
 def _trainer(sae: TrainingSAE, recipe: SyntheticRecipe) -> SAETrainer:
