@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,8 @@ from saecert.reporting import judged, top_afa
 
 BUILD = "saecert.training.random_baselines:random_baselines"
 """What trains and measures them."""
+BESIDES = "saecert.training.random_baselines:packages_and_outliers"
+"""What measures the rest of them."""
 KINDS = ("BatchTopK", "TopK", "top-AFA", "JumpReLU")
 """Kinds of SAEs, in the order in which `saecert.training.recipes.ARCHITECTURES` has them."""
 HELD = ("trained", "frozen decoder", "soft decoder", "frozen encoder")
@@ -188,10 +190,20 @@ def differences(
     return pd.DataFrame(rows).T
 
 
+def scores_of(found: Sequence[Member]) -> tuple[str, ...]:
+    """What the latents of these SAEs are judged by: of `SCORES` all, or all but edits."""
+    edited = judged.edit_name(judged.JUDGED_PARTS[0], judged.CLASSES_OF_TOKENS[0])
+    return tuple(x for x in SCORES if x != judged.EDIT or edited in found[0].scores)
+
+
 def judged_differences(
-    found: Sequence[Member], delta: float, inequality: str, measures: Sequence[str] = SCORES
+    found: Sequence[Member], delta: float, inequality: str, measures: Sequence[str] = ()
 ) -> pd.DataFrame:
-    """The same of what latents are judged by (`saecert.reporting.judged.differences`)."""
+    """The same of what latents are judged by (`saecert.reporting.judged.differences`).
+
+    Default: `scores_of` the SAEs.
+    """
+    measures = measures or scores_of(found)
     pairs = twins(found)
     scores = {member.label: member.scores for member in found}
     labels = {baseline.label: twin.label for baseline, twin in pairs}
@@ -240,11 +252,19 @@ def fixed_beforehand(tables: Mapping[str, pd.DataFrame]) -> dict[str, bool]:
     point."""
     frozen = (HELD[1], HELD[3])
     every = tables.values()
+    scores = [x for x in SCORES if all(x in table.columns.get_level_values(0) for table in every)]
     return {
         "frozen parts explain less": all(told(x, FIT, frozen) for x in every),
         "frozen parts change predictions more": all(told(x, (VARIATION,), frozen) for x in every),
-        "scores of latents tell no baseline": all(untold(x, SCORES) for x in every),
+        "scores of latents tell no baseline": all(untold(x, scores) for x in every),
     }
+
+
+def claims_frame(claimed: Mapping[str, bool | str]) -> pd.DataFrame:
+    """Claims with what came of them: "yes", "no" or "not tested"."""
+    words = {True: "yes", False: "no"}
+    told = {name: words[x] if isinstance(x, bool) else "not tested" for name, x in claimed.items()}
+    return pd.DataFrame({"holds": told})
 
 
 def better_fit_at_larger_cost(tables: Mapping[str, pd.DataFrame]) -> list[str]:
@@ -281,7 +301,7 @@ def means(found: Sequence[Member], width: float) -> pd.DataFrame:
         row = {"pooled EV": float(member.values["pooled"]), "L0": member.values["l0"].mean()}
         for measure in (*FIT, GAP, BEYOND, VARIATION):
             row[measure] = values_of(member, measure, width)[0].mean()
-        for measure in SCORES:
+        for measure in scores_of(found):
             several = judged.values_of(member.scores, measure)
             row[measure] = float(np.mean([x.mean() for x in several]))
         row["cosine to start"] = float(member.values["cosine"][0])
@@ -294,7 +314,7 @@ def floors(found: Sequence[Member], arrays: Arrays) -> pd.DataFrame:
     dead = {name.removeprefix("dead "): x for name, x in arrays.items() if name.startswith("dead ")}
     stand_ins = {}
     silent = {}
-    for measure in SCORES:
+    for measure in scores_of(found):
         several = [
             np.mean([x.mean() for x in judged.values_of(_as_scores(m.floors), measure, floor=True)])
             for m in found
@@ -303,6 +323,50 @@ def floors(found: Sequence[Member], arrays: Arrays) -> pd.DataFrame:
         values = judged.values_of(_as_scores(dead), measure)
         silent[measure] = float(np.mean([x.mean() for x in values]))
     return pd.DataFrame({"random stand-ins": stand_ins, "dead SAE": silent}).T
+
+
+def macro_scores(found: Sequence[Member], besides: Arrays) -> pd.DataFrame:
+    """Probes on the package of a text, means over packages: a row an SAE, and a dead one.
+
+    `besides` is what `BESIDES` measured of the same SAEs. "of random latents" is the floor.
+    """
+    packages = packages_in(besides)
+    labels = [*(member.label for member in found), "dead SAE"]
+    table = {}
+    for k in judged.SPARSE:
+        names = [judged.probe_name(k, judged.package_label(package)) for package in packages]
+        means = np.mean([besides[f"judged {name}"].mean(axis=1) for name in names], axis=0)
+        floor = np.mean(
+            [besides[f"floor {name}, {judged.RANDOM_LATENTS}"] for name in names], axis=0
+        )
+        dead = np.mean([besides[f"dead {name}"] for name in names])
+        table[f"best {k}"] = [*means, dead]
+        table[f"{k} of random latents"] = [*floor, np.nan]
+    return pd.DataFrame(table, index=labels)
+
+
+def packages_in(besides: Arrays) -> list[str]:
+    """Packages that were probed."""
+    names = [name.removeprefix("judged ") for name in besides if name.startswith("judged ")]
+    begin = judged.package_label("")
+    k = judged.SPARSE[0]
+    return [label.removeprefix(begin) for label in judged.packages_probed(names, k)]
+
+
+def macro_differences(
+    found: Sequence[Member], besides: Arrays, delta: float, inequality: str
+) -> pd.DataFrame:
+    """`macro_scores` of each baseline less its twin's; all limits hold together at `delta`."""
+    scores = [
+        {
+            name.removeprefix("judged "): _of_one(x, row)
+            for name, x in besides.items()
+            if name.startswith("judged ")
+        }
+        for row in range(len(found))
+    ]
+    members = [replace(member, scores=x) for member, x in zip(found, scores, strict=True)]
+    return judged_differences(members, delta, inequality, tuple(judged.PACKAGES))
 
 
 def _as_scores(means: Mapping[str, Any]) -> dict[str, np.ndarray]:

@@ -14,6 +14,7 @@ from sae_lens import SAE
 
 from saecert.storage import atomic_path
 from saecert.subjects.subject import Subject
+from saecert.training.baseline_plan import baseline_name
 from saecert.training.commands import (
     N_HELD_OUT,
     SHARD_TOKENS,
@@ -23,7 +24,6 @@ from saecert.training.commands import (
     training_facts,
 )
 from saecert.training.figures import figures_line, held_out_figures
-from saecert.training.random_baselines import baseline_name
 from saecert.training.recipes import FROZEN, SAERecipe
 from saecert.training.side_by_side import SideBySide, train_side_by_side
 from saecert.training.text import training_text
