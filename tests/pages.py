@@ -15,6 +15,8 @@ from nbformat import NotebookNode
 COLUMNS = 72
 CELL_LINES = 10
 CELLS = range(8, 41)
+BYTES = 300_000
+"""Largest size of an executed notebook: a browser has to show it at once."""
 
 _LINK = re.compile(r"\{doc\}`[^`<>]+`")
 _BESIDE = re.compile(r"[\s#>*+.,;:()|-]|\d+\.")
@@ -46,7 +48,11 @@ def check_notebook(source: Path) -> list[str]:
     notebook = nbformat.read(executed, as_version=4)
     paired = _pairable(jupytext.read(source, fmt="py:percent")) == _pairable(notebook)
     pairing = [] if paired else ["differs from its .py; run `make notebooks`"]
-    return pairing + _shape(notebook) + _outputs(notebook)
+    size = executed.stat().st_size
+    large = (
+        [f"{size:,} bytes, more than {BYTES:,}: fewer or smaller figures"] if size > BYTES else []
+    )
+    return pairing + large + _shape(notebook) + _outputs(notebook)
 
 
 def check_code(root: Path) -> list[str]:

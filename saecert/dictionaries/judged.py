@@ -33,10 +33,11 @@ from saecert.dictionaries.quantities import (
     RANDOM_LATENTS,
     SPARSE,
     edit_name,
+    package_label,
     probe_name,
 )
 from saecert.measurement.loop import checked_batch_size
-from saecert.subjects.forward import clean_run, logits_of
+from saecert.subjects.forward import clean_run, logits_of, native_acts
 from saecert.subjects.subject import Subject
 
 N_LATENTS = 64
@@ -59,22 +60,22 @@ class Split:
     """Labels of sequences by name."""
     of_tokens: dict[str, labels.TokenLabels]
     """Labels of tokens by name."""
-    contexts: editing.Contexts
-    """Pairs of contexts for edits."""
+    contexts: editing.Contexts | None
+    """Pairs of contexts for edits; None where latents are not judged by them."""
 
 
 @dataclass(frozen=True)
 class Shared:
     """What judging needs besides the SAE, made once for a hook point by `share`."""
 
-    readout: editing.Readout
-    """Reads predictions when the activation is replaced."""
+    readout: editing.Readout | None
+    """Reads predictions when the activation is replaced; None without edits."""
     discovery: Split
     """Where latents are picked and probes fitted."""
     sample: Split
     """Where everything is scored."""
-    guide: editing.Guide
-    """What latents to swap are picked by."""
+    guide: editing.Guide | None
+    """What latents to swap are picked by; None without edits."""
     pieces: list[str]
     """Text of every token of the vocabulary."""
     package: str
@@ -91,6 +92,7 @@ def share(
     *,
     seed: int = 0,
     batch_size: int | None = None,
+    edits: bool = True,
 ) -> Shared:
     """What judging SAEs at one hook point needs besides them; takes two runs of the model.
 
@@ -106,12 +108,14 @@ def share(
         Of contexts, latents and windows.
     batch_size
         Sequences in a batch.
+    edits
+        Without them the model is run up to the hook point only, and nothing is judged by edits.
 
     Raises
     ------
     ValueError
-        A hook point that the model does not have, a vocabulary with one class of tokens, sequences
-        too short for contexts and windows, or text without a single pair of contexts.
+        A hook point that the model does not have, sequences too short for contexts and windows;
+        for edits a vocabulary with one class of tokens, or text without a single pair of contexts.
     """
     subject.check_hook(hook_name)
     shortest = max(editing.EARLIEST, detection.WIDTH) + 2
@@ -123,16 +127,20 @@ def share(
             )
     pieces = labels.pieces_of(subject.tokenizer, subject.d_vocab)
     package = labels.commonest_package(discovery)
-    readout = editing.Readout(subject, hook_name, labels.classes_of(pieces))
     size = checked_batch_size(subject, batch_size)
+    readout = editing.Readout(subject, hook_name, labels.classes_of(pieces)) if edits else None
     splits, odds = [], []
     for corpus in (discovery, sample):
-        acts, early = _run(readout, corpus, size)
-        contexts = _contexts(readout, corpus, acts, early, seed)
+        contexts = None
+        if readout is None:
+            acts = _acts(subject, hook_name, corpus, size)
+        else:
+            acts, early = _run(readout, corpus, size)
+            contexts = _contexts(readout, corpus, acts, early, seed)
+            odds.append(early)
         named = labels.sequence_labels(corpus, pieces, package)
         splits.append(Split(corpus, acts, named, labels.token_labels(corpus, pieces), contexts))
-        odds.append(early)
-    guide = _guide(readout, splits[0], odds[0])
+    guide = None if readout is None else _guide(readout, splits[0], odds[0])
     return Shared(readout, *splits, guide, pieces, package, seed)
 
 
@@ -145,7 +153,8 @@ def judged(
       by set of sequences for labels of sequences, by sequence for labels of tokens
       (`saecert.dictionaries.probing`); its floor, with `RANDOM_LATENTS`, reads random ones.
     * ``edit_name(part, attribute)``, parts "cause" and "isolate" of `CLASSES_OF_TOKENS`: by pair of
-      sequences (`saecert.dictionaries.editing`); its floor swaps as many random ones.
+      sequences (`saecert.dictionaries.editing`); its floor swaps as many random ones. Only where
+      `share` prepared for edits.
     * `DETECTION`, and its floor `OTHER_LATENT`: by latent, drawn with replacement from those that
       fire often enough (`saecert.dictionaries.detection`). An SAE in which hardly any does scores
       1/2: nothing can be told.
@@ -179,6 +188,26 @@ def judged(
     found |= _edited(shared, sae, codes[0])
     found |= _detected(shared, *codes, judge or detection.TokenJudge(), n_latents)
     return {name: values.astype(np.float32) for name, values in found.items()}
+
+
+def package_scores(shared: Shared, sae: SAE) -> Scores:
+    """Scores of sparse probes on the package of a text, each package against all others.
+
+    ``probe_name(k, package_label(name))`` and its floor, as `judged` has those of other labels, for
+    every package that `labels.packages_of_both` names. Empty for text without groups.
+    """
+    splits = (shared.discovery, shared.sample)
+    packages = labels.packages_of_both(*(split.corpus for split in splits))
+    means = [
+        probing.sequence_means(codes_of(sae, split.acts), len(split.acts), split.corpus.first)
+        for split in splits
+    ]
+    found: Scores = {}
+    for package in packages:
+        truths = [np.array([g == package for g in split.corpus.groups]) for split in splits]
+        for name, right in _answers(package_label(package), means, truths, shared.seed).items():
+            found[name] = probing.balanced_scores(right, truths[1]).astype(np.float32)
+    return found
 
 
 def dead(sae: SAE) -> SAE:
@@ -270,14 +299,17 @@ def _has_both(values: labels.TokenLabels) -> bool:
 
 def _edited(shared: Shared, sae: SAE, codes: sparse.csr_array) -> Scores:
     """Cause and isolate of both attributes, and of as many random latents."""
+    readout, guide = shared.readout, shared.guide
+    fitting, scoring = shared.discovery.contexts, shared.sample.contexts
+    if readout is None or guide is None or fitting is None or scoring is None:
+        return {}
     found = {}
     for attribute, name in enumerate(CLASSES_OF_TOKENS):
-        order = editing.ranking(sae, codes, shared.guide, attribute)
-        best = editing.picked(shared.readout, sae, shared.discovery.contexts, order, attribute)
+        order = editing.ranking(sae, codes, guide, attribute)
+        best = editing.picked(readout, sae, fitting, order, attribute)
         random = probing.random_latents(codes, len(best), shared.seed)
         for floor, latents in {"": best, RANDOM_LATENTS: random}.items():
-            contexts = shared.sample.contexts
-            scores = editing.edited(shared.readout, sae, contexts, attribute, latents)
+            scores = editing.edited(readout, sae, scoring, attribute, latents)
             for part, values in zip(JUDGED_PARTS, scores.T, strict=True):
                 found[edit_name(part, name, floor)] = values
     return found
@@ -300,6 +332,17 @@ def _detected(
         return {name: np.full(n_latents, 0.5) for name in (DETECTION, OTHER_LATENT)}
     scores = detection.detection_scores(*texts, drawn, judge, shared.seed)
     return {DETECTION: scores[:, 0], OTHER_LATENT: scores[:, 1]}
+
+
+def _acts(
+    subject: Subject, hook_name: str, corpus: Corpus, batch_size: int
+) -> Float[np.ndarray, "n_seq n_ctx d_in"]:
+    """Native activations of a text; nothing after the hook point is run."""
+    parts = [
+        native_acts(subject.model, tokens, hook_name).float().cpu().numpy()
+        for _, tokens in corpus.batches(batch_size, subject.device, "activations", False)
+    ]
+    return np.concatenate(parts)
 
 
 @torch.no_grad()

@@ -16,6 +16,8 @@ from saecert.dictionaries.quantities import CLASSES_OF_TOKENS, LABELS_OF_SEQUENC
 PACKAGE, PARAMETERS, EXAMPLE = LABELS_OF_SEQUENCES
 CODE, IDENTIFIER = LABELS_OF_TOKENS
 SPACED = CLASSES_OF_TOKENS[1]
+LEAST = 10
+"""Sequences of a package, in either text, for it to be told from the others."""
 
 _PARAMETERS = re.compile(r"^[ \t]*(Parameters|Args|Arguments)[ \t]*(:|\n[ \t]*-{3,})", re.MULTILINE)
 _PROMPT = re.compile(r"[ \t]*(>>>|\.\.\. |\.\.\.$)")
@@ -69,6 +71,22 @@ def commonest_package(corpus: Corpus) -> str:
     """The group that most sequences are from, the first by name of several; "" without groups."""
     counts = Counter(corpus.groups)
     return min(counts, key=lambda name: (-counts[name], name)) if counts else ""
+
+
+def packages_of_both(discovery: Corpus, sample: Corpus, least: int = LEAST) -> list[str]:
+    """Groups with `least` sequences or more in either text, by name; [] without groups.
+
+    A group that is all of a text is none: there is nothing to tell it from.
+    """
+    texts = (discovery, sample)
+    counts = [Counter(corpus.groups) for corpus in texts]
+    return sorted(
+        name
+        for name in counts[0]
+        if all(
+            least <= count[name] < len(corpus) for count, corpus in zip(counts, texts, strict=True)
+        )
+    )
 
 
 def sequence_labels(

@@ -168,11 +168,38 @@ def edit_name(part: str, attribute: str, floor: str = "") -> str:
     return f"{part} of {attribute}" + (f", {floor}" if floor else "")
 
 
+def package_label(package: str) -> str:
+    """Label of the texts of a package: it against all others.
+
+    >>> package_label("numpy")
+    'package: numpy'
+    """
+    return f"{_ONE_PACKAGE}{package}"
+
+
+_ONE_PACKAGE = "package: "
+
+
 def labels_probed(names: Iterable[str], k: int) -> list[str]:
     """Labels that names of scores are about, those of probes on `k` latents.
+
+    Without those of single packages, which are `packages_probed`.
 
     >>> labels_probed(["probe 1 of code", "probe 5 of code", "probe 5 of code, random latents"], 5)
     ['code']
     """
+    return [label for label in _probed(names, k) if not label.startswith(_ONE_PACKAGE)]
+
+
+def packages_probed(names: Iterable[str], k: int) -> list[str]:
+    """Labels of single packages among names of scores, those of probes on `k` latents.
+
+    >>> packages_probed(["probe 1 of code", "probe 1 of package: numpy"], 1)
+    ['package: numpy']
+    """
+    return [label for label in _probed(names, k) if label.startswith(_ONE_PACKAGE)]
+
+
+def _probed(names: Iterable[str], k: int) -> list[str]:
     begin = probe_name(k, "")
     return [name[len(begin) :] for name in names if name.startswith(begin) and "," not in name]

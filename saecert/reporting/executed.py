@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import re
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import nbformat
 from nbclient.exceptions import DeadKernelError
 from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
+from PIL import Image
 
 from saecert.reporting.parameters import RunError
 
@@ -20,6 +23,8 @@ KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
 _LANGUAGE = {"name": "python", "pygments_lexer": "ipython3"}  # versions differ between machines
 _TIMINGS = ("papermill", "execution")
+PALETTE = 256
+"""Colours of a stored figure: drawings need no more, and take a third of the bytes."""
 _MARKER = "papermill-error-cell-tag"  # cells that papermill adds to a notebook that failed
 
 
@@ -50,7 +55,8 @@ def write_tidy(executed: Path, target: Path, facts: dict[str, Any]) -> None:
 
 
 def tidy(notebook: NotebookNode) -> NotebookNode:
-    """`notebook` without timings, versions, random cell ids, and cuts in a stream."""
+    """`notebook` without timings, versions, random cell ids, and cuts in a stream; its figures with
+    a palette."""
     kernel = NotebookNode(KERNEL)
     notebook.metadata = NotebookNode(kernelspec=kernel, language_info=NotebookNode(_LANGUAGE))
     cells = [cell for cell in notebook.cells if _MARKER not in cell.metadata.get("tags", [])]
@@ -60,9 +66,35 @@ def tidy(notebook: NotebookNode) -> NotebookNode:
         for key in (*_TIMINGS, *empty):
             cell.metadata.pop(key, None)
         if cell.cell_type == "code":
-            cell.outputs = _joined(cell.outputs)
+            cell.outputs = [_with_palette(output) for output in _joined(cell.outputs)]
     notebook.cells = cells
     return notebook
+
+
+def paletted(png: bytes) -> bytes:
+    """The same picture with at most `PALETTE` colours, without dithering; as it was if that is no
+    smaller, or if it has a palette.
+
+    What is transparent is put on white, which is the ground of every figure.
+    """
+    stored = Image.open(BytesIO(png))
+    if stored.mode == "P":
+        return png
+    drawn = stored.convert("RGBA")
+    ground = Image.new("RGBA", drawn.size, "white")
+    flat = Image.alpha_composite(ground, drawn).convert("RGB")
+    few = flat.quantize(PALETTE, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    stream = BytesIO()
+    few.save(stream, "PNG", optimize=True)
+    return min(stream.getvalue(), png, key=len)
+
+
+def _with_palette(output: NotebookNode) -> NotebookNode:
+    data = output.get("data", {})
+    if "image/png" in data:
+        small = paletted(base64.b64decode(data["image/png"]))
+        data["image/png"] = base64.b64encode(small).decode()
+    return output
 
 
 def reason(error: PapermillExecutionError | DeadKernelError) -> str:

@@ -18,6 +18,7 @@ from saecert.dictionaries.quantities import (
     SPARSE,
     edit_name,
     labels_probed,
+    packages_probed,
     probe_name,
 )
 from saecert.statistics.inequalities import INEQUALITIES, lower
@@ -30,6 +31,8 @@ Ends = tuple[float, float, float]
 
 PROBES = {f"probe {k}": k for k in SPARSE}
 """Measures that are means over labels, with the number of latents that the probe reads."""
+PACKAGES = {f"packages {k}": k for k in SPARSE}
+"""Macro scores: means over packages, each probed against all others, with the number of latents."""
 EDIT = "edit"
 """The mean of cause and isolate over both attributes."""
 MEASURES = (*PROBES, EDIT, DETECTION)
@@ -72,14 +75,17 @@ REPORTED_DEAD = 0.485
 def values_of(scores: Scores, measure: str, floor: bool = False) -> list[np.ndarray]:
     """The arrays whose means a measure is the mean of, by independent unit.
 
-    `measure` is one of `MEASURES`, or the name of an array. With `floor`, what stands in for the
-    SAE's latents: random ones, or for detection the examples of another latent. ValueError for an
-    unknown measure.
+    `measure` is one of `MEASURES` or `PACKAGES`, or the name of an array. With `floor`, what stands
+    in for the SAE's latents: random ones, or for detection the examples of another latent.
+    ValueError for an unknown measure.
     """
     word = RANDOM_LATENTS if floor else ""
     if measure in PROBES:
         k = PROBES[measure]
         return [scores[probe_name(k, label, word)] for label in labels_probed(scores, k)]
+    if measure in PACKAGES:
+        k = PACKAGES[measure]
+        return [scores[probe_name(k, label, word)] for label in packages_probed(scores, k)]
     if measure == EDIT:
         names = [edit_name(part, a, word) for a in CLASSES_OF_TOKENS for part in JUDGED_PARTS]
         return [np.mean([scores[name] for name in names], axis=0, dtype=np.float64)]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,11 +15,23 @@ import pandas as pd
 
 from saecert.certificates.certificate import Certificate
 from saecert.dictionaries.norm_limits import mean_limits
+from saecert.dictionaries.quantities import (
+    CLASSES_OF_TOKENS,
+    JUDGED_PARTS,
+    RANDOM_LATENTS,
+    SPARSE,
+    edit_name,
+    package_label,
+    packages_probed,
+    probe_name,
+)
 from saecert.records import SequenceLosses, smoothed_support
 from saecert.reporting import judged, top_afa
 
 BUILD = "saecert.training.random_baselines:random_baselines"
 """What trains and measures them."""
+BESIDES = "saecert.training.random_baselines:packages_and_outliers"
+"""What measures the rest of them."""
 KINDS = ("BatchTopK", "TopK", "top-AFA", "JumpReLU")
 """Kinds of SAEs, in the order in which `saecert.training.recipes.ARCHITECTURES` has them."""
 HELD = ("trained", "frozen decoder", "soft decoder", "frozen encoder")
@@ -80,7 +92,10 @@ def loss_width(alpha: float, n_vocab: int) -> float:
 
 
 def members(arrays: Arrays, alpha: float, n_vocab: int) -> list[Member]:
-    """The SAEs of one hook point, in the order in which they were trained."""
+    """The SAEs of one hook point, in the order in which they were trained.
+
+    Scores of one unit only are left out: they have no limits.
+    """
     lo, hi = smoothed_support(alpha, n_vocab)
     clean = arrays["clean"].astype(float)
     n_judged = max((len(x) for name, x in arrays.items() if name.startswith("judged ")), default=0)
@@ -102,7 +117,7 @@ def members(arrays: Arrays, alpha: float, n_vocab: int) -> list[Member]:
             {
                 name.removeprefix(part): _of_one(arrays[name], row)
                 for name in arrays
-                if row < n_judged and name.startswith(part)
+                if row < n_judged and name.startswith(part) and not _single(arrays, name)
             }
             for part in ("judged ", "floor ")
         )
@@ -127,6 +142,13 @@ _PER_SAE = (
 
 def _of_one(array: np.ndarray, row: int) -> np.ndarray:
     return np.asarray(array[row], dtype=float)
+
+
+def _single(arrays: Arrays, name: str) -> bool:
+    """Whether scores, or their floor, are of one unit."""
+    label = name.removeprefix("judged ").removeprefix("floor ")
+    scores = arrays.get(f"judged {label.removesuffix(f', {RANDOM_LATENTS}')}")
+    return scores is not None and scores.shape[-1] < 2
 
 
 def main_set(found: Sequence[Member]) -> list[Member]:
@@ -188,10 +210,20 @@ def differences(
     return pd.DataFrame(rows).T
 
 
+def scores_of(found: Sequence[Member]) -> tuple[str, ...]:
+    """What the latents of these SAEs are judged by: of `SCORES` all, or all but edits."""
+    edited = edit_name(JUDGED_PARTS[0], CLASSES_OF_TOKENS[0])
+    return tuple(x for x in SCORES if x != judged.EDIT or edited in found[0].scores)
+
+
 def judged_differences(
-    found: Sequence[Member], delta: float, inequality: str, measures: Sequence[str] = SCORES
+    found: Sequence[Member], delta: float, inequality: str, measures: Sequence[str] = ()
 ) -> pd.DataFrame:
-    """The same of what latents are judged by (`saecert.reporting.judged.differences`)."""
+    """The same of what latents are judged by (`saecert.reporting.judged.differences`).
+
+    Default: `scores_of` the SAEs.
+    """
+    measures = measures or scores_of(found)
     pairs = twins(found)
     scores = {member.label: member.scores for member in found}
     labels = {baseline.label: twin.label for baseline, twin in pairs}
@@ -240,11 +272,19 @@ def fixed_beforehand(tables: Mapping[str, pd.DataFrame]) -> dict[str, bool]:
     point."""
     frozen = (HELD[1], HELD[3])
     every = tables.values()
+    scores = [x for x in SCORES if all(x in table.columns.get_level_values(0) for table in every)]
     return {
         "frozen parts explain less": all(told(x, FIT, frozen) for x in every),
         "frozen parts change predictions more": all(told(x, (VARIATION,), frozen) for x in every),
-        "scores of latents tell no baseline": all(untold(x, SCORES) for x in every),
+        "scores of latents tell no baseline": all(untold(x, scores) for x in every),
     }
+
+
+def claims_frame(claimed: Mapping[str, bool | str]) -> pd.DataFrame:
+    """Claims with what came of them: "yes", "no" or "not tested"."""
+    words = {True: "yes", False: "no"}
+    told = {name: words[x] if isinstance(x, bool) else "not tested" for name, x in claimed.items()}
+    return pd.DataFrame({"holds": told})
 
 
 def better_fit_at_larger_cost(tables: Mapping[str, pd.DataFrame]) -> list[str]:
@@ -281,7 +321,7 @@ def means(found: Sequence[Member], width: float) -> pd.DataFrame:
         row = {"pooled EV": float(member.values["pooled"]), "L0": member.values["l0"].mean()}
         for measure in (*FIT, GAP, BEYOND, VARIATION):
             row[measure] = values_of(member, measure, width)[0].mean()
-        for measure in SCORES:
+        for measure in scores_of(found):
             several = judged.values_of(member.scores, measure)
             row[measure] = float(np.mean([x.mean() for x in several]))
         row["cosine to start"] = float(member.values["cosine"][0])
@@ -291,10 +331,10 @@ def means(found: Sequence[Member], width: float) -> pd.DataFrame:
 
 def floors(found: Sequence[Member], arrays: Arrays) -> pd.DataFrame:
     """Floors of what latents are judged by: mean over SAEs of random stand-ins, and a dead SAE."""
-    dead = {name.removeprefix("dead "): x for name, x in arrays.items() if name.startswith("dead ")}
+    dead = {name: arrays[f"dead {name}"] for name in found[0].scores}
     stand_ins = {}
     silent = {}
-    for measure in SCORES:
+    for measure in scores_of(found):
         several = [
             np.mean([x.mean() for x in judged.values_of(_as_scores(m.floors), measure, floor=True)])
             for m in found
@@ -305,11 +345,60 @@ def floors(found: Sequence[Member], arrays: Arrays) -> pd.DataFrame:
     return pd.DataFrame({"random stand-ins": stand_ins, "dead SAE": silent}).T
 
 
+def macro_scores(found: Sequence[Member], besides: Arrays) -> pd.DataFrame:
+    """Probes on the package of a text, means over packages: a row an SAE, and a dead one.
+
+    `besides` is what `BESIDES` measured of the same SAEs. "of random latents" is the floor. Nothing
+    but missing values for text without packages.
+    """
+    labels = [*(member.label for member in found), "dead SAE"]
+    table = {}
+    for k in SPARSE:
+        rows = [np.full(len(labels), np.nan)]
+        floors_of = [np.full(len(labels), np.nan)]
+        for package in packages_in(besides):
+            name = probe_name(k, package_label(package))
+            rows.append(np.append(besides[f"judged {name}"].mean(axis=1), besides[f"dead {name}"]))
+            floors_of.append(np.append(besides[f"floor {name}, {RANDOM_LATENTS}"], np.nan))
+        table[f"best {k}"] = np.mean(rows[1:] or rows, axis=0)
+        table[f"{k} of random latents"] = np.mean(floors_of[1:] or floors_of, axis=0)
+    return pd.DataFrame(table, index=labels)
+
+
+def packages_in(besides: Arrays) -> list[str]:
+    """Packages that were probed."""
+    names = [name.removeprefix("judged ") for name in besides if name.startswith("judged ")]
+    begin = package_label("")
+    k = SPARSE[0]
+    return [label.removeprefix(begin) for label in packages_probed(names, k)]
+
+
+def macro_differences(
+    found: Sequence[Member], besides: Arrays, delta: float, inequality: str
+) -> pd.DataFrame:
+    """`macro_scores` of each baseline less its twin's; all limits hold together at `delta`.
+
+    No columns for text without packages.
+    """
+    if not packages_in(besides):
+        return pd.DataFrame(index=[baseline.label for baseline, _ in twins(found)])
+    scores = [
+        {
+            name.removeprefix("judged "): _of_one(x, row)
+            for name, x in besides.items()
+            if name.startswith("judged ")
+        }
+        for row in range(len(found))
+    ]
+    members = [replace(member, scores=x) for member, x in zip(found, scores, strict=True)]
+    return judged_differences(members, delta, inequality, tuple(judged.PACKAGES))
+
+
 def _as_scores(means: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """Means as arrays of one; those of floors also under the plain names, which say what there
     is."""
     found = {name: np.atleast_1d(np.asarray(x, dtype=float)) for name, x in means.items()}
-    plain = {name.removesuffix(f", {judged.RANDOM_LATENTS}"): x for name, x in found.items()}
+    plain = {name.removesuffix(f", {RANDOM_LATENTS}"): x for name, x in found.items()}
     return plain | found
 
 

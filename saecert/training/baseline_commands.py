@@ -14,9 +14,9 @@ from sae_lens import SAE
 
 from saecert.storage import atomic_path
 from saecert.subjects.subject import Subject
+from saecert.training.baseline_plan import baseline_name
 from saecert.training.commands import N_HELD_OUT, cached, check_l0, claim_folder, training_facts
 from saecert.training.figures import figures_line, held_out_figures
-from saecert.training.random_baselines import baseline_name
 from saecert.training.recipes import FROZEN, SAERecipe
 from saecert.training.side_by_side import SideBySide, train_side_by_side
 from saecert.training.text import training_text

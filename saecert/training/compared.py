@@ -224,11 +224,13 @@ def activations(
     seed: int,
     *,
     source: str = "docstrings",
+    dtype: torch.dtype = torch.float32,
     progress: bool = False,
 ) -> dict[str, tuple[Acts, Acts]]:
     """Train and held-out activations by hook point, of the same tokens, in one order for all.
 
-    Of the train and of the validation documents of `source`; kept in the cache folder.
+    Of the train and of the validation documents of `source`; kept in the cache folder. With `dtype`
+    bfloat16 the model runs under autocast.
     """
     key = digest(subject.fingerprint, *hook_names, source, n_cached, seed)[:16]
     folder = cache_dir() / "activations" / key
@@ -243,6 +245,7 @@ def activations(
             list(hook_names),
             n_tokens,
             folder,
+            dtype,
             name=name,
             bos=text.bos,
             seed=seed,

@@ -8,158 +8,42 @@ with other numbers of active latents. All SAEs of a hook point see the same batc
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from sae_lens import SAE
+from torch import Tensor
 
 from saecert.corpora.corpus import Corpus
 from saecert.corpora.loading import load_corpus
-from saecert.dictionaries.fidelity import local_fidelity
-from saecert.dictionaries.judged import Shared, dead, judged, share
+from saecert.dictionaries.judged import Shared, dead, judged, package_scores, share
 from saecert.dictionaries.quantities import OTHER_LATENT, RANDOM_LATENTS
 from saecert.measurement.identity import digest
 from saecert.measurement.proxies import Proxy, full, pool, zero_ablation
+from saecert.measurement.quality import explained_by_sequence
+from saecert.measurement.site import Site
 from saecert.measurement.sweep import sweep
 from saecert.storage import cache_dir
-from saecert.subjects.subject import Subject
+from saecert.subjects.subject import Subject, weights_hash
+from saecert.training.baseline_plan import Plan
 from saecert.training.baselines import cosines
-from saecert.training.compared import N_HELD_OUT, Acts, activations, token_counts
+from saecert.training.compared import Acts, activations, token_counts
 from saecert.training.figures import held_out_figures
-from saecert.training.recipes import (
-    ARCHITECTURES,
-    BATCH_TOP_K,
-    COVARIANCE,
-    FROZEN,
-    JUMP_RELU,
-    STARTS,
-    TOP_K,
-    SAERecipe,
-)
+from saecert.training.recipes import ARCHITECTURES, FROZEN, STARTS, SAERecipe
 from saecert.training.sae import new_trainer
 from saecert.training.side_by_side import SideBySide, train_side_by_side
 
-ISOTROPIC = "isotropic"
+SEQUENCES = 32
+"""Sequences encoded at once."""
 LEVELS = (0.0, 0.05, 0.5)
 """Quantiles of the cosine of decoder rows with their start that are kept."""
 
 Arrays = dict[str, np.ndarray]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Which SAEs are trained, on how much, and what is measured of them."""
-
-    l0: int
-    """Active latents a token of the SAEs at every hook point."""
-    other_l0: tuple[int, ...]
-    """Numbers of active latents of BatchTopK besides, at `sweep_hook`."""
-    sweep_hook: str
-    """Where other numbers are tried and training is watched; "" for nowhere."""
-    shares: tuple[float, ...]
-    """Shares of the training after which the trained and the soft BatchTopK SAE are looked at."""
-    n_spliced: int
-    """Sequences, the first ones, on which the model runs with an SAE in it."""
-    n_discovery: int
-    """Sequences on which probes are fitted and latents are picked."""
-    n_cached: int
-    """Train activations of each hook point."""
-    n_samples: int
-    """Activations seen by each SAE."""
-    source: str = "docstrings"
-    """Text that is trained on, as `saecert.training.text.training_text` takes it."""
-    expansion: int = 8
-    """Latents per dimension."""
-    batch_size: int = 256
-    """Activations a step."""
-    learning_rate: float = 2e-3
-    """Its peak."""
-    alpha: float = 0.5
-    """Smoothing weight of the losses."""
-    pool_share: float = 0.75
-    """Size of the pool, as a share of the dictionary: the latents most often active on held-out
-    activations."""
-    seed: int = 0
-    """Of weights, order of batches and choice of tokens."""
-
-    def __post_init__(self) -> None:
-        if not 0 < self.pool_share <= 1:
-            raise ValueError(f"pool_share lies in (0, 1], got {self.pool_share}")
-        if not all(0 <= share <= 1 for share in self.shares):
-            raise ValueError(f"shares of a training lie in [0, 1], got {self.shares}")
-        if self.l0 in self.other_l0:
-            raise ValueError(f"other_l0 names l0={self.l0} again, which is trained anyway")
-
-    @property
-    def n_steps(self) -> int:
-        """Steps of each training."""
-        return -(-self.n_samples // self.batch_size)
-
-    def looks(self) -> tuple[int, ...]:
-        """Steps after which training is looked at."""
-        return tuple(dict.fromkeys(round(share * self.n_steps) for share in self.shares))
-
-    def recipes(self, hook_name: str) -> dict[str, SAERecipe]:
-        """Those of all SAEs of a hook point by name; the SAEs of every hook point come first."""
-        chosen = [(BATCH_TOP_K, self.l0, start) for start in (ISOTROPIC, COVARIANCE)]
-        chosen += [(kind, self.l0, ISOTROPIC) for kind in (TOP_K, JUMP_RELU)]
-        if hook_name and hook_name == self.sweep_hook:
-            chosen += [(BATCH_TOP_K, l0, ISOTROPIC) for l0 in self.other_l0]
-        return {
-            baseline_name(kind, l0, start, frozen): self._recipe(kind, l0, start, frozen)
-            for kind, l0, start in chosen
-            for frozen in FROZEN
-        }
-
-    def watched(self, hook_name: str) -> dict[str, tuple[int, ...]]:
-        """Names of the SAEs whose training is looked at, with the steps."""
-        if hook_name != self.sweep_hook:
-            return {}
-        frozen = ("", "soft-decoder")
-        return {baseline_name(BATCH_TOP_K, self.l0, ISOTROPIC, x): self.looks() for x in frozen}
-
-    def n_main(self) -> int:
-        """How many SAEs every hook point has: those that are judged by all that there is."""
-        return len(self.recipes(""))
-
-    @property
-    def of_training(self) -> tuple[Any, ...]:
-        """What changes all SAEs; the rest is in their names."""
-        sizes = (self.n_cached, self.n_samples, self.expansion, self.batch_size)
-        return (self.source, *sizes, self.learning_rate, self.seed)
-
-    def _recipe(self, kind: str, l0: int, start: str, frozen: str) -> SAERecipe:
-        return SAERecipe(
-            n_samples=self.n_samples,
-            learning_rate=self.learning_rate,
-            l0=l0,
-            expansion=self.expansion,
-            batch_size=self.batch_size,
-            warm_up_steps=max(1, self.n_steps // 20),
-            n_calibration=N_HELD_OUT,
-            seed=self.seed,
-            order_seed=self.seed,
-            checkpoints=4,
-            architecture=kind,
-            frozen=frozen,
-            start=start,
-        )
-
-
-def baseline_name(architecture: str, l0: int, start: str, frozen: str) -> str:
-    """Name of an SAE's folder.
-
-    >>> baseline_name("topk", 24, "isotropic", "decoder"), baseline_name("topk", 8, "", "")
-    ('topk-24-isotropic-frozen-decoder', 'topk-8-trained')
-    """
-    words = {"": "trained", "soft-decoder": "soft-decoder"}
-    parts = [architecture, str(l0), start, words.get(frozen, f"frozen-{frozen}")]
-    return "-".join(part for part in parts if part)
 
 
 def random_baselines(
@@ -199,18 +83,65 @@ def random_baselines(
         What `Plan`, `saecert.training.side_by_side.train_side_by_side` and
         `saecert.dictionaries.judged.share` refuse.
     """
-    given = {key: value for key, value in settings.items() if key not in ("progress", "build")}
-    several = {key: tuple(given[key]) for key in ("other_l0", "shares")}
-    plan = Plan(**{**given, **several})
+    plan = Plan.of(settings)
+    found = {}
+    for hook_name, side, train, held_out in trained(subject, hook_names, settings):
+        discovery = judging_text(subject, corpus, plan)
+        options = {"seed": plan.seed, "edits": plan.edits}
+        shared = share(subject, hook_name, discovery, corpus, **options)
+        measured = _Measured(subject, hook_name, plan, side, train, shared)
+        found[hook_name] = measured.arrays(held_out)
+    return found
+
+
+def packages_and_outliers(
+    subject: Subject, corpus: Corpus, hook_names: Sequence[str], settings: Mapping[str, Any]
+) -> dict[str, Arrays]:
+    """Named arrays by hook point of the first `Plan.n_main` SAEs, the same as `random_baselines`.
+
+    "judged <name>", "floor <name>" and "dead <name>" as there, of
+    `saecert.dictionaries.judged.package_scores`; with an axis of SAEs "without outliers", the
+    explained variance of held-out activations without outlier tokens, and "with outliers"; and one
+    number, "outlier share", the share of such tokens.
+
+    Parameters and errors as of `random_baselines`.
+    """
+    plan = Plan.of(settings)
+    found = {}
+    for hook_name, side, _, held_out in trained(subject, hook_names, settings):
+        discovery = judging_text(subject, corpus, plan)
+        shared = share(subject, hook_name, discovery, corpus, seed=plan.seed, edits=False)
+        names = list(side.recipes)[: plan.n_main()]
+        saes = [_loaded(side.place(name)) for name in names]
+        figures = [held_out_figures(sae, held_out, 1) for sae in saes]
+        explained = [each["explained_variance"] for each in figures]
+        silent = package_scores(shared, dead(saes[0]))
+        found[hook_name] = halved(
+            _stacked([_by_unit(package_scores(shared, sae)) for sae in saes])
+            | {f"dead {name}": np.array(x.mean()) for name, x in _without_floors(silent).items()}
+            | {
+                "with outliers": np.array([each["all"] for each in explained]),
+                "without outliers": np.array([each["without_outliers"] for each in explained]),
+                "outlier share": np.array(figures[0]["outlier_share"]),
+            }
+        )
+    return found
+
+
+def trained(
+    subject: Subject, hook_names: Sequence[str], settings: Mapping[str, Any]
+) -> Iterator[tuple[str, SideBySide, Acts, Acts]]:
+    """Each hook point with its SAEs, trained if they are not there, train and held-out activations.
+
+    `settings` as for `random_baselines`.
+    """
+    plan = Plan.of(settings)
     progress = bool(settings.get("progress"))
     place = digest(subject.fingerprint, *hook_names, *plan.of_training)[:16]
     folder = cache_dir() / "baselines" / place
-    text = {"source": plan.source, "progress": progress}
-    data = activations(subject, hook_names, plan.n_cached, plan.seed, **text)
-    options = {"split": "discovery", "n_ctx": corpus.n_ctx, "bos": corpus.bos}
-    discovery = load_corpus(plan.source, subject, **options)
-    discovery = discovery.take(min(plan.n_discovery, len(discovery)))
-    found = {}
+    dtype = torch.bfloat16 if plan.autocast else torch.float32
+    options = {"source": plan.source, "dtype": dtype, "progress": progress}
+    data = activations(subject, hook_names, plan.n_cached, plan.seed, **options)
     for hook_name in hook_names:
         train, held_out = data[hook_name]
         side = SideBySide(folder / hook_name, plan.recipes(hook_name), plan.watched(hook_name))
@@ -223,10 +154,14 @@ def random_baselines(
             checkpoints=folder / "checkpoints" / hook_name,
             progress=progress,
         )
-        measured = _Measured(subject, corpus, hook_name, plan, side, train)
-        shared = share(subject, hook_name, discovery, corpus, seed=plan.seed)
-        found[hook_name] = measured.arrays(held_out, shared)
-    return found
+        yield hook_name, side, train, held_out
+
+
+def judging_text(subject: Subject, corpus: Corpus, plan: Plan) -> Corpus:
+    """The discovery sequences on which probes are fitted, of the shape of those in `corpus`."""
+    options = {"split": "discovery", "n_ctx": corpus.n_ctx, "bos": corpus.bos}
+    discovery = load_corpus(plan.judging or plan.source, subject, **options)
+    return discovery.take(min(plan.n_discovery, len(discovery)))
 
 
 @dataclass(frozen=True)
@@ -234,48 +169,61 @@ class _Measured:
     """What is measured of the SAEs of one hook point."""
 
     subject: Subject
-    corpus: Corpus
     hook_name: str
     plan: Plan
     side: SideBySide
     train: Acts
+    shared: Shared
 
-    def arrays(self, held_out: Acts, shared: Shared) -> Arrays:
-        rows = []
-        judgements = []
-        common: Arrays = {}
-        for number, (name, recipe) in enumerate(self.side.recipes.items()):
-            sae = _loaded(self.side.place(name))
-            k = max(1, round(self.plan.pool_share * sae.cfg.d_sae))
-            order = np.argsort(-token_counts(sae, held_out), kind="stable")
-            pooled = replace(pool(order[:k], sae.cfg.d_sae), name="pooled")
-            row, losses = self._behaviour(sae, [pooled, *([] if rows else [zero_ablation()])])
-            row |= {"pool": losses["pooled"] - losses["clean"], "cosine": self._cosine(name, sae)}
-            if number == 0:
-                common = {key: losses[key] for key in ("clean", "zero")} | _of_dead(shared, sae)
-                common["pool size"] = np.array(k)
-            if number < self.plan.n_main():
-                judgements.append(_judgement(shared, sae))
-            rows.append(row | _facts(recipe, sae, held_out))
+    def arrays(self, held_out: Acts) -> Arrays:
+        saes = {name: _loaded(self.side.place(name)) for name in self.side.recipes}
+        kept = {name: self._pool(sae, held_out) for name, sae in saes.items()}
+        judgements = [
+            _by_unit(judged(self.shared, saes[name])) for name in list(saes)[: self.plan.n_main()]
+        ]
+        facts = [_facts(recipe, saes[name], held_out) for name, recipe in self.side.recipes.items()]
+        whole = self.plan.pool_share == 1
+        rows, common = self._behaviour(saes, {} if whole else kept)
+        for row, fact, (name, sae) in zip(rows, facts, saes.items(), strict=True):
+            row |= fact | {"cosine": self._cosine(name, sae)}
+            if whole:
+                row["pool"] = row["full"]
+        first = next(iter(saes))
+        common |= _of_dead(self.shared, saes[first]) | {"pool size": np.array(len(kept[first]))}
         return halved(_stacked(rows) | _stacked(judgements) | self._training()) | common
 
-    def _behaviour(self, sae: SAE, others: Sequence[Proxy] = ()) -> tuple[Arrays, Arrays]:
-        """What one SAE does to each sequence, and the losses of all proxies."""
-        alone = replace(self.subject, saes={self.hook_name: sae})
-        chosen = {self.hook_name: [full(), *others]}
+    def _pool(self, sae: SAE, held_out: Acts) -> Int[np.ndarray, "k"]:
+        """The latents most often active on held-out activations."""
+        k = max(1, round(self.plan.pool_share * sae.cfg.d_sae))
+        return np.argsort(-token_counts(sae, held_out), kind="stable")[:k]
+
+    def _behaviour(
+        self, saes: Mapping[str, SAE], kept: Mapping[str, Int[np.ndarray, "k"]]
+    ) -> tuple[list[Arrays], Arrays]:
+        """What each SAE does to each sequence, with its pool where one is `kept`; and the losses
+        of the model alone. The model runs once for all of them."""
+        proxies = [zero_ablation()]
+        for name, sae in saes.items():
+            proxies.append(reading(sae, name, full()))
+            if name in kept:
+                pooled = replace(pool(kept[name], sae.cfg.d_sae), name="pooled")
+                proxies.append(reading(sae, f"{name} pooled", pooled))
+        alone = replace(self.subject, saes={self.hook_name: next(iter(saes.values()))})
         options = {"alphas": (self.plan.alpha,), "progress": False}
-        spliced = self.corpus.take(min(self.plan.n_spliced, len(self.corpus)))
-        record = sweep(alone, spliced, chosen, **options)[self.hook_name]
-        fit = local_fidelity(alone, self.corpus, [self.hook_name], progress=False)
+        corpus = self.shared.sample.corpus
+        spliced = corpus.take(min(self.plan.n_spliced, len(corpus)))
+        record = sweep(alone, spliced, {self.hook_name: proxies}, **options)[self.hook_name]
         losses = {name: values[0] for name, values in record.loss.items()}
-        row = {
-            "explained": fit[self.hook_name]["explained variance"],
-            "l0": record.l0[:, self.corpus.first :].mean(axis=1),
-            "full": losses["full"] - losses["clean"],
-            "total_variation": record.total_variation["full"],
-            "disagreement": record.top1_disagreement["full"],
-        }
-        return row, losses
+        rows = []
+        for name, sae in saes.items():
+            row = _fit(self.shared, sae, len(spliced))
+            row["full"] = losses[name] - losses["clean"]
+            row["total_variation"] = record.total_variation[name]
+            row["disagreement"] = record.top1_disagreement[name]
+            if name in kept:
+                row["pool"] = losses[f"{name} pooled"] - losses["clean"]
+            rows.append(row)
+        return rows, {key: losses[key] for key in ("clean", "zero")}
 
     def _cosine(self, name: str, sae: SAE) -> Float[np.ndarray, "_"]:
         """Mean and `LEVELS` of the cosine of decoder rows with where they started."""
@@ -285,37 +233,58 @@ class _Measured:
 
     def _training(self) -> Arrays:
         """Explained variance, loss increase and cosines of the SAEs that were looked at."""
-        looks = self.side.looks
+        looks = [(name, step) for name, steps in self.side.looks.items() for step in steps]
         if not looks:
             return {}
-        rows = {"training explained": [], "training full": [], "training cosine": []}
-        for name, steps in looks.items():
-            for step in steps:
-                sae = _loaded(self.side.place(name, step))
-                row, _ = self._behaviour(sae)
-                rows["training explained"].append(row["explained"])
-                rows["training full"].append(row["full"])
-                rows["training cosine"].append(self._cosine(name, sae))
-        steps = self.plan.looks()
-        shape = (len(looks), len(steps), -1)
-        return {name: np.stack(x).reshape(shape) for name, x in rows.items()} | {
-            "steps": np.array(steps)
-        }
+        saes = {f"{name} {step}": _loaded(self.side.place(name, step)) for name, step in looks}
+        rows, _ = self._behaviour(saes, {})
+        steps = np.array(self.plan.looks())
+        found = {f"training {name}": [row[name] for row in rows] for name in ("explained", "full")}
+        found["training cosine"] = [
+            self._cosine(name, sae) for (name, _), sae in zip(looks, saes.values(), strict=True)
+        ]
+        shape = (len(self.side.looks), len(steps), -1)
+        return {name: np.stack(x).reshape(shape) for name, x in found.items()} | {"steps": steps}
+
+
+def reading(sae: SAE, name: str, proxy: Proxy) -> Proxy:
+    """`proxy` made by another SAE than that of the subject, under another name."""
+
+    def own(site: Site) -> Tensor:
+        return proxy.replace(Site(site.acts, sae, site.ids, site.first))
+
+    return Proxy(name, own, f"{proxy.key} {weights_hash(sae.state_dict(), sae.cfg.to_dict())}")
+
+
+@torch.no_grad()
+def _fit(shared: Shared, sae: SAE, n_spliced: int) -> Arrays:
+    """Explained variance of each sequence; active latents a token of those that are spliced."""
+    split = shared.sample
+    first = split.corpus.first
+    parts = []
+    counts = []
+    for acts in np.array_split(split.acts, -(-len(split.acts) // SEQUENCES)):
+        native = torch.from_numpy(acts)
+        codes = sae.encode(native)
+        recons = sae.decode(codes)
+        told = explained_by_sequence(native[:, first:].double(), recons[:, first:].double())
+        parts.append(told.numpy())
+        counts.append((codes[:, first:] != 0).sum(dim=-1).double().mean(dim=1).numpy())
+    return {"explained": np.concatenate(parts), "l0": np.concatenate(counts)[:n_spliced]}
 
 
 def _stacked(rows: Sequence[Arrays]) -> Arrays:
     return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
 
 
-def _judgement(shared: Shared, sae: SAE) -> Arrays:
+def _by_unit(scores: Mapping[str, np.ndarray]) -> Arrays:
     """Scores of an SAE by unit, and the means of floors."""
-    found = {}
-    for name, values in judged(shared, sae).items():
-        if is_floor(name):
-            found[f"floor {name}"] = np.array(values.mean())
-        else:
-            found[f"judged {name}"] = values
-    return found
+    return {
+        f"{'floor' if is_floor(name) else 'judged'} {name}": (
+            np.array(values.mean()) if is_floor(name) else values
+        )
+        for name, values in scores.items()
+    }
 
 
 def is_floor(name: str) -> bool:
@@ -327,11 +296,13 @@ def is_floor(name: str) -> bool:
     return name == OTHER_LATENT or name.endswith(f", {RANDOM_LATENTS}")
 
 
+def _without_floors(scores: Mapping[str, np.ndarray]) -> Arrays:
+    return {name: x for name, x in scores.items() if not is_floor(name)}
+
+
 def _of_dead(shared: Shared, sae: SAE) -> Arrays:
-    scores = judged(shared, dead(sae))
-    return {
-        f"dead {name}": np.asarray(x.mean()) for name, x in scores.items() if not is_floor(name)
-    }
+    scores = _without_floors(judged(shared, dead(sae)))
+    return {f"dead {name}": np.asarray(x.mean()) for name, x in scores.items()}
 
 
 def _loaded(folder: Path) -> SAE:

@@ -7,7 +7,7 @@ import pytest
 from conftest import identity_sae, make_sae
 
 from saecert import load_corpus
-from saecert.dictionaries.judged import codes_of, dead, judged, share
+from saecert.dictionaries.judged import codes_of, dead, judged, package_scores, share
 from saecert.dictionaries.quantities import (
     CLASSES_OF_TOKENS,
     DETECTION,
@@ -18,6 +18,8 @@ from saecert.dictionaries.quantities import (
     RANDOM_LATENTS,
     SPARSE,
     edit_name,
+    package_label,
+    packages_probed,
     probe_name,
 )
 
@@ -100,6 +102,38 @@ def test_an_sae_without_active_latents_changes_nothing_and_guesses(scores, floor
             np.testing.assert_allclose(values, expected, atol=1e-4, err_msg=name)
         else:
             np.testing.assert_array_equal(values, 0.5, err_msg=name)
+
+
+@pytest.fixture(scope="module")
+def unedited(shipped, texts):
+    return share(shipped, HOOK, *(text.take(40) for text in texts), edits=False)
+
+
+def test_without_edits_the_rest_is_judged_on_the_same_activations(shipped, shared, unedited):
+    sae = shipped.sae_at(HOOK)
+    np.testing.assert_allclose(unedited.sample.acts, shared.sample.acts[:40], atol=1e-4)
+    found = judged(unedited, sae, n_latents=N_LATENTS)
+    probes = names_of_probes((*LABELS_OF_SEQUENCES, *LABELS_OF_TOKENS))
+    assert set(found) == probes | {DETECTION, OTHER_LATENT}
+
+
+def test_each_package_is_probed_against_the_others(shipped, shared):
+    sae = shipped.sae_at(HOOK)
+    found = package_scores(shared, sae)
+    labels = packages_probed(found, 1)
+    groups = shared.sample.corpus.groups
+    assert 1 < len(labels) < len(set(groups))
+    assert set(found) == names_of_probes(labels)
+    for label in labels:
+        package = label.removeprefix(package_label(""))
+        assert len(found[probe_name(5, label)]) == min(groups.count(package), 100)
+    five, floor = (
+        np.mean([found[probe_name(5, label, word)].mean() for label in labels])
+        for word in ("", RANDOM_LATENTS)
+    )
+    assert five > floor + 0.05
+    for values in package_scores(shared, dead(sae)).values():
+        np.testing.assert_array_equal(values, 0.5)
 
 
 def certainly_above(a, b):

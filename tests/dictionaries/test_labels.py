@@ -11,6 +11,7 @@ from saecert.dictionaries.labels import (
     classes_of,
     code_lines,
     commonest_package,
+    packages_of_both,
     pieces_of,
     sequence_labels,
     token_labels,
@@ -86,3 +87,16 @@ def test_pieces_put_together_are_the_text(spelled):
     ids = spelled.tokenizer(text, add_special_tokens=False)["input_ids"]
     assert "".join(pieces[i] for i in ids) == text
     assert len(pieces) == spelled.d_vocab and pieces[-1] == ""
+
+
+def test_packages_are_those_with_enough_texts_in_both():
+    def texts(**counts):
+        groups = tuple(name for name, n in counts.items() for _ in range(n))
+        return corpus_of(*[[1]] * len(groups), groups=groups)
+
+    discovery = texts(scipy=3, numpy=4, sympy=2)
+    assert packages_of_both(discovery, texts(numpy=2, scipy=2, pandas=5), 2) == ["numpy", "scipy"]
+    assert packages_of_both(discovery, texts(numpy=1, scipy=3), 2) == ["scipy"]
+    assert packages_of_both(discovery, texts(scipy=3), 2) == [], "nothing to tell it from"
+    assert packages_of_both(discovery, corpus_of([1]), 2) == []
+    assert packages_of_both(corpus_of([1]), discovery, 2) == []

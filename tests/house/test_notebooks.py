@@ -85,6 +85,7 @@ def test_a_page_in_order_is_only_too_short(page):
             ),
             "stores an error",
         ),
+        (lambda cells: cells[2].outputs[0].update(text="1" * 300_000), "more than 300,000"),
     ],
 )
 def test_each_rule_notices_its_breach(page, change, complaint):

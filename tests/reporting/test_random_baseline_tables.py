@@ -12,6 +12,7 @@ from saecert.dictionaries.quantities import (
     RANDOM_LATENTS,
     SPARSE,
     edit_name,
+    package_label,
     probe_name,
 )
 from saecert.reporting import random_baseline_figures as figures
@@ -159,6 +160,37 @@ def test_means_and_floors(arrays, found, width):
     low = reporting.floors(chosen, arrays)
     assert low.loc["dead SAE"].tolist() == [0.5] * 4
     assert low.loc["random stand-ins"].tolist() == pytest.approx([0.55] * 3 + [0.6])
+
+
+def test_macro_scores_are_means_over_packages(found):
+    chosen = reporting.main_set(found)[:4]
+    rng = np.random.default_rng(1)
+    names = [probe_name(k, package_label(x)) for k in SPARSE for x in ("numpy", "scipy")]
+    besides = {f"judged {name}": rng.random((4, n)) for n, name in enumerate(names, 12)}
+    besides |= {f"floor {name}, {RANDOM_LATENTS}": np.full(4, 0.6) for name in names}
+    besides |= {f"dead {name}": np.array(0.5) for name in names}
+    assert reporting.packages_in(besides) == ["numpy", "scipy"]
+    table = reporting.macro_scores(chosen, besides)
+    by_package = [besides[f"judged {name}"][2].mean() for name in names[:2]]
+    assert table.loc[chosen[2].label, "best 1"] == pytest.approx(np.mean(by_package))
+    assert table.loc["dead SAE", "best 5"] == 0.5
+    assert table.loc[chosen[0].label, "5 of random latents"] == pytest.approx(0.6)
+    apart = reporting.macro_differences(chosen, besides, 0.05, "dirichlet")
+    best = table["best 1"]
+    mean = best[chosen[3].label] - best[chosen[0].label]
+    assert apart.loc[chosen[3].label, ("packages 1", "mean")] == pytest.approx(mean)
+    assert (apart["packages 5", "lower"] < apart["packages 5", "upper"]).all()
+    assert reporting.macro_scores(chosen, {}).isna().all(axis=None)
+    assert "nan" not in str(show(reporting.macro_scores(chosen, {}), "none")).lower()
+    assert reporting.macro_differences(chosen, {}, 0.05, "dirichlet").shape == (3, 0)
+
+
+def test_scores_of_one_unit_are_left_out(arrays):
+    few = dict(arrays) | {f"judged {probe_name(1, 'code')}": np.ones((16, 1))}
+    (first, *_) = reporting.members(few, 0.5, N_VOCAB)
+    assert probe_name(1, "code") not in first.scores
+    assert probe_name(1, "code", RANDOM_LATENTS) not in first.floors
+    assert probe_name(5, "code") in first.scores
 
 
 def test_what_differs_is_told_and_what_does_not_is_open(found, width):

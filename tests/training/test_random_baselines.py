@@ -12,7 +12,7 @@ from saecert import collect, load_corpus, load_subject
 from saecert.reporting import random_baselines as reporting
 from saecert.reporting.quantities import MEASURABLE
 from saecert.reporting.tables import show
-from saecert.training.random_baselines import Plan
+from saecert.training.baseline_plan import Plan
 
 HOOK = "blocks.0.hook_resid_post"
 PLAN = Plan(
@@ -65,9 +65,14 @@ def settings(text):
 
 
 @pytest.fixture(scope="module")
-def arrays(decided, corpus, settings, tmp_path_factory):
+def cache(tmp_path_factory):
+    return str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="module")
+def arrays(decided, corpus, settings, cache):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SAECERT_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("SAECERT_CACHE", cache)
         measure = MEASURABLE["built"].measure
         return measure(decided, corpus, [HOOK], settings | {"progress": False})[HOOK]
 
@@ -136,6 +141,36 @@ def test_the_last_look_is_the_sae_and_the_first_its_start(arrays, found):
             np.testing.assert_allclose(last, values, atol=2e-2)
         first = arrays["training cosine"][number, 0]
         assert first == pytest.approx(1, abs=2e-3)
+
+
+def test_the_rest_is_of_the_same_saes(decided, corpus, settings, arrays, cache, monkeypatch):
+    monkeypatch.setenv("SAECERT_CACHE", cache)
+    measure = MEASURABLE["built"].measure
+    asked = settings | {"build": reporting.BESIDES, "progress": False}
+    rest = measure(decided, corpus, [HOOK], asked)[HOOK]
+    np.testing.assert_array_equal(rest["with outliers"], arrays["pooled"][:16])
+    assert float(rest["outlier share"]) == 0
+    np.testing.assert_array_equal(rest["without outliers"], rest["with outliers"])
+    assert not any(name.startswith("judged") for name in rest), "text without packages"
+
+
+def test_one_kind_without_edits(decided, corpus, settings, cache, monkeypatch):
+    monkeypatch.setenv("SAECERT_CACHE", cache)
+    few = {"kinds": [["topk", "isotropic"]], "edits": False, "autocast": True}
+    few |= {"other_l0": [], "sweep_hook": "", "shares": [], "pool_share": 1.0}
+    measure = MEASURABLE["built"].measure
+    found = measure(decided, corpus, [HOOK], settings | few | {"progress": False})[HOOK]
+    members = reporting.members(found, 0.5, decided.d_vocab)
+    assert [m.label for m in members] == [f"TopK, {held}, isotropic" for held in reporting.HELD]
+    np.testing.assert_array_equal(found["pool"], found["full"])
+    assert int(found["pool size"]) == found["d_sae"][0]
+    assert reporting.scores_of(members) == ("probe 1", "probe 5", "detection")
+    width = reporting.loss_width(0.5, decided.d_vocab)
+    table = reporting.all_differences(members, 0.05, "dirichlet", width)
+    assert "edit" not in table.columns.get_level_values(0)
+    assert list(reporting.floors(members, found).columns) == ["probe 1", "probe 5", "detection"]
+    told = reporting.claims_frame(reporting.fixed_beforehand({HOOK: table}))
+    assert set(told["holds"]) <= {"yes", "no"} and len(told) == 3
 
 
 def test_labels_and_twins(found):
