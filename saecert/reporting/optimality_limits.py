@@ -79,8 +79,8 @@ def implied_by_layer(measured: Measured) -> pd.DataFrame:
             zip(("10 %", "median", "90 %"), np.quantile(implied, (0.1, 0.5, 0.9)), strict=True)
         )
         row |= {name: float(values[f"{name}, encoder"]) for name in ("angle", "agreement")}
-        rows[label] = {"latents": float(often.sum())} | row
-    return pd.DataFrame(rows).T.rename_axis("layer")
+        rows[label] = {"latents": int(often.sum())} | row
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("layer")
 
 
 def beside_terms(
