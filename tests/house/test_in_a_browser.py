@@ -5,10 +5,8 @@ the book in `_build/html` (``make html``), or in the folder that SAECERT_BOOK na
 """
 
 import os
+import re
 import shutil
-import threading
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -32,6 +30,8 @@ RULES = {"light": {"runOnly": TAGS}, "dark": {"runOnly": CONTRAST}}
 """What axe looks for: a dark page differs in its colours, one on a phone in its width."""
 LARGE = {"book/api.html": {"rules": {"color-contrast": {"enabled": False}}}}
 """Tens of thousands of elements in the colours of the other pages, half a minute to look at."""
+NEXT = r'<a class="right-next"\s+href="([^"#]+)"'
+PREVIOUS = r'<a class="left-prev"\s+href="([^"#]+)"'
 STILL = "*, ::before, ::after { transition: none !important; animation: none !important; }"
 SLIDERS = ("notebooks/03_convergence.html", "notebooks/11_layers.html")
 
@@ -41,28 +41,14 @@ pytestmark = [
 ]
 
 
-class Quiet(SimpleHTTPRequestHandler):
-    """Files of a folder."""
-
-    def log_message(self, *_):
-        """Say nothing of what is asked for."""
-
-
 @pytest.fixture(scope="module")
-def address():
-    """Where the book is served: as a reader has it, fonts come from the same place as the pages."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=BOOK)) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-
-
-@pytest.fixture(scope="module")
-def browser(address):
+def browser():
     with sync.sync_playwright() as running:
-        options = {"executable_path": BROWSER, "args": ["--no-sandbox"]}
+        # pages read from disk ask for their fonts as from another place
+        switches = ["--no-sandbox", "--allow-file-access-from-files"]
+        options = {"executable_path": BROWSER, "args": switches}
         started = running.chromium.launch(**options)
-        yield partial(started.new_context, base_url=address)
+        yield started
         started.close()
 
 
@@ -70,12 +56,13 @@ def opened(browser, name, mode="light", **options):
     """A page of the book, and what its scripts complain of."""
     width, scheme = MODES[mode]
     size = {"width": width, "height": 900}
-    context = browser(viewport=size, color_scheme=scheme, **options)
+    context = browser.new_context(viewport=size, color_scheme=scheme, **options)
     page = context.new_page()
+    page.set_default_timeout(120_000)  # a busy machine takes its time for the largest page
     faults = []
     page.on("pageerror", lambda error: faults.append(str(error)))
     page.on("requestfailed", lambda request: faults.append(request.url))
-    page.goto(f"/{name}")
+    page.goto((BOOK / name).as_uri())
     return page, faults
 
 
@@ -104,6 +91,27 @@ def test_axe_finds_nothing_and_nothing_scrolls_sideways(browser, mode):
         complaints += [f"{name}: {wide} pixels wide in {room}"] if wide > room else []
         page.context.close()
     assert complaints == []
+
+
+def test_search_finds_what_a_page_is_about(browser):
+    page, faults = opened(browser, "search.html")
+    page.goto((BOOK / "search.html").as_uri() + "?q=loss+recovered")
+    page.locator("#search-results li a").first.wait_for()
+    page.locator("p.search-summary", has_text="found").wait_for()
+    found = [link.get_attribute("href") for link in page.locator("#search-results li a").all()]
+    assert any("08_tails" in link for link in found), found
+    assert not faults
+    page.context.close()
+
+
+def test_next_and_previous_lead_through_the_whole_book():
+    seen = ["book/index.html"]
+    while onward := re.search(NEXT, (BOOK / seen[-1]).read_text(encoding="utf-8")):
+        path = (BOOK / seen[-1]).parent / onward[1]
+        (back,) = re.findall(PREVIOUS, path.read_text(encoding="utf-8"))
+        assert (path.parent / back).resolve() == BOOK / seen[-1]
+        seen.append(path.resolve().relative_to(BOOK).as_posix())
+    assert sorted(seen) == PAGES
 
 
 @pytest.mark.parametrize("name", SLIDERS)
