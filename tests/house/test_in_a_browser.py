@@ -5,10 +5,8 @@ the book in `_build/html` (``make html``), or in the folder that SAECERT_BOOK na
 """
 
 import os
+import re
 import shutil
-import threading
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -26,14 +24,19 @@ PAGES = sorted(
     path.relative_to(BOOK).as_posix() for name in OWN for path in (BOOK / name).glob("*.html")
 )
 MODES = {"light": (1280, "light"), "dark": (1280, "dark"), "phone": (420, "light")}
+SLIDERS = ("notebooks/03_convergence.html", "notebooks/11_layers.html")
+LATENTS = "notebooks/26_latents.html"
 TAGS = {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]}
 CONTRAST = {"type": "rule", "values": ["color-contrast"]}
 RULES = {"light": {"runOnly": TAGS}, "dark": {"runOnly": CONTRAST}}
 """What axe looks for: a dark page differs in its colours, one on a phone in its width."""
 LARGE = {"book/api.html": {"rules": {"color-contrast": {"enabled": False}}}}
 """Tens of thousands of elements in the colours of the other pages, half a minute to look at."""
+NEXT = r'<a class="right-next"\s+href="([^"#]+)"'
+PREVIOUS = r'<a class="left-prev"\s+href="([^"#]+)"'
+DARK = ("book/index.html", "book/notation.html", "notebooks/00_primer.html", *SLIDERS, LATENTS)
+"""Pages that have between them every kind of element; the others are not looked at in the dark."""
 STILL = "*, ::before, ::after { transition: none !important; animation: none !important; }"
-SLIDERS = ("notebooks/03_convergence.html", "notebooks/11_layers.html")
 
 pytestmark = [
     pytest.mark.skipif(BROWSER is None, reason=f"no browser on the path: {', '.join(NAMES)}"),
@@ -41,28 +44,14 @@ pytestmark = [
 ]
 
 
-class Quiet(SimpleHTTPRequestHandler):
-    """Files of a folder."""
-
-    def log_message(self, *_):
-        """Say nothing of what is asked for."""
-
-
 @pytest.fixture(scope="module")
-def address():
-    """Where the book is served: as a reader has it, fonts come from the same place as the pages."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=BOOK)) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-
-
-@pytest.fixture(scope="module")
-def browser(address):
+def browser():
     with sync.sync_playwright() as running:
-        options = {"executable_path": BROWSER, "args": ["--no-sandbox"]}
+        # pages read from disk ask for their fonts as from another place
+        switches = ["--no-sandbox", "--allow-file-access-from-files"]
+        options = {"executable_path": BROWSER, "args": switches}
         started = running.chromium.launch(**options)
-        yield partial(started.new_context, base_url=address)
+        yield started
         started.close()
 
 
@@ -70,18 +59,19 @@ def opened(browser, name, mode="light", **options):
     """A page of the book, and what its scripts complain of."""
     width, scheme = MODES[mode]
     size = {"width": width, "height": 900}
-    context = browser(viewport=size, color_scheme=scheme, **options)
+    context = browser.new_context(viewport=size, color_scheme=scheme, **options)
     page = context.new_page()
+    page.set_default_timeout(120_000)  # a busy machine takes its time for the largest page
     faults = []
     page.on("pageerror", lambda error: faults.append(str(error)))
     page.on("requestfailed", lambda request: faults.append(request.url))
-    page.goto(f"/{name}")
+    page.goto((BOOK / name).as_uri())
     return page, faults
 
 
 def violations(page, name, mode):
     """What axe complains of on a page, and the first place of each."""
-    if mode not in RULES or (mode == "dark" and name in LARGE):
+    if mode not in RULES:
         return
     options = {**RULES[mode], **LARGE.get(name, {}), "resultTypes": ["violations"]}
     for found in axe.Axe().run(page, options=options).response["violations"]:
@@ -92,7 +82,7 @@ def violations(page, name, mode):
 @pytest.mark.parametrize("mode", list(MODES))
 def test_axe_finds_nothing_and_nothing_scrolls_sideways(browser, mode):
     complaints = []
-    for name in PAGES:
+    for name in DARK if mode == "dark" else PAGES:
         page, faults = opened(browser, name, mode)
         page.add_style_tag(content=STILL)
         # what is folded is read, too
@@ -104,6 +94,27 @@ def test_axe_finds_nothing_and_nothing_scrolls_sideways(browser, mode):
         complaints += [f"{name}: {wide} pixels wide in {room}"] if wide > room else []
         page.context.close()
     assert complaints == []
+
+
+def test_search_finds_what_a_page_is_about(browser):
+    page, faults = opened(browser, "search.html")
+    page.goto((BOOK / "search.html").as_uri() + "?q=loss+recovered")
+    page.locator("#search-results li a").first.wait_for()
+    page.locator("p.search-summary", has_text="found").wait_for()
+    found = [link.get_attribute("href") for link in page.locator("#search-results li a").all()]
+    assert any("08_tails" in link for link in found), found
+    assert not faults
+    page.context.close()
+
+
+def test_next_and_previous_lead_through_the_whole_book():
+    seen = ["book/index.html"]
+    while onward := re.search(NEXT, (BOOK / seen[-1]).read_text(encoding="utf-8")):
+        path = (BOOK / seen[-1]).parent / onward[1]
+        (back,) = re.findall(PREVIOUS, path.read_text(encoding="utf-8"))
+        assert (path.parent / back).resolve() == BOOK / seen[-1]
+        seen.append(path.resolve().relative_to(BOOK).as_posix())
+    assert sorted(seen) == PAGES
 
 
 @pytest.mark.parametrize("name", SLIDERS)
