@@ -76,7 +76,7 @@ measure: $(READY)
 	@mkdir -p $(ANEW)
 	@$(PY) -m saecert.reporting.measurements begin
 	@SAECERT_CACHE=$(ANEW) $(call corpus)
-	@SAECERT_CACHE=$(ANEW) SAECERT_MEASURE=1 $(PY) -m saecert run --all --out _build/measuring --pages-only --jobs 1 -p strict=False
+	@SAECERT_CACHE=$(ANEW) SAECERT_MEASURE=1 $(PY) -m saecert run --all --out _build/measuring --pages-only --jobs 2 -p strict=False
 	@$(PY) -m saecert.reporting.measurements publish && rm -rf $(ANEW) _build/measuring
 
 ANEW := $(CURDIR)/_build/measure-cache

@@ -42,6 +42,8 @@ hook_name = ""
 share = 0.75
 # where the model runs
 device = "cpu"
+# measure an SAE that fails its check
+allow_bad_sae = False
 # stop when a claim fails
 strict = True
 
@@ -291,7 +293,13 @@ mean : float
     all of them.
 """
 study = open_study(
-    subject, sae, corpus, hook_name, n_discovery=400, device=device
+    subject,
+    sae,
+    corpus,
+    hook_name,
+    n_discovery=400,
+    device=device,
+    allow_bad_sae=allow_bad_sae,
 )
 document = study.measure("document", text=text, share=share)
 tokens = [str(token) for token in document["token"]]

@@ -45,6 +45,8 @@ enough = 50
 seed = 0
 # where the model runs
 device = "cpu"
+# measure an SAE that fails its check
+allow_bad_sae = False
 # stop when a claim fails
 strict = True
 
@@ -207,8 +209,9 @@ for name, flags in wrong.items():
 # Calibration sequences come from the discovery split, fresh ones from the certification split.
 
 # %% tags=["hide-input"]
+how = n_seq, n_calibration, device, allow_bad_sae
 studies = [
-    open_study(name, place, corpus, "all", n_seq, n_calibration, device)
+    open_study(name, place, corpus, "all", *how)
     for name, place in ((subject, sae), (second_subject, ""))
     if name
 ]

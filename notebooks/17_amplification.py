@@ -43,6 +43,8 @@ inequality = "dirichlet"
 seed = 0
 # where the model runs
 device = "cpu"
+# measure an SAE that fails its check
+allow_bad_sae = False
 # stop when a claim fails
 strict = True
 
@@ -118,6 +120,7 @@ study = open_study(
     n_seq=n_seq,
     n_discovery=None,
     device=device,
+    allow_bad_sae=allow_bad_sae,
 )
 places = layers.by_depth(study.hook_names)
 measured = study.measure(

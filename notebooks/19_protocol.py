@@ -54,6 +54,8 @@ pool_share = 0.75
 seed = 0
 # where the model runs
 device = "cpu"
+# measure an SAE that fails its check
+allow_bad_sae = False
 # stop when a claim fails
 strict = True
 
@@ -113,6 +115,7 @@ assert missed <= delta + 3 * np.sqrt(delta / 100)
 # %% tags=["hide-input"]
 source = (subject, sae, corpus, hooks or "all")
 options = {"n_discovery": n_discovery, "skip": skip}
+options |= {"allow_bad_sae": allow_bad_sae}
 study = open_study(*source, n_seq, device=device, **options)
 places = layers.by_depth(study.hook_names)
 k = layers.common_pool(study, places, pool_share)

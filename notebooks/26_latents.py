@@ -47,6 +47,8 @@ inequality = "dirichlet"
 seed = 0
 # where the model runs
 device = "cpu"
+# measure an SAE that fails its check
+allow_bad_sae = False
 # stop when a claim fails
 strict = True
 
@@ -87,6 +89,7 @@ study = open_study(
     n_seq=n_seq,
     n_discovery=n_discovery,
     device=device,
+    allow_bad_sae=allow_bad_sae,
 )
 print(study.hook_name)
 

@@ -34,6 +34,7 @@ from torch import Tensor
 from saecert.training.architectures import finished
 from saecert.training.recipes import BATCH_TOP_K, TOP_K, SAERecipe
 from saecert.training.recovered import ARCHITECTURES, JUMP_RELU, MATRYOSHKA, TRUE_DECODER
+from saecert.training.selection import hasten
 from saecert.training.synthetic import World
 
 DATA = 1
@@ -163,6 +164,7 @@ def _new_sae(world: World, recipe: SyntheticRecipe) -> TrainingSAE:
         sae = MatryoshkaBatchTopKTrainingSAE(settings)
     else:
         sae = TopKTrainingSAE(TopKTrainingSAEConfig(**common, k=recipe.l0))
+    hasten(sae)
     with torch.no_grad():
         sae.b_dec.zero_()
     if recipe.architecture == TRUE_DECODER:
@@ -201,12 +203,12 @@ def _trainer(sae: TrainingSAE, recipe: SyntheticRecipe) -> SAETrainer:
 def _training_batches(world: World, recipe: SyntheticRecipe) -> Iterator[Tensor]:
     """Batches for the estimate of the norm, then those of training."""
     n_batches = max(1, recipe.n_calibration // recipe.batch_size) + recipe.steps
-    stream = world.samples(n_batches * recipe.batch_size, recipe.batch_size, recipe.seed + DATA)
-    for acts, _ in stream:
+    n_samples = n_batches * recipe.batch_size
+    for acts in world.acts(n_samples, recipe.batch_size, recipe.seed + DATA):
         yield torch.from_numpy(acts)
 
 
 def _calibration(world: World, recipe: SyntheticRecipe) -> Float[Tensor, "n d_in"]:
     seed = recipe.seed + CALIBRATION
-    ((acts, _),) = world.samples(recipe.n_calibration, recipe.n_calibration, seed)
+    (acts,) = world.acts(recipe.n_calibration, recipe.n_calibration, seed)
     return torch.from_numpy(acts)
