@@ -451,7 +451,7 @@ claims(
     strict,
     {
         "no score contradicts the promise": len(kept) == len(names),
-        "nor does any contradict that for this calibration": fits,
+        "no score contradicts the promise for this calibration": fits,
         "the count finds random tokens": exposed,
         "the SAE's error beats the count on shifted text": beaten,
     },

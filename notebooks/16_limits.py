@@ -272,12 +272,11 @@ ways = list(split["bound"])
 moved_by = split[["dictionary", "nats", "bound"]].drop(
     columns=[("dictionary", "latents")]
 )
-titles = {"nats": "price, nats", "bound": "bound, bits"}
+titles = {"nats": "cost of the pool, nats", "bound": "bound, bits"}
 show(
     moved_by.rename(columns=titles, level=0),
     "What they move: the price of a pool read off the sample",
     note=f"{each}; {inequality} in all",
-    upper=ways,
 )
 
 # %% [markdown]
@@ -302,7 +301,7 @@ prices = split["nats"].iloc[[0, -1]]
 dearer = prices.iloc[-1] / prices.iloc[0]
 rising = split["leaving", "share"].is_monotonic_increasing
 print(f"T1, direct bound and price move by {still:g} bits")
-print(f"price of the pool, nats, from 1 to {split.index[-1]} aliases:")
+print(f"cost of the pool, nats, from 1 to {split.index[-1]} aliases:")
 for way in ways:
     least, most = prices[way]
     print(f"  {way}: {least:,.2f} to {most:,.2f}", end="")
