@@ -279,7 +279,7 @@ def differences(
             ends = (told.lower, told.difference, told.upper)
             row |= {(quantity, end): x for end, x in zip(ENDS, ends, strict=True)}
         rows[a.label, b.label] = row
-    return pd.DataFrame(rows).T.rename_axis(["top-AFA", "less"])
+    return pd.DataFrame(rows).T.rename_axis(["top-AFA", "compared with"])
 
 
 def _gap(record: SequenceLosses) -> np.ndarray:

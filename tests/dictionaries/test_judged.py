@@ -7,7 +7,8 @@ import pytest
 from conftest import identity_sae, make_sae
 
 from saecert import load_corpus
-from saecert.dictionaries.judged import codes_of, dead, judged, share
+from saecert.dictionaries.judged import dead, judged, share
+from saecert.dictionaries.probed import codes_of
 from saecert.dictionaries.quantities import (
     CLASSES_OF_TOKENS,
     DETECTION,
