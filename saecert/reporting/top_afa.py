@@ -186,7 +186,8 @@ def quality(found: Sequence[Member], delta: float, inequality: str) -> pd.DataFr
             ("NMSE", "mean"): mean,
             ("NMSE", "upper"): high,
         }
-    return pd.DataFrame(rows).T
+    whole = {("active latents", name): int for name in ("5 %", "95 %")}
+    return pd.DataFrame(rows).T.astype(whole)
 
 
 def panel(title: str, found: Sequence[Member], delta: float, inequality: str) -> pd.DataFrame:
@@ -280,7 +281,7 @@ def differences(
             ends = (told.lower, told.difference, told.upper)
             row |= {(quantity, end): x for end, x in zip(ENDS, ends, strict=True)}
         rows[a.label, b.label] = row
-    return pd.DataFrame(rows).T.rename_axis(["top-AFA", "less"])
+    return pd.DataFrame(rows).T.rename_axis(["top-AFA", "compared with"])
 
 
 def _gap(record: SequenceLosses) -> np.ndarray:
@@ -333,4 +334,5 @@ def told(row: Mapping[str, float], otherwise: str) -> bool | str:
 def reported() -> pd.DataFrame:
     """Active latents and error that others reported; no limits were."""
     columns = ["active latents", "NMSE"]
-    return pd.DataFrame(REPORTED, index=columns).T.rename_axis(["as reported", "setting"])
+    table = pd.DataFrame(REPORTED, index=columns).T.rename_axis(["as reported", "setting"])
+    return table.astype({"active latents": int})
