@@ -282,7 +282,9 @@ show(
 )
 
 # %% [markdown]
-# READ_STARTED
+# It does not stay. In 500 steps the mean largest cosine falls from 1 to .84, and 329 of the 3,200 features have no row beyond .8 any more. What it moves to explains less (.65) than the features do when the decoder is held there for as many steps (.66): at this
+# learning rate the training leaves directions with which it would explain more. From random rows 500 steps find none of them and explain .61. So two things stand between this training and the features: it does not get there, and it does not stay there. What it would lose in 5,000 steps,
+# and whether more steps or a smaller rate would find the features, was not tried: 20,000 steps from random rows are open.
 #
 # ### A world in which it finds them
 #
@@ -315,7 +317,7 @@ show(
 )
 
 # %% [markdown]
-# READ_SMALL
+# With few features it finds nearly all of them, 94 of 100, by the same procedure.
 #
 # ## What a certificate would say
 #

@@ -136,11 +136,13 @@ class Readout:
     @torch.no_grad()
     def odds(self, contexts: Contexts, replaced: Acts | None = None) -> Odds:
         """Log-odds with `replaced` as the activations at the ends of the contexts."""
-        found = []
-        for rows in _chunks(len(contexts.tokens)):
+        order = np.argsort(contexts.positions, kind="stable")  # a chunk is run up to its last end
+        found = np.empty((len(order), 2))
+        for part in _chunks(len(order)):
+            rows = order[part]
             new = None if replaced is None else torch.from_numpy(replaced[rows])
-            found.append(self._odds(contexts, rows, new).double().cpu().numpy())
-        return np.concatenate(found)
+            found[rows] = self._odds(contexts, rows, new).double().cpu().numpy()
+        return found
 
     def slopes(self, contexts: Contexts) -> Float[np.ndarray, "n 2 d_in"]:
         """Gradient of both log-odds by the activation at the end of each context."""
@@ -154,12 +156,16 @@ class Readout:
         return np.concatenate(found)
 
     def _odds(
-        self, contexts: Contexts, rows: slice, replaced: Float[Tensor, "n d_in"] | None
+        self,
+        contexts: Contexts,
+        rows: slice | Int[np.ndarray, "n"],
+        replaced: Float[Tensor, "n d_in"] | None,
     ) -> Float[Tensor, "n 2"]:
         device = self.subject.device
         model = self.subject.model
-        tokens = torch.from_numpy(contexts.tokens[rows].astype(np.int64)).to(device)
-        acts = torch.from_numpy(contexts.acts[rows]).to(device)
+        width = int(contexts.positions[rows].max()) + 1
+        tokens = torch.from_numpy(contexts.tokens[rows, :width].astype(np.int64)).to(device)
+        acts = torch.from_numpy(contexts.acts[rows, :width]).to(device)
         ends = torch.from_numpy(contexts.positions[rows]).to(device)
         each = torch.arange(len(ends), device=device)
         if replaced is not None:

@@ -91,9 +91,9 @@ def test_random_cells_of_every_simulation(file, rng):
 
 
 def test_the_small_sae_trained_again_is_the_kept_one():
-    """Weights after 1,000 steps are those of this processor: another rounds otherwise, and a few
-    features end on the other side of the threshold. Everything counted on samples is the same but
-    for that; the world and the test samples are the same to the bit.
+    """The world and the test samples are the same to the bit. Torch's AVX2 in place of AVX-512
+    changed no digit of the SAE; a processor whose matrix products round otherwise may put a few
+    features on the other side of the threshold after 1,000 steps.
     """
     (file,) = [file for file in everything("frame") if file.request["name"] == "recovery_small"]
     build = simulations.function_named(file.request["build"])
