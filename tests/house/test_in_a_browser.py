@@ -47,8 +47,9 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def browser():
     with sync.sync_playwright() as running:
-        # pages read from disk ask for their fonts as from another place
+        # pages read from disk ask for their fonts as from another place; what nobody sees is slow
         switches = ["--no-sandbox", "--allow-file-access-from-files"]
+        switches += ["--disable-renderer-backgrounding", "--disable-backgrounding-occluded-windows"]
         options = {"executable_path": BROWSER, "args": switches}
         started = running.chromium.launch(**options)
         yield started
