@@ -173,7 +173,7 @@ show(fidelity, "The whole SAE by layer", note=note, decimals=3)
 # ## Beside the paper's models
 #
 # The paper certifies three models on web text, in sequences of 32 tokens. Their rows are as printed ({doc}`recomputed there <09_published>`); the
-# {doc}`front page </index>` has them certified anew from the same means, lower by about 0.4 bits. Neither text nor length nor vocabulary are the same, so bits may not be subtracted; what can be put side by
+# {doc}`front page </book/index>` has them certified anew from the same means, lower by about 0.4 bits. Neither text nor length nor vocabulary are the same, so bits may not be subtracted; what can be put side by
 # side is the share of the uniform predictor's loss.
 
 # %% tags=["hide-input"]
