@@ -14,9 +14,11 @@ import numpy as np
 import pandas as pd
 
 from saecert.certificates.certificate import Certificate
+from saecert.certificates.recovered import loss_recovered
 from saecert.dictionaries.norm_limits import mean_limits
 from saecert.records import SequenceLosses, smoothed_support
 from saecert.reporting import judged, top_afa
+from saecert.statistics.rounding import half_step
 
 BUILD = "saecert.training.random_baselines:random_baselines"
 """What trains and measures them."""
@@ -34,12 +36,13 @@ EPS = 0.25
 
 EXPLAINED = "explained variance"
 GAP = "gap"
-SHARP = "sharp"
+LARGEST = "largest loss"
+"""Of the model, the SAE and its pool: what the sharp bound is on."""
 BEYOND = f"beyond {EPS:g} bits"
 VARIATION = "total variation"
 DISAGREEMENT = "top-1 disagreement"
 FIT = (EXPLAINED,)
-CERTIFIED = (GAP, SHARP, BEYOND, VARIATION, DISAGREEMENT)
+CERTIFIED = (GAP, LARGEST, BEYOND, VARIATION, DISAGREEMENT)
 """What the certificate is about: smaller is better."""
 SCORES = judged.MEASURES
 """What latents are judged by: larger is better."""
@@ -158,7 +161,7 @@ def values_of(member: Member, measure: str, width: float) -> tuple[np.ndarray, f
     table = {
         EXPLAINED: (values["explained"], 1.0),
         GAP: (np.abs(values["full"] - clean), width),
-        SHARP: (np.maximum.reduce([clean, values["full"], values["pool"]]), width),
+        LARGEST: (np.maximum.reduce([clean, values["full"], values["pool"]]), width),
         BEYOND: ((np.abs(values["pool"] - clean) > EPS).astype(float), 1.0),
         VARIATION: (values["total_variation"], 1.0),
         DISAGREEMENT: (values["disagreement"], 1.0),
@@ -175,7 +178,8 @@ def differences(
 ) -> pd.DataFrame:
     """Each baseline less its twin, paired by sequence: a row a baseline, columns measure and end.
 
-    All limits hold together at `delta`.
+    All limits hold together at `delta`. They are limits on what was measured, not on what of it
+    was kept in half precision (`widened`).
     """
     pairs = twins(found)
     nats = math.log(2 * len(pairs) * len(measures) / delta)
@@ -185,9 +189,24 @@ def differences(
         for measure in measures:
             (a, largest), (b, _) = (values_of(m, measure, width) for m in (baseline, twin))
             limits = mean_limits(a - b, (-largest, largest), nats, inequality)
+            if measure != BEYOND:
+                limits = widened(limits, 2 * half_step(largest))
             row |= {(measure, end): x for end, x in zip(ENDS, limits, strict=True)}
         rows[baseline.label] = row
     return pd.DataFrame(rows).T
+
+
+def widened(
+    limits: tuple[float, float, float], step: float
+) -> tuple[float, float, float]:
+    """Limits on a mean of values that were kept rounded, as limits on that of the values.
+
+    `step` is the most by which rounding moves one (`saecert.statistics.rounding.half_step`, twice
+    for a difference of two). It is not applied to shares of texts beyond a number of bits: these
+    are of events, which kept values decide but for texts within a half-step of it.
+    """
+    low, mean, high = limits
+    return low - step, mean, high + step
 
 
 def scores_of(found: Sequence[Member]) -> tuple[str, ...]:
@@ -208,6 +227,10 @@ def judged_differences(
     scores = {member.label: member.scores for member in found}
     labels = {baseline.label: twin.label for baseline, twin in pairs}
     table = judged.differences(scores, labels, delta, inequality, measures)
+    step = 2 * half_step(1)
+    for measure in measures:
+        table[measure, "lower"] -= step
+        table[measure, "upper"] += step
     return table.set_axis(list(labels), axis=0)
 
 
@@ -256,7 +279,7 @@ def fixed_beforehand(tables: Mapping[str, pd.DataFrame]) -> dict[str, bool]:
     return {
         "frozen parts explain less": all(told(x, FIT, frozen) for x in every),
         "frozen parts change predictions more": all(told(x, (VARIATION,), frozen) for x in every),
-        "scores of latents tell no baseline": all(untold(x, scores) for x in every),
+        "limits on mean scores of latents tell no baseline": all(untold(x, scores) for x in every),
     }
 
 
@@ -316,11 +339,11 @@ def floors(found: Sequence[Member], arrays: Arrays) -> pd.DataFrame:
     silent = {}
     for measure in scores_of(found):
         several = [
-            np.mean([x.mean() for x in judged.values_of(_as_scores(m.floors), measure, floor=True)])
+            np.mean([x.mean() for x in judged.values_of(as_scores(m.floors), measure, floor=True)])
             for m in found
         ]
         stand_ins[measure] = float(np.mean(several))
-        values = judged.values_of(_as_scores(dead), measure)
+        values = judged.values_of(as_scores(dead), measure)
         silent[measure] = float(np.mean([x.mean() for x in values]))
     return pd.DataFrame({"random stand-ins": stand_ins, "dead SAE": silent}).T
 
@@ -369,9 +392,8 @@ def macro_differences(
     return judged_differences(members, delta, inequality, tuple(judged.PACKAGES))
 
 
-def _as_scores(means: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Means as arrays of one; those of floors also under the plain names, which say what there
-    is."""
+def as_scores(means: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Means as arrays of one; those of floors also under the plain names, which say what there is."""
     found = {name: np.atleast_1d(np.asarray(x, dtype=float)) for name, x in means.items()}
     plain = {name.removesuffix(f", {judged.RANDOM_LATENTS}"): x for name, x in found.items()}
     return plain | found
@@ -385,6 +407,40 @@ def certificates_of(
     ValueError if `native` is a record of other sequences.
     """
     return top_afa.certificates_of(native, arrays, found, settings)
+
+
+def certified(
+    made: Mapping[str, tuple[Certificate, SequenceLosses]],
+    delta: float,
+    inequality: str,
+    width: float,
+) -> pd.DataFrame:
+    """`saecert.reporting.top_afa.certified`, its limits widened for losses in half precision.
+
+    The sharp bound moves by a half-step of a loss; loss recovered is that of losses a half-step
+    larger, which it is at least. "within .25" is about a quarter of a bit to within a half-step
+    there, .0001.
+    """
+    table = top_afa.certified(made, delta, inequality)
+    step = half_step(width)
+    table["sharp"] += step
+    for label, (certificate, record) in made.items():
+        larger = (record.loss["full"] + step).clip(max=certificate.hi)
+        lifted = replace(record, loss=record.loss | {"full": larger})
+        options = {"delta": delta, "alpha": certificate.alpha, "inequality": inequality}
+        low = loss_recovered(lifted, ablation="zero", **options).lower
+        table.loc[label, "recovered, lower"] = np.nan if low is None else low
+    return table
+
+
+def by_kind(frame: pd.DataFrame) -> pd.DataFrame:
+    """The same with labels of SAEs, the last level of the index, in three: kind, held and start."""
+    *others, labels = [frame.index.get_level_values(i) for i in range(frame.index.nlevels)]
+    parts = [[*label.split(", "), "", ""][:3] for label in labels]
+    kinds, held, starts = zip(*parts, strict=True)
+    short = [start[:3] for start in starts]
+    names = [*frame.index.names[:-1], "SAE", "held", "start"]
+    return frame.set_axis(pd.MultiIndex.from_arrays([*others, kinds, held, short], names=names))
 
 
 def sweep_frame(
@@ -402,6 +458,8 @@ def sweep_frame(
         for measure in measures:
             values, largest = values_of(member, measure, width)
             limits = mean_limits(values, (0.0, largest), nats, inequality)
+            if measure != BEYOND:
+                limits = widened(limits, half_step(largest))
             row = {"panel": measure, "held": member.held, "l0": member.asked}
             rows.append(row | dict(zip(ENDS, limits, strict=True)))
     return pd.DataFrame(rows).sort_values("l0", kind="stable", ignore_index=True)
@@ -427,6 +485,7 @@ def training_frame(arrays: Arrays, delta: float, inequality: str, width: float) 
                 ("loss increase", "full", (-width, width)),
             ):
                 limits = mean_limits(one[name], support, nats, inequality)
+                limits = widened(limits, half_step(support[1]))
                 rows.append({"panel": panel, **at, **dict(zip(ENDS, limits, strict=True))})
             mean, lowest, _, median = one["cosine"]
             ends = {"lower": lowest, "mean": mean, "upper": max(mean, median)}
