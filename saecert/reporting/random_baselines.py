@@ -16,6 +16,16 @@ import pandas as pd
 from saecert.certificates.certificate import Certificate
 from saecert.certificates.recovered import loss_recovered
 from saecert.dictionaries.norm_limits import mean_limits
+from saecert.dictionaries.quantities import (
+    CLASSES_OF_TOKENS,
+    JUDGED_PARTS,
+    RANDOM_LATENTS,
+    SPARSE,
+    edit_name,
+    package_label,
+    packages_probed,
+    probe_name,
+)
 from saecert.records import SequenceLosses, smoothed_support
 from saecert.reporting import judged, top_afa
 from saecert.statistics.rounding import half_step
@@ -85,7 +95,10 @@ def loss_width(alpha: float, n_vocab: int) -> float:
 
 
 def members(arrays: Arrays, alpha: float, n_vocab: int) -> list[Member]:
-    """The SAEs of one hook point, in the order in which they were trained."""
+    """The SAEs of one hook point, in the order in which they were trained.
+
+    Scores of one unit only are left out: they have no limits.
+    """
     lo, hi = smoothed_support(alpha, n_vocab)
     clean = arrays["clean"].astype(float)
     n_judged = max((len(x) for name, x in arrays.items() if name.startswith("judged ")), default=0)
@@ -107,7 +120,7 @@ def members(arrays: Arrays, alpha: float, n_vocab: int) -> list[Member]:
             {
                 name.removeprefix(part): _of_one(arrays[name], row)
                 for name in arrays
-                if row < n_judged and name.startswith(part)
+                if row < n_judged and name.startswith(part) and not _single(arrays, name)
             }
             for part in ("judged ", "floor ")
         )
@@ -132,6 +145,13 @@ _PER_SAE = (
 
 def _of_one(array: np.ndarray, row: int) -> np.ndarray:
     return np.asarray(array[row], dtype=float)
+
+
+def _single(arrays: Arrays, name: str) -> bool:
+    """Whether scores, or their floor, are of one unit."""
+    label = name.removeprefix("judged ").removeprefix("floor ")
+    scores = arrays.get(f"judged {label.removesuffix(f', {RANDOM_LATENTS}')}")
+    return scores is not None and scores.shape[-1] < 2
 
 
 def main_set(found: Sequence[Member]) -> list[Member]:
@@ -211,7 +231,7 @@ def widened(
 
 def scores_of(found: Sequence[Member]) -> tuple[str, ...]:
     """What the latents of these SAEs are judged by: of `SCORES` all, or all but edits."""
-    edited = judged.edit_name(judged.JUDGED_PARTS[0], judged.CLASSES_OF_TOKENS[0])
+    edited = edit_name(JUDGED_PARTS[0], CLASSES_OF_TOKENS[0])
     return tuple(x for x in SCORES if x != judged.EDIT or edited in found[0].scores)
 
 
@@ -334,7 +354,7 @@ def means(found: Sequence[Member], width: float) -> pd.DataFrame:
 
 def floors(found: Sequence[Member], arrays: Arrays) -> pd.DataFrame:
     """Floors of what latents are judged by: mean over SAEs of random stand-ins, and a dead SAE."""
-    dead = {name.removeprefix("dead "): x for name, x in arrays.items() if name.startswith("dead ")}
+    dead = {name: arrays[f"dead {name}"] for name in found[0].scores}
     stand_ins = {}
     silent = {}
     for measure in scores_of(found):
@@ -351,35 +371,40 @@ def floors(found: Sequence[Member], arrays: Arrays) -> pd.DataFrame:
 def macro_scores(found: Sequence[Member], besides: Arrays) -> pd.DataFrame:
     """Probes on the package of a text, means over packages: a row an SAE, and a dead one.
 
-    `besides` is what `BESIDES` measured of the same SAEs. "of random latents" is the floor.
+    `besides` is what `BESIDES` measured of the same SAEs. "of random latents" is the floor. Nothing
+    but missing values for text without packages.
     """
-    packages = packages_in(besides)
     labels = [*(member.label for member in found), "dead SAE"]
     table = {}
-    for k in judged.SPARSE:
-        names = [judged.probe_name(k, judged.package_label(package)) for package in packages]
-        means = np.mean([besides[f"judged {name}"].mean(axis=1) for name in names], axis=0)
-        floor = np.mean(
-            [besides[f"floor {name}, {judged.RANDOM_LATENTS}"] for name in names], axis=0
-        )
-        dead = np.mean([besides[f"dead {name}"] for name in names])
-        table[f"best {k}"] = [*means, dead]
-        table[f"{k} of random latents"] = [*floor, np.nan]
+    for k in SPARSE:
+        rows = [np.full(len(labels), np.nan)]
+        floors_of = [np.full(len(labels), np.nan)]
+        for package in packages_in(besides):
+            name = probe_name(k, package_label(package))
+            rows.append(np.append(besides[f"judged {name}"].mean(axis=1), besides[f"dead {name}"]))
+            floors_of.append(np.append(besides[f"floor {name}, {RANDOM_LATENTS}"], np.nan))
+        table[f"best {k}"] = np.mean(rows[1:] or rows, axis=0)
+        table[f"{k} of random latents"] = np.mean(floors_of[1:] or floors_of, axis=0)
     return pd.DataFrame(table, index=labels)
 
 
 def packages_in(besides: Arrays) -> list[str]:
     """Packages that were probed."""
     names = [name.removeprefix("judged ") for name in besides if name.startswith("judged ")]
-    begin = judged.package_label("")
-    k = judged.SPARSE[0]
-    return [label.removeprefix(begin) for label in judged.packages_probed(names, k)]
+    begin = package_label("")
+    k = SPARSE[0]
+    return [label.removeprefix(begin) for label in packages_probed(names, k)]
 
 
 def macro_differences(
     found: Sequence[Member], besides: Arrays, delta: float, inequality: str
 ) -> pd.DataFrame:
-    """`macro_scores` of each baseline less its twin's; all limits hold together at `delta`."""
+    """`macro_scores` of each baseline less its twin's; all limits hold together at `delta`.
+
+    No columns for text without packages.
+    """
+    if not packages_in(besides):
+        return pd.DataFrame(index=[baseline.label for baseline, _ in twins(found)])
     scores = [
         {
             name.removeprefix("judged "): _of_one(x, row)
@@ -395,7 +420,7 @@ def macro_differences(
 def as_scores(means: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """Means as arrays of one; those of floors also under the plain names, which say what there is."""
     found = {name: np.atleast_1d(np.asarray(x, dtype=float)) for name, x in means.items()}
-    plain = {name.removesuffix(f", {judged.RANDOM_LATENTS}"): x for name, x in found.items()}
+    plain = {name.removesuffix(f", {RANDOM_LATENTS}"): x for name, x in found.items()}
     return plain | found
 
 

@@ -178,15 +178,16 @@ class _Measured:
     def arrays(self, held_out: Acts) -> Arrays:
         saes = {name: _loaded(self.side.place(name)) for name in self.side.recipes}
         kept = {name: self._pool(sae, held_out) for name, sae in saes.items()}
-        whole = self.plan.pool_share == 1
-        rows, common = self._behaviour(saes, {} if whole else kept)
-        for row in rows if whole else ():
-            row["pool"] = row["full"]
-        for row, (name, recipe) in zip(rows, self.side.recipes.items(), strict=True):
-            row |= _facts(recipe, saes[name], held_out) | {"cosine": self._cosine(name, saes[name])}
         judgements = [
             _by_unit(judged(self.shared, saes[name])) for name in list(saes)[: self.plan.n_main()]
         ]
+        facts = [_facts(recipe, saes[name], held_out) for name, recipe in self.side.recipes.items()]
+        whole = self.plan.pool_share == 1
+        rows, common = self._behaviour(saes, {} if whole else kept)
+        for row, fact, (name, sae) in zip(rows, facts, saes.items(), strict=True):
+            row |= fact | {"cosine": self._cosine(name, sae)}
+            if whole:
+                row["pool"] = row["full"]
         first = next(iter(saes))
         common |= _of_dead(self.shared, saes[first]) | {"pool size": np.array(len(kept[first]))}
         return halved(_stacked(rows) | _stacked(judgements) | self._training()) | common

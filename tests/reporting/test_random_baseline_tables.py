@@ -180,6 +180,17 @@ def test_macro_scores_are_means_over_packages(found):
     mean = best[chosen[3].label] - best[chosen[0].label]
     assert apart.loc[chosen[3].label, ("packages 1", "mean")] == pytest.approx(mean)
     assert (apart["packages 5", "lower"] < apart["packages 5", "upper"]).all()
+    assert reporting.macro_scores(chosen, {}).isna().all(axis=None)
+    assert "nan" not in str(show(reporting.macro_scores(chosen, {}), "none")).lower()
+    assert reporting.macro_differences(chosen, {}, 0.05, "dirichlet").shape == (3, 0)
+
+
+def test_scores_of_one_unit_are_left_out(arrays):
+    few = dict(arrays) | {f"judged {probe_name(1, 'code')}": np.ones((16, 1))}
+    (first, *_) = reporting.members(few, 0.5, N_VOCAB)
+    assert probe_name(1, "code") not in first.scores
+    assert probe_name(1, "code", RANDOM_LATENTS) not in first.floors
+    assert probe_name(5, "code") in first.scores
 
 
 def test_what_differs_is_told_and_what_does_not_is_open(found, width):
