@@ -15,6 +15,9 @@ DPI = 80
 """Dots per inch: figures of four panels are large, and a page holds three of them."""
 
 
+ROWS_DPI = 72
+"""Of those with a row a baseline."""
+
 IN_BITS = ("gap", "largest loss", "loss increase")
 """What panels show in bits; everything else is a share, a score or a cosine."""
 
@@ -48,7 +51,7 @@ def plot_shares(table: pd.DataFrame, arrays: Sequence[tuple[str, str]], title: s
         ends = {"lower": part["worse, at least"], "upper": 1 - part["better, at least"]}
         _bars(ax, pd.DataFrame({**ends, "mean": part["worse"] / part["n"]}), 0.5)
         ax.set(title=f"{measure} of {label}", xlim=(0, 1))
-        ax.set_xlabel("share of texts on which the baseline is worse")
+        ax.set_xlabel("share of texts: baseline worse")
     if title:
         fig.suptitle(title)
     return fig
@@ -56,8 +59,8 @@ def plot_shares(table: pd.DataFrame, arrays: Sequence[tuple[str, str]], title: s
 
 def _rows(labels: Sequence[str], count: int) -> tuple[Figure, list[Axes]]:
     """Panels with a row a baseline, named on the left."""
-    fig, axes = panels(count, height=1.3 + 0.36 * len(labels))
-    fig.set_dpi(DPI)
+    fig, axes = panels(count, height=1.2 + 0.32 * len(labels))
+    fig.set_dpi(ROWS_DPI)
     heights = np.arange(len(labels))[::-1]
     for number, ax in enumerate(axes):
         names = [_short(label) for label in labels] if number % 2 == 0 else []

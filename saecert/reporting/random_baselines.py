@@ -216,9 +216,7 @@ def differences(
     return pd.DataFrame(rows).T
 
 
-def widened(
-    limits: tuple[float, float, float], step: float
-) -> tuple[float, float, float]:
+def widened(limits: tuple[float, float, float], step: float) -> tuple[float, float, float]:
     """Limits on a mean of values that were kept rounded, as limits on that of the values.
 
     `step` is the most by which rounding moves one (`saecert.statistics.rounding.half_step`, twice
@@ -388,6 +386,14 @@ def macro_scores(found: Sequence[Member], besides: Arrays) -> pd.DataFrame:
     return pd.DataFrame(table, index=labels)
 
 
+def macro_table(found: Sequence[Member], besides: Arrays) -> pd.DataFrame:
+    """`macro_scores` with floors as one row, the mean over SAEs of random latents."""
+    table = macro_scores(found, besides)
+    best = {k: f"best {k}" for k in SPARSE}
+    floor = {best[k]: table[f"{k} of random latents"].mean() for k in SPARSE}
+    return pd.concat([table[list(best.values())], pd.DataFrame(floor, index=["random latents"])])
+
+
 def packages_in(besides: Arrays) -> list[str]:
     """Packages that were probed."""
     names = [name.removeprefix("judged ") for name in besides if name.startswith("judged ")]
@@ -418,7 +424,7 @@ def macro_differences(
 
 
 def as_scores(means: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Means as arrays of one; those of floors also under the plain names, which say what there is."""
+    """Means as arrays of one; those of floors also under plain names, which say what there is."""
     found = {name: np.atleast_1d(np.asarray(x, dtype=float)) for name, x in means.items()}
     plain = {name.removesuffix(f", {RANDOM_LATENTS}"): x for name, x in found.items()}
     return plain | found
@@ -435,37 +441,53 @@ def certificates_of(
 
 
 def certified(
-    made: Mapping[str, tuple[Certificate, SequenceLosses]],
-    delta: float,
-    inequality: str,
-    width: float,
+    made: Mapping[str, tuple[Certificate, SequenceLosses]], delta: float, inequality: str
 ) -> pd.DataFrame:
     """`saecert.reporting.top_afa.certified`, its limits widened for losses in half precision.
 
-    The sharp bound moves by a half-step of a loss; loss recovered is that of losses a half-step
-    larger, which it is at least. "within .25" is about a quarter of a bit to within a half-step
-    there, .0001.
+    The sharp bound moves by a half-step of a loss. "within .25" is about a quarter of a bit to
+    within a half-step there, .0001.
     """
     table = top_afa.certified(made, delta, inequality)
-    step = half_step(width)
-    table["sharp"] += step
     for label, (certificate, record) in made.items():
-        larger = (record.loss["full"] + step).clip(max=certificate.hi)
-        lifted = replace(record, loss=record.loss | {"full": larger})
-        options = {"delta": delta, "alpha": certificate.alpha, "inequality": inequality}
-        low = loss_recovered(lifted, ablation="zero", **options).lower
-        table.loc[label, "recovered, lower"] = np.nan if low is None else low
+        table.loc[label, "sharp"] += half_step(certificate.hi - certificate.lo)
+        low, *_ = recovered(certificate, record, delta, inequality)
+        table.loc[label, "recovered, lower"] = low
     return table
 
 
+def recovered(
+    certificate: Certificate, record: SequenceLosses, delta: float, inequality: str
+) -> tuple[float, float, float]:
+    """Loss recovered against zero ablation with its limits, nan where there is none.
+
+    As `saecert.certificates.recovered.loss_recovered`, for losses in half precision: the lower
+    limit is that of losses a half-step larger, the upper one that of losses a half-step smaller.
+    """
+    lo, hi = certificate.lo, certificate.hi
+    options = {"delta": delta, "alpha": certificate.alpha, "inequality": inequality}
+    less, mean, more = (
+        loss_recovered(
+            replace(record, loss=record.loss | {"full": (record.loss["full"] + x).clip(lo, hi)}),
+            ablation="zero",
+            **options,
+        )
+        for x in (half_step(hi - lo), 0.0, -half_step(hi - lo))
+    )
+    low, value, high = (
+        math.nan if x is None else float(x) for x in (less.lower, mean.recovered, more.upper)
+    )
+    return low, value, high
+
+
 def by_kind(frame: pd.DataFrame) -> pd.DataFrame:
-    """The same with labels of SAEs, the last level of the index, in three: kind, held and start."""
+    """The same with labels of SAEs, the last level of the index, in two: kind and start, held."""
     *others, labels = [frame.index.get_level_values(i) for i in range(frame.index.nlevels)]
     parts = [[*label.split(", "), "", ""][:3] for label in labels]
-    kinds, held, starts = zip(*parts, strict=True)
-    short = [start[:3] for start in starts]
-    names = [*frame.index.names[:-1], "SAE", "held", "start"]
-    return frame.set_axis(pd.MultiIndex.from_arrays([*others, kinds, held, short], names=names))
+    saes = [f"{kind} {start[:3]}".strip() for kind, _, start in parts]
+    held = [word for _, word, _ in parts]
+    names = [*frame.index.names[:-1], "SAE", "held"]
+    return frame.set_axis(pd.MultiIndex.from_arrays([*others, saes, held], names=names))
 
 
 def sweep_frame(

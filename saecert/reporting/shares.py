@@ -15,6 +15,13 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
+from saecert.dictionaries.quantities import (
+    CLASSES_OF_TOKENS,
+    DETECTION,
+    JUDGED_PARTS,
+    edit_name,
+    labels_probed,
+)
 from saecert.reporting import judged
 from saecert.reporting import random_baselines as baselines
 from saecert.reporting.random_baselines import BETTER, HELD, OPEN, WORSE, Arrays, Member
@@ -22,6 +29,8 @@ from saecert.statistics.inequalities import INEQUALITIES, chernoff_kl, lower
 from saecert.statistics.order import share_lower
 from saecert.statistics.rounding import half_step
 
+PROBES = tuple(judged.PROBES)
+"""Measures that are probes."""
 Places = Mapping[str, Sequence[Member]]
 """SAEs by hook point."""
 Pair = tuple[np.ndarray, np.ndarray]
@@ -51,9 +60,7 @@ def unit_shares(places: Places, delta: float, ties: bool = True) -> pd.DataFrame
     counts as equal. Detection is of each SAE's own latents, which cannot be paired, and is left
     out.
     """
-    pairs = {
-        (place, *key): pair for place, found in places.items() for key, pair in _pairs(found)
-    }
+    pairs = {(place, *key): pair for place, found in places.items() for key, pair in _pairs(found)}
     nats = math.log(2 * max(1, len(pairs)) / delta)
     rows = {key: _row(pair, key[2], nats, ties) for key, pair in pairs.items()}
     names = ["", "SAE", "measure", "label"]
@@ -63,12 +70,12 @@ def unit_shares(places: Places, delta: float, ties: bool = True) -> pd.DataFrame
 
 def _pairs(found: Sequence[Member]) -> Iterator[tuple[tuple[str, str, str], Pair]]:
     """Paired scores by baseline, measure and label."""
-    measures = [x for x in baselines.scores_of(found) if x != judged.DETECTION]
+    measures = [x for x in baselines.scores_of(found) if x != DETECTION]
     for baseline, twin in baselines.twins(found):
         for measure in measures:
             sparse = measure in judged.PROBES
             k = judged.PROBES.get(measure, 0)
-            labels = judged.labels_probed(baseline.scores, k) if sparse else [measure]
+            labels = labels_probed(baseline.scores, k) if sparse else [measure]
             both = (judged.values_of(member.scores, measure) for member in (baseline, twin))
             for label, a, b in zip(labels, *both, strict=True):
                 yield (baseline.label, measure, label), (a, b)
@@ -132,6 +139,13 @@ def told_shares(table: pd.DataFrame, verdict: str, measures: Sequence[str] = ())
     return len(hit.groupby(level=[0, 1]))
 
 
+def whole(table: pd.DataFrame, measure: str) -> list[tuple[str, str]]:
+    """Arrays of a measure that `table`, some rows of `unit_shares`, has for every baseline."""
+    by = table.groupby(["measure", "label"], sort=False).size()
+    n_saes = len(table.index.unique("SAE"))
+    return [key for key, size in by.items() if key[0] == measure and size == n_saes]
+
+
 def dead_in_place(found: Sequence[Member]) -> list[Member]:
     """The same SAEs, each baseline with the scores of an SAE in which nothing is ever active.
 
@@ -142,20 +156,16 @@ def dead_in_place(found: Sequence[Member]) -> list[Member]:
 
 
 def _dead(scores: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    ends = {part: float(part == judged.JUDGED_PARTS[1]) for part in judged.JUDGED_PARTS}
-    edits = {
-        judged.edit_name(part, name): end
-        for name in judged.CLASSES_OF_TOKENS
-        for part, end in ends.items()
-    }
+    ends = {part: float(part == JUDGED_PARTS[1]) for part in JUDGED_PARTS}
+    edits = {edit_name(part, name): end for name in CLASSES_OF_TOKENS for part, end in ends.items()}
     return {name: np.full(len(x), edits.get(name, HALF)) for name, x in scores.items()}
 
 
 def above_floors(places: Places, delta: float, inequality: str) -> pd.DataFrame:
-    """Mean scores of each trained SAE less the expected score of its own floor: limits, all jointly.
+    """Mean scores of each trained SAE less those of its own floor: limits, all jointly at `delta`.
 
     A row a trained SAE under its hook point, columns measure and `judged.ENDS`. Floors as in
-    `judged.above_floor`; of these only means were kept, so that they are not paired with the scores.
+    `judged.above_floor`; of these only means were kept, so that they are not paired with scores.
 
     **Guarantee.** As `judged.differences` of two samples: the limit on a floor is that of Chernoff
     and Hoeffding, which needs its mean and n only; both are moved by a half-step, for what was kept
@@ -238,7 +248,7 @@ def what_could_be_told(
     told, above = "dead SAE told", "trained above"
     rows = {}
     for measure in verdicts:
-        paired = measure != judged.DETECTION
+        paired = measure != DETECTION
         rows[measure] = {
             (told, "by means"): int((verdicts[measure] == WORSE).sum()),
             (told, "by shares"): told_shares(shares, WORSE, [measure]) if paired else pd.NA,
