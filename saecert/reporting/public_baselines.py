@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
 
 from saecert.certificates.certificate import Certificate
-from saecert.certificates.recovered import loss_recovered
 from saecert.records import SequenceLosses
 from saecert.reporting import random_baselines as baselines
 from saecert.reporting.random_baselines import Arrays, Member
@@ -162,18 +160,13 @@ def recovered_differences(
     hold together. Columns `ENDS`; missing where zero ablation is not shown to hurt.
     """
     each = delta / (2 * len(made))
-    options: dict[str, Any] = {"alpha": ALPHA, "delta": each, "inequality": inequality}
-    told = {
-        label: loss_recovered(record, ablation="zero", **options)
-        for label, (_, record) in made.items()
-    }
+    told = {label: baselines.recovered(*one, each, inequality) for label, one in made.items()}
     rows = {}
     for baseline, twin in baselines.twins(public.members):
         a, b = told[baseline.label], told[twin.label]
-        ends = ((a.lower, b.upper), (a.recovered, b.recovered), (a.upper, b.lower))
+        ends = zip(a, reversed(b), strict=True)
         rows[baseline.label] = {
-            end: float("nan") if x is None or y is None else x - y
-            for end, (x, y) in zip(baselines.ENDS, ends, strict=True)
+            end: x - y for end, (x, y) in zip(baselines.ENDS, ends, strict=True)
         }
     return pd.DataFrame(rows).T
 
@@ -187,7 +180,7 @@ def fixed_beforehand(table: pd.DataFrame | None) -> dict[str, bool | str]:
     words = (
         "public model, frozen parts explain less",
         "public model, frozen parts change predictions more",
-        "public model, probing and detection tell no baseline",
+        "public model, limits on mean scores tell no baseline",
     )
     if table is None:
         return dict.fromkeys(words, NOT_MEASURED)

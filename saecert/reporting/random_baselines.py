@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from saecert.certificates.certificate import Certificate
+from saecert.certificates.recovered import loss_recovered
 from saecert.dictionaries.norm_limits import mean_limits
 from saecert.dictionaries.quantities import (
     CLASSES_OF_TOKENS,
@@ -27,6 +28,7 @@ from saecert.dictionaries.quantities import (
 )
 from saecert.records import SequenceLosses, smoothed_support
 from saecert.reporting import judged, top_afa
+from saecert.statistics.rounding import half_step
 
 BUILD = "saecert.training.random_baselines:random_baselines"
 """What trains and measures them."""
@@ -44,12 +46,13 @@ EPS = 0.25
 
 EXPLAINED = "explained variance"
 GAP = "gap"
-SHARP = "sharp"
+LARGEST = "largest loss"
+"""Of the model, the SAE and its pool: what the sharp bound is on."""
 BEYOND = f"beyond {EPS:g} bits"
 VARIATION = "total variation"
 DISAGREEMENT = "top-1 disagreement"
 FIT = (EXPLAINED,)
-CERTIFIED = (GAP, SHARP, BEYOND, VARIATION, DISAGREEMENT)
+CERTIFIED = (GAP, LARGEST, BEYOND, VARIATION, DISAGREEMENT)
 """What the certificate is about: smaller is better."""
 SCORES = judged.MEASURES
 """What latents are judged by: larger is better."""
@@ -178,7 +181,7 @@ def values_of(member: Member, measure: str, width: float) -> tuple[np.ndarray, f
     table = {
         EXPLAINED: (values["explained"], 1.0),
         GAP: (np.abs(values["full"] - clean), width),
-        SHARP: (np.maximum.reduce([clean, values["full"], values["pool"]]), width),
+        LARGEST: (np.maximum.reduce([clean, values["full"], values["pool"]]), width),
         BEYOND: ((np.abs(values["pool"] - clean) > EPS).astype(float), 1.0),
         VARIATION: (values["total_variation"], 1.0),
         DISAGREEMENT: (values["disagreement"], 1.0),
@@ -195,7 +198,8 @@ def differences(
 ) -> pd.DataFrame:
     """Each baseline less its twin, paired by sequence: a row a baseline, columns measure and end.
 
-    All limits hold together at `delta`.
+    All limits hold together at `delta`. They are limits on what was measured, not on what of it
+    was kept in half precision (`widened`).
     """
     pairs = twins(found)
     nats = math.log(2 * len(pairs) * len(measures) / delta)
@@ -205,9 +209,22 @@ def differences(
         for measure in measures:
             (a, largest), (b, _) = (values_of(m, measure, width) for m in (baseline, twin))
             limits = mean_limits(a - b, (-largest, largest), nats, inequality)
+            if measure != BEYOND:
+                limits = widened(limits, 2 * half_step(largest))
             row |= {(measure, end): x for end, x in zip(ENDS, limits, strict=True)}
         rows[baseline.label] = row
     return pd.DataFrame(rows).T
+
+
+def widened(limits: tuple[float, float, float], step: float) -> tuple[float, float, float]:
+    """Limits on a mean of values that were kept rounded, as limits on that of the values.
+
+    `step` is the most by which rounding moves one (`saecert.statistics.rounding.half_step`, twice
+    for a difference of two). It is not applied to shares of texts beyond a number of bits: these
+    are of events, which kept values decide but for texts within a half-step of it.
+    """
+    low, mean, high = limits
+    return low - step, mean, high + step
 
 
 def scores_of(found: Sequence[Member]) -> tuple[str, ...]:
@@ -228,6 +245,10 @@ def judged_differences(
     scores = {member.label: member.scores for member in found}
     labels = {baseline.label: twin.label for baseline, twin in pairs}
     table = judged.differences(scores, labels, delta, inequality, measures)
+    step = 2 * half_step(1)
+    for measure in measures:
+        table[measure, "lower"] -= step
+        table[measure, "upper"] += step
     return table.set_axis(list(labels), axis=0)
 
 
@@ -276,7 +297,7 @@ def fixed_beforehand(tables: Mapping[str, pd.DataFrame]) -> dict[str, bool]:
     return {
         "frozen parts explain less": all(told(x, FIT, frozen) for x in every),
         "frozen parts change predictions more": all(told(x, (VARIATION,), frozen) for x in every),
-        "scores of latents tell no baseline": all(untold(x, scores) for x in every),
+        "limits on mean scores of latents tell no baseline": all(untold(x, scores) for x in every),
     }
 
 
@@ -336,11 +357,11 @@ def floors(found: Sequence[Member], arrays: Arrays) -> pd.DataFrame:
     silent = {}
     for measure in scores_of(found):
         several = [
-            np.mean([x.mean() for x in judged.values_of(_as_scores(m.floors), measure, floor=True)])
+            np.mean([x.mean() for x in judged.values_of(as_scores(m.floors), measure, floor=True)])
             for m in found
         ]
         stand_ins[measure] = float(np.mean(several))
-        values = judged.values_of(_as_scores(dead), measure)
+        values = judged.values_of(as_scores(dead), measure)
         silent[measure] = float(np.mean([x.mean() for x in values]))
     return pd.DataFrame({"random stand-ins": stand_ins, "dead SAE": silent}).T
 
@@ -363,6 +384,14 @@ def macro_scores(found: Sequence[Member], besides: Arrays) -> pd.DataFrame:
         table[f"best {k}"] = np.mean(rows[1:] or rows, axis=0)
         table[f"{k} of random latents"] = np.mean(floors_of[1:] or floors_of, axis=0)
     return pd.DataFrame(table, index=labels)
+
+
+def macro_table(found: Sequence[Member], besides: Arrays) -> pd.DataFrame:
+    """`macro_scores` with floors as one row, the mean over SAEs of random latents."""
+    table = macro_scores(found, besides)
+    best = {k: f"best {k}" for k in SPARSE}
+    floor = {best[k]: table[f"{k} of random latents"].mean() for k in SPARSE}
+    return pd.concat([table[list(best.values())], pd.DataFrame(floor, index=["random latents"])])
 
 
 def packages_in(besides: Arrays) -> list[str]:
@@ -394,9 +423,8 @@ def macro_differences(
     return judged_differences(members, delta, inequality, tuple(judged.PACKAGES))
 
 
-def _as_scores(means: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Means as arrays of one; those of floors also under the plain names, which say what there
-    is."""
+def as_scores(means: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Means as arrays of one; those of floors also under plain names, which say what there is."""
     found = {name: np.atleast_1d(np.asarray(x, dtype=float)) for name, x in means.items()}
     plain = {name.removesuffix(f", {RANDOM_LATENTS}"): x for name, x in found.items()}
     return plain | found
@@ -410,6 +438,56 @@ def certificates_of(
     ValueError if `native` is a record of other sequences.
     """
     return top_afa.certificates_of(native, arrays, found, settings)
+
+
+def certified(
+    made: Mapping[str, tuple[Certificate, SequenceLosses]], delta: float, inequality: str
+) -> pd.DataFrame:
+    """`saecert.reporting.top_afa.certified`, its limits widened for losses in half precision.
+
+    The sharp bound moves by a half-step of a loss. "within .25" is about a quarter of a bit to
+    within a half-step there, .0001.
+    """
+    table = top_afa.certified(made, delta, inequality)
+    for label, (certificate, record) in made.items():
+        table.loc[label, "sharp"] += half_step(certificate.hi - certificate.lo)
+        low, *_ = recovered(certificate, record, delta, inequality)
+        table.loc[label, "recovered, lower"] = low
+    return table
+
+
+def recovered(
+    certificate: Certificate, record: SequenceLosses, delta: float, inequality: str
+) -> tuple[float, float, float]:
+    """Loss recovered against zero ablation with its limits, nan where there is none.
+
+    As `saecert.certificates.recovered.loss_recovered`, for losses in half precision: the lower
+    limit is that of losses a half-step larger, the upper one that of losses a half-step smaller.
+    """
+    lo, hi = certificate.lo, certificate.hi
+    options = {"delta": delta, "alpha": certificate.alpha, "inequality": inequality}
+    less, mean, more = (
+        loss_recovered(
+            replace(record, loss=record.loss | {"full": (record.loss["full"] + x).clip(lo, hi)}),
+            ablation="zero",
+            **options,
+        )
+        for x in (half_step(hi - lo), 0.0, -half_step(hi - lo))
+    )
+    low, value, high = (
+        math.nan if x is None else float(x) for x in (less.lower, mean.recovered, more.upper)
+    )
+    return low, value, high
+
+
+def by_kind(frame: pd.DataFrame) -> pd.DataFrame:
+    """The same with labels of SAEs, the last level of the index, in two: kind and start, held."""
+    *others, labels = [frame.index.get_level_values(i) for i in range(frame.index.nlevels)]
+    parts = [[*label.split(", "), "", ""][:3] for label in labels]
+    saes = [f"{kind} {start[:3]}".strip() for kind, _, start in parts]
+    held = [word for _, word, _ in parts]
+    names = [*frame.index.names[:-1], "SAE", "held"]
+    return frame.set_axis(pd.MultiIndex.from_arrays([*others, saes, held], names=names))
 
 
 def sweep_frame(
@@ -427,6 +505,8 @@ def sweep_frame(
         for measure in measures:
             values, largest = values_of(member, measure, width)
             limits = mean_limits(values, (0.0, largest), nats, inequality)
+            if measure != BEYOND:
+                limits = widened(limits, half_step(largest))
             row = {"panel": measure, "held": member.held, "l0": member.asked}
             rows.append(row | dict(zip(ENDS, limits, strict=True)))
     return pd.DataFrame(rows).sort_values("l0", kind="stable", ignore_index=True)
@@ -452,6 +532,7 @@ def training_frame(arrays: Arrays, delta: float, inequality: str, width: float) 
                 ("loss increase", "full", (-width, width)),
             ):
                 limits = mean_limits(one[name], support, nats, inequality)
+                limits = widened(limits, half_step(support[1]))
                 rows.append({"panel": panel, **at, **dict(zip(ENDS, limits, strict=True))})
             mean, lowest, _, median = one["cosine"]
             ends = {"lower": lowest, "mean": mean, "upper": max(mean, median)}

@@ -20,6 +20,7 @@ import numpy as np
 Number = float | int | np.floating | np.integer
 
 _EXACT = Context(prec=2000)  # more digits than a double has: nothing is rounded but by request
+_HALF_LARGEST = float(np.finfo(np.float16).max)
 _PLAIN = range(-5, 16)  # powers of ten of a first significant digit written without an exponent
 
 
@@ -107,6 +108,30 @@ def nearest_text(
     ('5.41', '0.00', '0.242')
     """
     return _text(_rounded(x, ROUND_HALF_EVEN, decimals, significant), significant, sign)
+
+
+def half_step(largest: Number) -> float:
+    """Most by which a value of at most this size differs from the nearest in half precision.
+
+    Values that were kept in float16 are off by no more, and so is their expectation: a limit on the
+    mean of what was kept, moved outwards by it, is one on the mean of what was measured, whatever
+    the inequality. Of two values x < y the kept ones are never in the other order.
+
+    ValueError for what is not positive, or above 65,504, the largest number in half precision.
+
+    Examples
+    --------
+    >>> half_step(1.0) == 2.0**-12, half_step(12.0) == 2.0**-8
+    (True, True)
+    """
+    if not 0 < largest <= _HALF_LARGEST:
+        raise ValueError(
+            f"half precision holds sizes above 0 up to {_HALF_LARGEST:,.0f}, got {largest}: keep "
+            "larger values in float32"
+        )
+    size = np.float16(largest)
+    above = size if float(size) >= largest else np.nextafter(size, np.float16(np.inf))
+    return float(above - np.nextafter(above, np.float16(0))) / 2
 
 
 def probability_text(x: Number) -> str:

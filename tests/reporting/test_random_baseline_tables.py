@@ -139,9 +139,11 @@ def test_verdicts_read_both_directions():
 def test_figures(arrays, found, width):
     chosen = reporting.main_set(found)
     table = reporting.all_differences(chosen, 0.05, "dirichlet", width)
-    groups = [("fit", reporting.FIT), ("latents", reporting.SCORES)]
-    fig = figures.plot_differences(table, groups, "layer 0")
-    assert [ax.get_title() for ax in fig.axes] == ["fit", "latents"]
+    fig = figures.plot_differences(table, ["probe 1", "gap"], "layer 0")
+    assert [ax.get_title() for ax in fig.axes] == ["probe 1", "gap"]
+    assert fig.axes[1].get_xlabel().endswith("bits")
+    rows = [tick.get_text() for tick in fig.axes[0].get_yticklabels()]
+    assert rows[0] == "BatchTopK, frozen decoder" and rows[3].endswith("(cov)")
     sweep = reporting.sweep_frame(found, 0.05, "dirichlet", width)
     assert sorted(sweep["l0"].unique()) == [2, 4] and len(sweep) == 24
     assert len(figures.plot_sweep(sweep).axes) == 3

@@ -10,6 +10,7 @@ import pytest
 
 from saecert.statistics import rounding
 from saecert.statistics.rounding import (
+    half_step,
     lower_text,
     nearest_text,
     rounded_down,
@@ -131,3 +132,18 @@ def test_error_probabilities_are_not_printed_below_themselves():
     values = (0.05, 0.05 / 6, 0.0123401, 1e-10, 1.0, 7 * 0.05)
     shown = [rounding.probability_text(x) for x in values]
     assert shown == ["0.05", "0.00834", "0.0124", "1e-10", "1", "0.35"]
+
+
+def test_what_is_kept_in_half_precision_is_off_by_at_most_a_half_step():
+    rng = np.random.default_rng(0)
+    for largest in (0.3, 1.0, 12.0):
+        x = rng.uniform(-largest, largest, 20_000)
+        off = np.abs(x.astype(np.float16).astype(float) - x).max()
+        assert 0.9 * half_step(largest) < off <= half_step(largest)
+    with pytest.raises(ValueError, match="half precision holds sizes above 0 up to 65,504"):
+        half_step(1e6)
+
+
+def test_half_precision_never_turns_the_order_of_two_values():
+    x = np.sort(np.random.default_rng(1).uniform(-12, 12, 20_000))
+    assert (np.diff(x.astype(np.float16)) >= 0).all()
