@@ -13,13 +13,13 @@
 # ---
 
 # %% [markdown]
-# # 23 · Choosing the number of latents by a norm costs error at matched sparsity, here as reported
+# # 23 · top-AFA, which chooses the number of latents by a norm, has more error at matched sparsity, here as reported
 #
 # **Question.** An SAE that chooses its number of active latents by the norm of the activation needs no number to be set. Does it buy anything over TopK and BatchTopK with as
 # many active latents?
 #
 # {cite:t}`lee2025` turn the observation of the {doc}`page before <22_quasi_orthogonality>` into an architecture, **top-AFA**. Here it is trained beside TopK and BatchTopK on
-# the same activations, in the same order, from the same seed. The training is short: what is compared is how latents are chosen. What the SAEs do is kept under `measurements/`; `make measure` trains them anew.
+# the same activations, in the same order, from the same seed. The training is short. What is compared is the whole of top-AFA: how latents are chosen, a loss that asks for long codes, and an encoder without a bias; TopK and BatchTopK have neither of the last two. What the SAEs do is kept under `measurements/`; `make measure` trains them anew.
 
 # %% tags=["parameters"]
 # the shipped one, one of the paper's, or a model folder
@@ -95,12 +95,12 @@ from saecert.subjects.top_afa import chosen_latents
 # :label: what-top-afa-keeps
 #
 # Let $s_j$ be the square root of the $j$-th sum. (i) At least one latent is kept, and never all. (ii) If some $j < h$ has $s_j \ge \lVert z - b \rVert$, the norm of the code differs from
-# $\lVert z - b \rVert$ by at most the larger of $s_1 - \lVert z - b \rVert$ and half of the step $s_j - s_{j-1}$ across it. (iii) If none has, all active latents are kept.
+# $\lVert z - b \rVert$ by at most the larger of $s_1 - \lVert z - b \rVert$ and half of the step $s_j - s_{j-1}$ across it. (iii) If none has, all active latents are kept, or all but the smallest if all $h$ are active.
 # ````
 #
 # ````{prf:proof}
 # (i) $j$ runs from 1 to $h-1$. (ii) The $s_j$ do not fall. If $s_1$ is too long already it is the nearest. Else $\lVert z - b \rVert$ lies between two neighbours, and the nearer one is at most half of their
-# distance away. (iii) Then the nearest is the largest, and the first to reach it is the last active latent.
+# distance away. (iii) Then the nearest is the largest $s_j$ with $j < h$, and the first to reach it is the last active latent; if all $h$ are active, the one before it.
 # ````
 #
 # (iii) is the catch: an SAE whose codes are too short, as those of the page before are, would keep everything. The rule is sparse only where training has made codes *long enough*. A token with six
@@ -186,7 +186,7 @@ plt.show()
 
 # %% [markdown]
 # All top-AFA SAEs but one keep more latents than the residual stream has dimensions, 192, on average; the one with $\lambda$ = 1/512 at the first layer keeps 187 on these texts, and 240 at most with certainty. As it is meant to, the number varies widely between tokens: for that $\lambda$ two thirds of
-# the tokens get fewer latents than dimensions ("share < d"). The mean number is smallest for a $\lambda$ in between; from 1/512 on, the larger $\lambda$, the more latents and the less error. "at most" makes no use of the fact that TopK cannot exceed its number.
+# the tokens get fewer latents than dimensions ("below d"). The mean number is smallest for a $\lambda$ in between; from 1/512 on, the larger $\lambda$, the more latents and the less error. "at most" makes no use of the fact that TopK cannot exceed its number.
 #
 # As reported for GPT-2 Small, layer 6, whose residual stream has 768 dimensions:
 
@@ -303,43 +303,22 @@ below = {
 note = f"n = {n_all}, delta = {delta:g}; all of this section jointly"
 
 # %% tags=["hide-input"]
-show(
-    told.joined(below, "quality"),
-    "A smaller dictionary: active latents a token, and error",
-    note=note,
-    decimals=3,
-)
+more = {
+    "quality": "A smaller dictionary: active latents a token, and error",
+    "certified": "The same: terms, sharp bound, loss recovered, tail",
+    "scores": "The same: sample means of probes on one and five latents",
+    "probed": "The same: probes of top-AFA less those of another SAE",
+}
+for part, caption in more.items():
+    table = told.joined(below, part)
+    display(show(table, caption, note=note, decimals=3))
 
 # %% tags=["hide-input"]
 fewer = told.joined(below, "paired")
+probed = told.joined(below, "probed")
 show(
     fewer[["NMSE", top_afa.LARGER_NMSE, "gap", top_afa.LARGER_GAP]],
     "The same: top-AFA less another SAE with as many active latents",
-    note=note,
-    decimals=3,
-)
-
-# %% tags=["hide-input"]
-show(
-    told.joined(below, "certified"),
-    "The same: terms, sharp bound, loss recovered, tail",
-    note=note,
-    decimals=3,
-)
-
-# %% tags=["hide-input"]
-show(
-    told.joined(below, "scores"),
-    "The same: sparse probes on one and five latents, sample means",
-    note=f"n = {n_all}, {n_judging} discovery sequences; no limits",
-    decimals=3,
-)
-
-# %% tags=["hide-input"]
-probed = told.joined(below, "probed")
-show(
-    probed,
-    "The same: probes of top-AFA less those of another SAE",
     note=note,
     decimals=3,
 )
@@ -385,27 +364,15 @@ else:
     print("no public model was named")
 
 # %% tags=["hide-input"]
-if public:
-    caption = "Block 9 of SmolLM2: active latents a token, and error"
-    display(show(elsewhere.quality, caption, note=note, decimals=3))
-
-# %% tags=["hide-input"]
-if public:
-    caption = "Block 9: top-AFA less another SAE"
-    display(show(elsewhere.paired, caption, note=note, decimals=3))
-
-# %% tags=["hide-input"]
-if public:
-    caption = "Block 9: terms, sharp bound, loss recovered, tail"
-    display(show(elsewhere.certified, caption, note=note, decimals=3))
-
-# %% tags=["hide-input"]
-said = "larger error on most texts of a public model"
-more = "no public model was named"
-if public:
-    rows = elsewhere.paired
-    more = told.on_most_texts(rows, top_afa.LARGER_NMSE)
-claims(strict, {said: more})
+captions = {
+    "quality": "active latents a token, and error",
+    "paired": "top-AFA less another SAE",
+    "certified": "terms, sharp bound, loss recovered, tail",
+}
+for part, caption in captions.items() if public else ():
+    table = getattr(elsewhere, part)
+    title = f"Block 9 of SmolLM2: {caption}"
+    display(show(table, title, note=note, decimals=3))
 
 # %% [markdown]
 # The number is *above* that of the dimensions here, 962 on these texts where there are 576 dimensions; 46 % of the tokens get fewer. So this depth says nothing of the case below. At matched numbers top-AFA has the larger error on all 40 texts, and with certainty on 84 % of all; the larger gap on 80 % or more of the sample, and with certainty on
@@ -465,6 +432,10 @@ show(
 of_error = ranks.loc["total_variation", "nmse"]
 sign = top_afa.told(of_error, "the limits do not tell")
 untold = told.untold(probed) if len(probed) else "no labels"
+elsewhere_too = "no public model was named"
+if public:
+    rows = elsewhere.paired
+    elsewhere_too = told.on_most_texts(rows, top_afa.LARGER_NMSE)
 claims(
     strict,
     {
@@ -478,6 +449,7 @@ claims(
             told.on_most_texts(fewer, column)
             for column in (top_afa.LARGER_NMSE, top_afa.LARGER_GAP)
         ),
+        "larger error on most texts of a public model": elsewhere_too,
         "sparse probes do not tell it from the others": untold,
         "the error ranks SAEs as their costs do": sign,
     },

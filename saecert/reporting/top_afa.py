@@ -165,7 +165,7 @@ def certificates_of(
 def quality(found: Sequence[Member], delta: float, inequality: str) -> pd.DataFrame:
     """Active latents over tokens, and the error with its limits: a row an SAE.
 
-    "at most" is an upper limit on the expected number of active latents, "share < d" the share of
+    "at most" is an upper limit on the expected number of active latents, "below d" the share of
     tokens of the sample with fewer than dimensions, "NMSE" the mean over tokens, each counting as
     at most 1; all limits hold together at `delta`.
     """
@@ -181,7 +181,7 @@ def quality(found: Sequence[Member], delta: float, inequality: str) -> pd.DataFr
             ("active latents", "mean"): float(member.values["l0"].mean()),
             ("active latents", "95 %"): quantile(counts, 0.95),
             ("active latents", "at most"): most,
-            ("active latents", "share < d"): share_below(counts, int(member.values["d_in"][0])),
+            ("active latents", "below d"): share_below(counts, int(member.values["d_in"][0])),
             ("NMSE", "lower"): low,
             ("NMSE", "mean"): mean,
             ("NMSE", "upper"): high,
