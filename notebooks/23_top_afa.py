@@ -304,9 +304,9 @@ note = f"n = {n_all}, delta = {delta:g}; all of this section jointly"
 
 # %% tags=["hide-input"]
 more = {
-    "quality": "A smaller dictionary: active latents a token, and error",
+    "quality": "A smaller dictionary: active latents, and error",
     "certified": "The same: terms, sharp bound, loss recovered, tail",
-    "scores": "The same: sample means of probes on one and five latents",
+    "scores": "The same: means of probes on one and five latents",
     "probed": "The same: probes of top-AFA less those of another SAE",
 }
 for part, caption in more.items():
