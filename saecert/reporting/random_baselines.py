@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from saecert.certificates.certificate import Certificate
-from saecert.certificates.recovered import loss_recovered
+from saecert.certificates.recovered import Recovered, loss_recovered
 from saecert.dictionaries.norm_limits import mean_limits
 from saecert.dictionaries.quantities import (
     CLASSES_OF_TOKENS,
@@ -451,8 +451,8 @@ def certified(
     table = top_afa.certified(made, delta, inequality)
     for label, (certificate, record) in made.items():
         table.loc[label, "sharp"] += half_step(certificate.hi - certificate.lo)
-        low, *_ = recovered(certificate, record, delta, inequality)
-        table.loc[label, "recovered, lower"] = low
+        less = _recovered(certificate, record, delta, inequality, 1)
+        table.loc[label, "recovered, lower"] = math.nan if less.lower is None else less.lower
     return table
 
 
@@ -464,20 +464,22 @@ def recovered(
     As `saecert.certificates.recovered.loss_recovered`, for losses in half precision: the lower
     limit is that of losses a half-step larger, the upper one that of losses a half-step smaller.
     """
-    lo, hi = certificate.lo, certificate.hi
-    options = {"delta": delta, "alpha": certificate.alpha, "inequality": inequality}
-    less, mean, more = (
-        loss_recovered(
-            replace(record, loss=record.loss | {"full": (record.loss["full"] + x).clip(lo, hi)}),
-            ablation="zero",
-            **options,
-        )
-        for x in (half_step(hi - lo), 0.0, -half_step(hi - lo))
-    )
+    less, mean, more = (_recovered(certificate, record, delta, inequality, x) for x in (1, 0, -1))
     low, value, high = (
         math.nan if x is None else float(x) for x in (less.lower, mean.recovered, more.upper)
     )
     return low, value, high
+
+
+def _recovered(
+    certificate: Certificate, record: SequenceLosses, delta: float, inequality: str, steps: int
+) -> Recovered:
+    """Loss recovered by a proxy whose losses are so many half-steps larger than what was kept."""
+    lo, hi = certificate.lo, certificate.hi
+    full = (record.loss["full"] + steps * half_step(hi - lo)).clip(lo, hi)
+    options = {"delta": delta, "alpha": certificate.alpha, "inequality": inequality}
+    moved = replace(record, loss=record.loss | {"full": full})
+    return loss_recovered(moved, ablation="zero", **options)
 
 
 def by_kind(frame: pd.DataFrame) -> pd.DataFrame:
