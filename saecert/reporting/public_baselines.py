@@ -14,6 +14,7 @@ import pandas as pd
 from saecert.certificates.certificate import Certificate
 from saecert.records import SequenceLosses
 from saecert.reporting import random_baselines as baselines
+from saecert.reporting import widened
 from saecert.reporting.random_baselines import Arrays, Member
 from saecert.reporting.study import Study, open_study
 
@@ -24,6 +25,8 @@ CORPUS = "docstrings-fresh"
 N_SEQ = 80
 """Certification sequences; the model runs with SAEs in it on the first `N_SPLICED`."""
 N_SPLICED = 40
+SAMPLE = f"n = {N_SEQ}, {N_SPLICED} spliced"
+"""The same, for print."""
 N_DISCOVERY = 100
 """Sequences on which probes are fitted."""
 ALPHA = 0.5
@@ -160,7 +163,7 @@ def recovered_differences(
     hold together. Columns `ENDS`; missing where zero ablation is not shown to hurt.
     """
     each = delta / (2 * len(made))
-    told = {label: baselines.recovered(*one, each, inequality) for label, one in made.items()}
+    told = {label: widened.recovered(*one, each, inequality) for label, one in made.items()}
     rows = {}
     for baseline, twin in baselines.twins(public.members):
         a, b = told[baseline.label], told[twin.label]

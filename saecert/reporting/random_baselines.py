@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 
 from saecert.certificates.certificate import Certificate
-from saecert.certificates.recovered import loss_recovered
 from saecert.dictionaries.norm_limits import mean_limits
 from saecert.dictionaries.quantities import (
     CLASSES_OF_TOKENS,
@@ -438,46 +437,6 @@ def certificates_of(
     ValueError if `native` is a record of other sequences.
     """
     return top_afa.certificates_of(native, arrays, found, settings)
-
-
-def certified(
-    made: Mapping[str, tuple[Certificate, SequenceLosses]], delta: float, inequality: str
-) -> pd.DataFrame:
-    """`saecert.reporting.top_afa.certified`, its limits widened for losses in half precision.
-
-    The sharp bound moves by a half-step of a loss. "within .25" is about a quarter of a bit to
-    within a half-step there, .0001.
-    """
-    table = top_afa.certified(made, delta, inequality)
-    for label, (certificate, record) in made.items():
-        table.loc[label, "sharp"] += half_step(certificate.hi - certificate.lo)
-        low, *_ = recovered(certificate, record, delta, inequality)
-        table.loc[label, "recovered, lower"] = low
-    return table
-
-
-def recovered(
-    certificate: Certificate, record: SequenceLosses, delta: float, inequality: str
-) -> tuple[float, float, float]:
-    """Loss recovered against zero ablation with its limits, nan where there is none.
-
-    As `saecert.certificates.recovered.loss_recovered`, for losses in half precision: the lower
-    limit is that of losses a half-step larger, the upper one that of losses a half-step smaller.
-    """
-    lo, hi = certificate.lo, certificate.hi
-    options = {"delta": delta, "alpha": certificate.alpha, "inequality": inequality}
-    less, mean, more = (
-        loss_recovered(
-            replace(record, loss=record.loss | {"full": (record.loss["full"] + x).clip(lo, hi)}),
-            ablation="zero",
-            **options,
-        )
-        for x in (half_step(hi - lo), 0.0, -half_step(hi - lo))
-    )
-    low, value, high = (
-        math.nan if x is None else float(x) for x in (less.lower, mean.recovered, more.upper)
-    )
-    return low, value, high
 
 
 def by_kind(frame: pd.DataFrame) -> pd.DataFrame:

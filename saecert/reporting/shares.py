@@ -139,6 +139,27 @@ def told_shares(table: pd.DataFrame, verdict: str, measures: Sequence[str] = ())
     return len(hit.groupby(level=[0, 1]))
 
 
+def claimed(paired: Mapping[str, pd.DataFrame], table: pd.DataFrame) -> dict[str, bool]:
+    """What page 20 claims: of limits on differences by hook point, and of `unit_shares`.
+
+    `paired` are frames of `saecert.reporting.random_baselines.all_differences`.
+    """
+    worse, better = (told_shares(table, word, PROBES) for word in (WORSE, BETTER))
+    fixed = list(baselines.fixed_beforehand(paired).values())
+    predictions, frozen = (baselines.VARIATION,), (HELD[1],)
+    return {
+        "limits on mean scores tell no baseline": fixed[2],
+        "by shares, probes tell most baselines to be worse": worse > len(by_baseline(table)) / 2,
+        "by shares, probes tell some to be better": better > 0,
+        "predictions tell every frozen decoder": all(
+            baselines.told(x, predictions, frozen) for x in paired.values()
+        ),
+        "one baseline explains more variance and changes predictions more": bool(
+            baselines.better_fit_at_larger_cost(paired)
+        ),
+    }
+
+
 def whole(table: pd.DataFrame, measure: str) -> list[tuple[str, str]]:
     """Arrays of a measure that `table`, some rows of `unit_shares`, has for every baseline."""
     by = table.groupby(["measure", "label"], sort=False).size()
