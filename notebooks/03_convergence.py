@@ -79,11 +79,11 @@ from saecert.statistics.priors import uniform_prior_nats
 # ````{prf:theorem} Price of choosing
 # :label: price-of-choosing
 #
-# **T1, fixed pool.** If $A$ was fixed before the sample was seen, $R(f) \le U(v_A; \ln\frac1\delta)$ with probability $1-\delta$.
-# **T2, nested pools.** For pools $A_1 \subset \dots \subset A_K$ ranked beforehand, with probability $1-\delta$ for all of them at
-# once, $R(f) \le U(v_{A_k}; \ln\frac1\delta + \ln K)$.
-# **T3, pool from the sample.** Let $m$ be the number of latents, and $\pi$ a probability distribution over their $2^m$ subsets, fixed beforehand. With
-# probability $1-\delta$ for all $A$ at once, hence for one read off the sample, $R(f) \le U(v_A; \ln\frac1\delta + \ln\frac1{\pi(A)})$.
+# * **T1, fixed pool.** If $A$ was fixed before the sample was seen, $R(f) \le U(v_A; \ln\frac1\delta)$ with probability $1-\delta$.
+# * **T2, nested pools.** For pools $A_1 \subset \dots \subset A_K$ ranked beforehand, with probability $1-\delta$ for all of them at
+#   once, $R(f) \le U(v_{A_k}; \ln\frac1\delta + \ln K)$.
+# * **T3, pool from the sample.** Let $m$ be the number of latents, and $\pi$ a probability distribution over their $2^m$ subsets, fixed beforehand. With
+#   probability $1-\delta$ for all $A$ at once, hence for one read off the sample, $R(f) \le U(v_A; \ln\frac1\delta + \ln\frac1{\pi(A)})$.
 # ````
 #
 # ````{prf:proof}
@@ -93,7 +93,7 @@ from saecert.statistics.priors import uniform_prior_nats
 #
 # The papers {cite}`bandyopadhyay2026sparse,ssd2026` take for $A$ every latent that was active anywhere on the sample, the *exact active set*, and
 # for $\pi$ a uniform distribution over sizes and over the subsets of a size: $\ln\frac1{\pi(A)} = \ln\binom{m}{|A|} + \ln(m+1)$, the
-# **sparse complexity**. That can be hundreds of nats. But one need not pay for that set.
+# **sparse complexity**. That can be hundreds of nats. A certificate may pay for another set instead.
 #
 # ````{prf:corollary} The cheapest superset
 # :label: cheapest-superset
@@ -388,7 +388,7 @@ claims(
 # A pool fixed on other text costs nothing, and a handful of sequences is enough for a bound below the uniform predictor. A pool
 # that is read off the sample costs hundreds of nats if one pays for exactly the active set, as the papers do, and then takes at
 # least ten times as many sequences; paying for the cheapest superset with the uniform prior it costs a few nats, and a few times
-# as many. Once every latent has been active, the two are one. Only T3 may choose *any* subset after looking. A stream that may
+# as many. Once every latent has been active, the two sets are the same. Only T3 may choose *any* subset after looking. A stream that may
 # stop at any time reads about as many sequences as a sample whose size was somehow known to be just enough.
 #
 # It does *not* show that few sequences make a *good* certificate: non-vacuous means better than guessing. And the orders of the

@@ -64,7 +64,7 @@ from saecert import certify
 from saecert.certificates.concepts import frontier, grid_gap
 from saecert.records import smoothed_support
 from saecert.reporting import experiments, figures
-from saecert.reporting.claims import claims
+from saecert.reporting.claims import Undecided, claims
 from saecert.reporting.study import open_study
 from saecert.reporting.tables import concepts_table, footing, show
 from saecert.statistics.paired import difference_limits
@@ -277,7 +277,7 @@ fig = figures.plot_outside(rows, d_sae)
 filled = counts.fillna(d_sae + 1)
 ordered = filled.apply(lambda k: k.is_monotonic_decreasing).all()
 fewer = filled[chosen].iloc[-1] < d_sae
-untold = "the sample does not tell them apart"
+untold = Undecided("the sample does not tell them apart")
 # %% tags=["hide-input"]
 claimed = {"a larger tolerance never asks for more latents": ordered}
 for rule, (low, high) in paired.items():

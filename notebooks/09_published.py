@@ -311,7 +311,7 @@ claims(
 # mismatch that charges the whole range for one latent at one token. What the SAEs are like shows in the gap alone, which at layer 4 of Llama is
 # 10.4 bits: there the proxy predicts nothing.
 #
-# It does *not* show that SAEs of early layers are that bad. Three choices of the protocol may matter (our conjectures, not tested here): those SAEs were
+# It does *not* show that SAEs of early layers are that bad. Three choices of the protocol may matter (our conjectures; {doc}`19 <19_protocol>` tries them on another model): those SAEs were
 # trained with 192 active latents and are run with 64; the activation at BOS is replaced as well; contexts have 32 tokens. And these rows are
 # **published means, certified by us**: no loss of these models was measured for this book, and the means, partly from softmaxes in bfloat16, were
 # taken as they are.
