@@ -3,7 +3,7 @@
 # make coverage   unit tests, and which lines of the library they reach (slower than make test)
 # make faults     kills, full disks, mutated files, fuzzed loaders: the long form of what make test does (minutes)
 # make html       the book from the stored outputs, nothing executed
-# make measure    measure all that the pages stand on anew, from nothing, into measurements/ (some ninety minutes)
+# make measure    measure all that the pages stand on anew, from nothing, into measurements/ (under an hour on two cores)
 # make notebooks  execute notebooks/*.py into the committed notebooks/*.ipynb
 # make certificates  certify the shipped model at every layer anew, into certificates/ (ten minutes or more)
 # make lint       style, types, density, rules for pages                  make format   apply the style
@@ -76,7 +76,7 @@ measure: $(READY)
 	@mkdir -p $(ANEW)
 	@$(PY) -m saecert.reporting.measurements begin
 	@SAECERT_CACHE=$(ANEW) $(call corpus)
-	@SAECERT_CACHE=$(ANEW) SAECERT_MEASURE=1 $(PY) -m saecert run --all --out _build/measuring --pages-only --jobs 1 -p strict=False
+	@SAECERT_CACHE=$(ANEW) SAECERT_MEASURE=1 $(PY) -m saecert run --all --out _build/measuring --pages-only --jobs 2 -p strict=False
 	@$(PY) -m saecert.reporting.measurements publish && rm -rf $(ANEW) _build/measuring
 
 ANEW := $(CURDIR)/_build/measure-cache

@@ -3,11 +3,13 @@
     python book/render.py notebooks _build/html
 
 `make` calls it like this, and a warning is then an error; ``python -m saecert run --all`` calls
-`render` for somebody's own subject.
+`render` for somebody's own subject. SAECERT_REPOSITORY is where the repository lies on GitHub
+(``https://github.com/owner/name``): with it, pages have buttons that open them in Colab or Binder.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -47,11 +49,15 @@ def render(executed: Path, html: Path, subject: str = "") -> None:
             (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, source / name)
         config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
         config["title"] += f": {subject}" if subject else ""
+        if repository := os.environ.get("SAECERT_REPOSITORY", ""):
+            _launch(config, repository)
         (source / "_config.yml").write_text(yaml.safe_dump(config), encoding="utf-8")
         (source / "notebooks").mkdir()
         for name in pages():
             notebook = page(executed, name, subject)
             with_text(notebook, name)
+            if not subject:
+                with_downloads(notebook, name, source)
             nbformat.write(notebook, source / f"{name}.ipynb")
         _build(source, [] if subject else ["-W", "-n", "--keep-going"])
         (source / "_build/html/index.html").write_text(ENTRANCE, encoding="utf-8")
@@ -131,6 +137,24 @@ def with_text(notebook: NotebookNode, name: str) -> None:
         fill(notebook)
     except (ValueError, OSError, ImportError) as error:
         print(f"{name}: no text in its tables of latents: {error}")
+
+
+def with_downloads(notebook: NotebookNode, name: str, source: Path) -> None:
+    """Offer certificates, and the losses behind one, below the figures that show them."""
+    from saecert.reporting.downloads import FIGURES, offer
+
+    if Path(name).name in FIGURES:
+        offer(notebook, Path(name).name, source)
+
+
+def _launch(config: dict, repository: str) -> None:
+    """Buttons that open a notebook in Colab or Binder, where it is known where the clone lies."""
+    config["repository"] = {"url": repository, "path_to_book": "", "branch": "main"}
+    config["launch_buttons"] |= {
+        "binderhub_url": "https://mybinder.org",
+        "colab_url": "https://colab.research.google.com",
+    }
+    config["html"]["use_repository_button"] = True
 
 
 def _note(facts: dict, subject: str) -> str:

@@ -42,6 +42,8 @@ hook_name = ""
 share = 0.75
 # where the model runs
 device = "cpu"
+# measure an SAE that fails its check
+allow_bad_sae = False
 # stop when a claim fails
 strict = True
 
@@ -152,8 +154,8 @@ print(f"wrong, computed: {rate:.2%} of all samples")
 print(f"wrong, in {draws:,} simulated samples: {tried:.2%}")
 
 # %% [markdown]
-# A little less than the 5 % that were allowed: a count is a whole number, and the next larger one would already be too much. "Once drawn, the limit
-# holds with 95 % probability" would be wrong: once drawn, its line is thin or thick.
+# A little less than the 5 % that were allowed: a count is a whole number, and the next larger one would already be too much. "Once drawn, the limit holds with 95 % probability"
+# would be wrong: once drawn, a limit is right or it is not (its line is thin or thick), and nothing is left to chance.
 #
 # ## Being more certain is cheap: nats
 #
@@ -271,7 +273,8 @@ print(f"gambler ever at {1 / delta:g} coins: {rich:.1%}")
 # ## One real document
 #
 # So far a document was one number. Here is what stands behind it. A model $f$ predicts each token of a text and loses so many bits at it. The same model, read through a pool $A$ of latents of its SAE, is another
-# predictor, $g_A$, and loses other amounts. The text was written for this page, in the manner of those that the shipped model knows. Each token is coloured by $\lvert \ell_f - \ell_{g_A} \rvert$, how far the two losses are apart at this token.
+# predictor, $g_A$, and loses other amounts. The text was written for this page, in the manner of those that the shipped model knows. Write $\ell_f$ and $\ell_{g_A}$ for the two losses at a token. Each token
+# is coloured by $\lvert \ell_f - \ell_{g_A} \rvert$, how far they are apart.
 
 # %% tags=["hide-input"]
 text = """Compute the mean of the losses along an axis.
@@ -291,7 +294,13 @@ mean : float
     all of them.
 """
 study = open_study(
-    subject, sae, corpus, hook_name, n_discovery=400, device=device
+    subject,
+    sae,
+    corpus,
+    hook_name,
+    n_discovery=400,
+    device=device,
+    allow_bad_sae=allow_bad_sae,
 )
 document = study.measure("document", text=text, share=share)
 tokens = [str(token) for token in document["token"]]
@@ -306,7 +315,8 @@ print(f"apart by {apart:.2f} bits at a token, on average")
 
 # %% [markdown]
 # At most tokens the two are close; at a few they are bits apart. The model is nearly certain of the line under "Parameters" and the pool is not, which costs 7 bits at this one token. At some tokens the pool is even the better of the two,
-# by luck. Over and under partly cancel, so the means are nearer to each other than the tokens are.
+# by luck. Such differences partly cancel the others, so the two means are nearer to each other than the
+# losses at a token are.
 #
 # A certificate has one number for each document, the mean over its tokens, and limits what that number is on average over the documents of a list.
 

@@ -52,14 +52,14 @@ from saecert.statistics.rounding import lower_text, upper_text
 # ## Losses with a known support
 #
 # Let $f$ be the frozen model with vocabulary size $V$, $g$ the model with the activation $h$ at one hook point replaced by
-# $\operatorname{dec}(\operatorname{enc}(h))$, and $g_A$ the same with every latent outside the *concept pool* $A$ set to zero
-# before decoding. One sequence $x$ is one sample. Its loss under a predictor $q$ is, in bits per token,
+# its reconstruction by the SAE, $\operatorname{dec}(\operatorname{enc}(h))$, and $g_A$ the same with every latent outside the *concept pool* $A$ set to zero
+# before decoding. One sequence $x$ is one draw from the population. A predictor $q$ gives the token $x_t$ at position $t$ a probability, knowing the
+# tokens $x_{<t}$ before it; the uniform distribution over the vocabulary is mixed in with weight $\alpha$. The loss of $x$ is, in bits per token,
 #
 # $$\ell(q, x) = \operatorname{mean}_t \bigl[-\log_2\bigl((1-\alpha)\, q(x_t \mid x_{<t}) + \alpha / V\bigr)\bigr] \in [\mathrm{lo}, \mathrm{hi}],$$
 #
-# with $\mathrm{lo} = -\log_2(1-\alpha+\alpha/V)$ and $\mathrm{hi} = \log_2(V/\alpha)$ {cite}`lotfi2024nonvacuous`. Mixing a little of
-# the uniform distribution into every predictor puts a ceiling on a loss that otherwise has none. The risk is
-# $R(q) = \mathbb{E}\,\ell(q, x)$.
+# with $\mathrm{lo} = -\log_2(1-\alpha+\alpha/V)$ and $\mathrm{hi} = \log_2(V/\alpha)$ {cite}`lotfi2024nonvacuous`. The mixing puts a ceiling
+# on a loss that otherwise has none. The risk is the mean loss over the population, $R(q) = \mathbb{E}\,\ell(q, x)$.
 
 # %%
 lo, hi = smoothed_support(alpha=0.5, n_vocab=50257)
@@ -79,7 +79,7 @@ print(f"losses between {least} and {most} bits per token")
 #
 # $$R(f),\ R(g),\ R(g_A)\ \le\ \mathbb{E}\, v_A .$$
 #
-# So if $x_1, \dots, x_n$ are i.i.d., chosen independently of $f$, the SAE and $A$, and $U$ satisfies
+# So if $x_1, \dots, x_n$ are drawn independently from the population (i.i.d.), and independently of $f$, the SAE and $A$, and $U$ satisfies
 # $\Pr\bigl(\mathbb{E} z \le U(z_1, \dots, z_n)\bigr) \ge 1 - \delta$ for i.i.d. values in $[\mathrm{lo}, \mathrm{hi}]$, then with
 # probability at least $1-\delta$ all three risks are at most $U(v_A(x_1), \dots, v_A(x_n))$.
 # ````
@@ -99,7 +99,7 @@ print(f"losses between {least} and {most} bits per token")
 # ````{prf:theorem} Sharp form
 # :label: sharp-certificate
 #
-# Let $s_A(x) = \max\{\ell(f, x), \ell(g, x), \ell(g_A, x)\}$. Then $s_A \in [\mathrm{lo}, \mathrm{hi}]$, $s_A \le v_A$ on every
+# Let $s_A(x) = \max\{\ell(f, x), \ell(g, x), \ell(g_A, x)\}$, with $\ell_f, \ell_g, \ell_A$ short for the three and $(y)_+$ for $\max\{y, 0\}$. Then $s_A \in [\mathrm{lo}, \mathrm{hi}]$, $s_A \le v_A$ on every
 # sequence, $R(f), R(g), R(g_A) \le \mathbb{E}\, s_A$, and
 #
 # $$s_A = \ell_A + (\ell_g - \ell_A)_+ + \bigl(\ell_f - \max\{\ell_g, \ell_A\}\bigr)_+ .$$
@@ -113,14 +113,14 @@ print(f"losses between {least} and {most} bits per token")
 # $x = \ell_f$. Take expectations.
 # ````
 #
-# Nothing is clipped, and no function that is at least each of the three losses is smaller. The terms are the proxy risk again, and
+# Nothing has to be clipped, and no smaller number is at least as large as each of the three losses. The terms are the proxy risk again, and
 # one-sided forms of mismatch and gap: only where the loss that is left out is the *larger* one is there something to add. The
 # papers' form keeps its place, for its gaps say how far apart the losses are; the verdict goes by the sharp one. The two are
 # different statements, and each has a $\delta$ of its own. In code: `sharp_loss(clean, full, pooled)` and `one_sided(...)`.
 #
 # The theorem says i.i.d., as the textbooks do. The library's own samples are something slightly different: a simple random sample,
 # *without* replacement, from a finite list of documents. The default inequality is proved for i.i.d. draws;
-# without replacement it is false in general, for every $\delta$, by at most 0.13 percentage points at $\delta = 0.05$ in everything searched.
+# without replacement it may miss more often than $\delta$, whatever $\delta$: in everything searched, by at most 0.13 percentage points at $\delta = 0.05$.
 # Hoeffding's and Chernoff's are proved for both: {ref}`the assumptions <finite-list>` say what is known for each.
 #
 # ## The inequality holds draw by draw
@@ -149,7 +149,8 @@ assert (s <= v + 1e-12).all()
 print(f"mean of v_A {v.mean():.2f}, of s_A {s.mean():.2f} bits")
 
 # %% [markdown]
-# On random losses, which have nothing in common, the difference is large; on those of a real model it is that of page 02.
+# On random losses, which have nothing in common, the difference is large; on those of a real model it is a fraction of a bit
+# ({doc}`page 02 <02_four_terms>`).
 #
 # ## Which inequality may stand for U
 #

@@ -157,7 +157,8 @@ study.keep(certificate, losses)
 print(certificate)
 
 # %% [markdown]
-# Each bound is the sum of the four terms above it; each further line says what it limits, and the last ones with which $\delta$.
+# Each bound is the sum of the four terms above it; each further line says what it limits, and the last ones at which
+# $\delta$ each statement holds.
 #
 # ## What counting once is worth
 #
@@ -196,8 +197,8 @@ show(table, caption, note=f"{note} (for the pool)")
 
 # %% [markdown]
 # By far most of the bound is the model's own loss: compare the column of the model alone. (Other pages show other bounds of the same SAE:
-# {ref}`one SAE, eight bounds <one-sae-eight-bounds>`.) The sums for the two ablations are vacuous, but they count a loss twice: the
-# sum is not the risk. The risk itself, and how far it is above that of the bigram predictor:
+# {ref}`one SAE, eight bounds <one-sae-eight-bounds>`.) The sums for the two ablations are vacuous, that is, not below guessing uniformly. But a sum
+# counts a loss twice, and is not the risk. The risk itself, and how far it is above that of the bigram predictor:
 
 # %% tags=["hide-input"]
 ladder = {row["rung"]: row for row in certificate.ladder}
@@ -231,7 +232,8 @@ caption = "s_A, or the model's loss, minus the reference's, bits"
 show(rungs, caption, note=footing(certificate))
 
 # %% [markdown]
-# A negative upper limit is a reference beaten, in the route through the proxy (first) and by the model without any.
+# Where the upper limit is negative the reference is beaten: by all three predictors in the rows "proxy", by the model alone in
+# the rows "direct".
 
 # %%
 signed = certificate.statements["signed_gap"]

@@ -93,7 +93,7 @@ from saecert.statistics.populations import bernoulli
 #
 # * **T1**, a pool fixed beforehand: one mean, one bound.
 # * **T2**, nested pools: all bounds at once, each paying $\ln K$, so *any* of the $K$ missing is one miss. Here the losses of the five
-#   pools are independent of one another, so that their misses do not coincide: nothing is left for the union bound to waste.
+#   pools are independent of one another, so that their misses do not coincide, which is the hardest case for T2.
 # * **T3**, the pool read off the sample. What is bounded is $\mathbb{E} v_A$ for the $A$ that came out, which is not what the sample shows: on
 #   the sample nothing is active outside $A$. Its exact value needs the losses of $g_A$ for every $A$, so the population is made up:
 #   each of $m$ latents is active in a sequence with probability $p$, the loss is $z$ if everything active is in $A$ and $\mathrm{hi}$
@@ -214,8 +214,7 @@ show(printed(worst, "population"), caption, note=f"delta = {delta:g}")
 #
 # The verdict goes by $s_A = \max\{\ell_f, \ell_g, \ell_{g_A}\}$ ({prf:ref}`sharp-certificate`). Here each value of the populations above becomes the
 # loss of model, SAE proxy or pooled proxy, each as likely, with the two others somewhere below it; the maximum is put together
-# again, so that its mean is known. T2 with weights from discovery gives .9 of $\delta$ to one pool, and every pool has teeth at
-# that share.
+# again, so that its mean is known. T2 with weights from discovery gives .9 of $\delta$ to one pool, and the populations of each pool are made for the share that it gets.
 
 # %% tags=["hide-input"]
 alike = {"draws": draws_wrong, **settings}
@@ -286,14 +285,13 @@ show(table, "Misses in percent, measured losses", note=footing(chosen))
 # %% [markdown]
 # Almost all of it is 0. **Measured losses are a weak test**: a bound pays for a rare event that the sample does not show, and there is none in
 # this population, so that what is paid is never needed; only where the spread of the losses decides, at large $n$, do the two narrow
-# inequalities miss at all. The teeth come from the populations that are made up. The last row, which compares with $R(f)$, is slack and no
+# inequalities miss at all. What can reject a wrong bound are the populations that are made up. The last row, which compares with $R(f)$, is slack and no
 # test.
 #
 # ## Dependence is fatal
 #
 # The default bound on samples in which every document comes twice, or four times: the number of *different* documents is a half or a
-# quarter of the $n$ that the bound believes in. With $r$ copies of each, a bound that misses with probability $\delta$ on coins misses with about
-# $\Phi\bigl(\Phi^{-1}(\delta) / \sqrt{r}\bigr)$, and a rare event that independent samples do not contain with probability $\delta$ is missed with
+# quarter of the $n$ that the bound believes in. With $r$ copies of each, a bound that misses with probability $\delta$ on coins misses with about $\Phi\bigl(\Phi^{-1}(\delta) / \sqrt{r}\bigr)$ ($\Phi$ is the normal distribution function), and a rare event that independent samples do not contain with probability $\delta$ is missed with
 # $\delta^{1/r}$. No other inequality would help: what is wrong is the assumption, not the bound. That is why `certify` refuses repeated
 # documents.
 

@@ -129,7 +129,7 @@ show(100 * misses / draws, "Wrong counts (%)", note=note)
 
 # %% [markdown]
 # Both valid answers keep their promise, and the mutant is wrong several times too often. Where the gaps of all pools are the same numbers
-# the mutant goes unnoticed: it takes a population in which the pools err apart to catch it.
+# the mutant goes unnoticed: only a population in which the pools err independently of one another catches it.
 #
 # ## Three rankings, one of them chosen on discovery
 #

@@ -89,8 +89,8 @@ from saecert.statistics.rounding import upper_text
 #
 # So one certified number covers every question of this kind at once, also one thought of afterwards: how probable is a digit next, a closing
 # bracket, any word of a list. It covers *one* token after a context from the text, not what happens when the proxy writes on from its own
-# tokens. The **top-1 disagreement**, the share of positions at which the most likely tokens differ, is bounded apart: a tie breaks at any
-# total variation, though a token that leads by more than $2\,\mathrm{TV}(p, p')$ keeps its place.
+# tokens. The **top-1 disagreement**, the share of positions at which the most likely tokens differ, is bounded apart: two tokens
+# that are equally likely change places however small the total variation is; one that leads by more than $2\,\mathrm{TV}(p, p')$ keeps its place.
 #
 # ## The theorem on random distributions
 #

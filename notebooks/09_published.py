@@ -64,7 +64,7 @@ from saecert.statistics.rounding import nearest_text, upper_text
 # {cite}`hoeffding1963` limits the three at $\delta/3$, $\delta/6$ and $\delta/3$; their sum is below $\delta$.
 # ````
 #
-# This is `U_SAE`. `U_SAE + Occam` puts $\sqrt{(\ln\binom{m}{k} + \ln(3/\delta))/2n}$ in the place of one of the two equal roots, so it is never
+# This is `U_SAE`. `U_SAE + Occam` puts $\sqrt{(\ln\binom{m}{k} + \ln(3/\delta))/2n}$, with $m$ the number of all latents, in the place of one of the two equal roots, so it is never
 # smaller, and holds for a fixed pool as well. It is *not* a certificate for a pool that was read off the same sequences: there $p$ would have to
 # pay for the choice, too, and so would the size $k$. The paper's pools come from other text, so nothing has to be paid.
 #

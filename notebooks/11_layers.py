@@ -70,7 +70,8 @@ from saecert.statistics.paired import difference_limits
 # %% [markdown]
 # ## A gap is an error times its amplification
 #
-# Let $h_t$ be the native activation at position $t$ and $\tilde h_t$ its reconstruction. The **relative error** of a sequence is
+# Let $f$ be the model, $h_t$ its activation at position $t$, $\tilde h_t$ the SAE's reconstruction of it, and $g$ the model with
+# $\tilde h_t$ in the place of $h_t$. The **relative error** of a sequence is
 # $\rho(x) = \operatorname{mean}_t \min\{\lVert h_t - \tilde h_t\rVert / \lVert h_t\rVert, 1\}$, its **loss change**
 # $d_g(x) = \min\{|\ell(f, x) - \ell(g, x)|, \kappa\}$ counts up to $\kappa$ bits per token (`cap`), and the **amplification** at that hook
 # point is
@@ -97,7 +98,7 @@ from saecert.statistics.paired import difference_limits
 # none does, the rest is arithmetic: $a / b$ rises with $a \ge 0$ and falls with $b > 0$.
 # ````
 #
-# A network of which everything is known: linear maps one after the other, loss change $\lVert \Pi e\rVert^2$ for an error $e$ of random size
+# First a network of which everything is known: linear maps one after the other, loss change $\lVert \Pi e\rVert^2$ for an error $e$ of random size
 # and direction and the product $\Pi$ of the maps still to come. With width $d_{\text{in}}$,
 # $\mathbb{E}\lVert \Pi e\rVert^2 = \lVert \Pi\rVert_F^2\, \mathbb{E}\lVert e\rVert^2 / d_{\text{in}}$. Limits as above, for 200 samples of 100 errors:
 

@@ -22,7 +22,7 @@
 # one adds to it, and how many sequences are enough, at every hook point of the subject. What it measures is kept under
 # `measurements/`.
 
-# %% tags=["parameters"]
+# %% tags=["parameters", "hide-input"]
 # the shipped one, one of the paper's, or a model folder
 subject = "docstring-6l"
 # its SAEs, if not in the model folder
@@ -45,6 +45,8 @@ enough = 50
 seed = 0
 # where the model runs
 device = "cpu"
+# measure an SAE that fails its check
+allow_bad_sae = False
 # stop when a claim fails
 strict = True
 
@@ -60,7 +62,7 @@ from saecert.dictionaries.growth import (
     pool_growth,
     sequences_needed,
 )
-from saecert.reporting import figures
+from saecert.reporting import figures, layers
 from saecert.reporting.claims import claims
 from saecert.reporting.study import open_study
 from saecert.reporting.tables import show
@@ -71,7 +73,8 @@ from saecert.statistics.inequalities import dirichlet_upper, lower
 #
 # A latent is *active* in a sequence if it fires at any position of it. How *often* it is active, the share of all sequences
 # of the population in which it fires, is called its **mass**; a latent that is active in every second sequence has mass one
-# half. The pool of some sequences holds whatever any of them activates.
+# half. The **active mass** is the sum of all masses, which is the mean number of latents active in a sequence, counted
+# latent by latent. The pool of some sequences holds whatever any of them activates.
 #
 # Let $F_1, \dots, F_M$ be the sets of latents active in $M$ i.i.d. sequences, $F$ that of one more, $n_j$ the number of them
 # in which latent $j$ is active, $Q_1$ the number of latents with $n_j = 1$, and $p_j = \Pr(j \in F)$ the mass of latent
@@ -149,6 +152,9 @@ show(
 #
 # ## How many sequences: limits from fresh text
 #
+# Some latents may be missed: a share $\gamma$ of the active mass, say 1 %. Count for a fresh sequence how much more than
+# this share of it the pools of $n$ sequences miss; $n$ is enough once the limit on the mean of that is below 0.
+#
 # ````{prf:theorem} Sequences needed
 # :label: how-many-sequences
 #
@@ -202,14 +208,15 @@ for name, flags in wrong.items():
 #
 # Calibration sequences come from the discovery split, fresh ones from the certification split.
 
-# %%
+# %% tags=["hide-input"]
+how = n_seq, n_calibration, device, allow_bad_sae
 studies = [
-    open_study(name, place, corpus, "all", n_seq, n_calibration, device)
+    open_study(name, place, corpus, "all", *how)
     for name, place in ((subject, sae), (second_subject, ""))
     if name
 ]
 
-# %%
+# %% tags=["hide-input"]
 counts, asked = {}, {"discovery": n_calibration, "certification": n_seq}
 for study in studies:
     parts = [
@@ -220,8 +227,10 @@ for study in studies:
     ]
     name = study.settings["subject"].rstrip("/").rsplit("/", 1)[-1]
     for hook in study.hook_names:
-        layer = hook.removeprefix("blocks.").replace("hook_", "")
-        counts[name, layer] = [part[hook]["counts"] for part in parts]
+        (label,) = layers.labels_of([hook])
+        counts[name, f"layer {label}"] = [
+            part[hook]["counts"] for part in parts
+        ]
 
 # %% tags=["hide-input"]
 n_least = min(len(calibration) for calibration, _ in counts.values())
@@ -246,7 +255,8 @@ for parameter, value, used in (
 # %% [markdown]
 # One pool, that of the first `n_pool` calibration sequences, judged from both sides: by those sequences alone, and by fresh
 # ones, with limits that hold jointly for this pool at all hook points. First how large it is, and what it says itself:
-# latents active in a sequence, the pool's share of the dictionary, and $Q_1/n$.
+# latents active in a sequence, the pool's share of the dictionary, and $Q_1/n$, its estimate of how many latents the next
+# sequence adds.
 
 # %% tags=["hide-input"]
 nats = np.log(5 * len(counts) / delta)
@@ -255,19 +265,25 @@ judged = pd.DataFrame(
         key: judged_pool(calibration[:n_own], fresh, nats)
         for key, (calibration, fresh) in counts.items()
     }
-).T.rename_axis(["subject", "layer"])
+).T.rename_axis(["subject", ""])
+judged = judged if second_subject else judged.droplevel("subject")
+titles = {
+    "active": "active in a sequence, mean",
+    "pool (%)": "pool, % of the dictionary",
+    "Q1 / n": "new in the next sequence, estimate",
+}
 note = (
     f"pool of {n_own} calibration, {n_fresh:,} fresh sequences; "
     f"all limits of this pool jointly at delta = {delta:g}"
 )
 show(
-    judged[["active", "pool (%)", "Q1 / n"]],
-    "The pool by itself",
-    note=note,
+    judged[list(titles)].rename(columns=titles),
+    "The pool by itself: latents",
+    note=f"pool of {n_own} calibration sequences",
 )
 
 # %% [markdown]
-# A sequence activates a large part of such a dictionary, so a pool soon holds nearly all of it; by $Q_1/n$ a further
+# A sequence activates a large part of such a dictionary, so a pool soon holds nearly all of it; by its own estimate a further
 # sequence adds a latent or two at most on the shipped subject. Now with fresh sequences: the expected number of latents
 # that a sequence *adds*, by the Dirichlet bound on $[0, m - \lvert A\rvert]$.
 
@@ -291,13 +307,14 @@ show(
 )
 
 # %% [markdown]
-# Even where a sequence adds less than one latent on average, between a quarter and two fifths of them add some. And the share of a
+# Even where a sequence adds less than one latent on average, between 23 and 44 % of them add some. And the share of a
 # sequence's *firings* (a latent active at a position) outside the pool, by the Dirichlet bound on $[0, 1]$:
 
 # %% tags=["hide-input"]
+outside = judged.filter(like="firings")
 show(
-    judged.filter(like="firings"),
-    "Firings outside the pool",
+    outside.set_axis(["in the sample", "at most"], axis=1),
+    "Firings outside the pool, % of those of a sequence",
     note=note,
     significant=2,
 )
@@ -308,10 +325,10 @@ show(
 #
 # ## Sequences needed
 #
-# The number of calibration sequences that identify 90, 95 and 99 % of the active mass: as they estimate it by themselves,
+# The number of calibration sequences whose pool has 90, 95 and 99 % of the active mass: as they estimate it by themselves,
 # and its limits from fresh sequences, which hold jointly over hook points and masses.
 
-# %%
+# %% tags=["hide-input"]
 masses = (0.90, 0.95, 0.99)
 nats = np.log(2 * len(counts) * len(masses) / delta)
 rows = []
@@ -335,11 +352,10 @@ said["limits"] = said["low"] + " to " + said["high"]
 said["mass"] = [f"{mass:.0%}" for mass in said["mass"]]
 
 # %% tags=["hide-input"]
+rows = ["subject", "layer"] if second_subject else ["layer"]
 table = said.pivot(
-    index=["subject", "layer"],
-    columns="mass",
-    values=["estimate", "limits"],
-)
+    index=rows, columns="mass", values=["estimate", "limits"]
+).rename_axis(index={"layer": ""})
 show(
     table.swaplevel(axis=1).sort_index(axis=1),
     "Calibration sequences that identify a share of the active mass",
@@ -369,7 +385,7 @@ fig = figures.plot_growth(curve, needed.assign(label=label))
 # %% [markdown]
 # The dots lie on the lines: a sample knows how much it has not seen. The last claim counts it, in all cells of the table.
 
-# %%
+# %% tags=["hide-input"]
 first = needed[needed["subject"] == needed["subject"].iloc[0]]
 most = first[first["mass"] == 0.99]
 last, others = most[-2:], most[:-2]
@@ -381,7 +397,7 @@ if len(others):
     print(f"last two: at least {least}")
     print(f"all others: at most {others['high'].max()}")
 
-# %%
+# %% tags=["hide-input"]
 inside = needed["estimate"].between(needed["low"], needed["high"])
 print(f"estimates within the limits: {inside.sum()} of {len(inside)}")
 claims(

@@ -21,7 +21,7 @@
 # atoms fitted, and the model itself, the most faithful proxy there is, on samples too small for what is asked of them. What
 # it measures is kept under `measurements/`.
 
-# %% tags=["parameters"]
+# %% tags=["parameters", "hide-input"]
 # the shipped one, one of the paper's, or a model folder
 subject = "docstring-6l"
 # its SAEs, if not in the model folder
@@ -113,14 +113,14 @@ print(f"active: {(codes @ Q.T != 0).mean():.0%} of the latents after")
 # proxy `random_encoder(n_active)`. There are three, with as many active latents as the SAE has on average, and with 4 and
 # 16 times as many.
 
-# %%
+# %% tags=["hide-input"]
 where = subject, sae, corpus, hook_name
 how = n_seq, n_discovery, device, allow_bad_sae
 study = open_study(*where, *how)
 survey = study.measure("survey")
 l0, d_sae = float(survey["l0"]), len(survey["token_count"])
 
-# %%
+# %% tags=["hide-input"]
 width = min(d_sae, 4096)
 n_active = [
     min(max(1, round(times * l0)), width) for times in (1, 4, 16)
@@ -131,7 +131,7 @@ largest = max(blocks, default=1)
 k = max(1, round(pool_share * d_sae / largest)) * largest
 k = min(k, d_sae // largest * largest)
 
-# %%
+# %% tags=["hide-input"]
 extra = [f"random_encoder({n})" for n in n_active]
 for b in blocks:
     extra += [f"mixed({b})", f"pooled(mixed({b}), {k})"]
@@ -145,9 +145,9 @@ print(f"random encoders: {n_active} active of {width}")
 # %% [markdown]
 # ## Same bound, other latents
 #
-# First what mixing does to the code, counted on discovery tokens: L0, and the **purity** of a latent, the share of its
-# firings at which one and the same latent of the SAE is active, whichever is active most often (mean over latents that
-# fire). The SAE's own latents are pure by definition.
+# First what mixing does to the code, counted on discovery tokens: L0, and **purity**. For each new latent take the latent of
+# the SAE that is active most often when the new one fires; purity is the share of firings at which that one is active (mean
+# over latents that fire). The SAE's own latents are pure by definition.
 
 # %% tags=["hide-input"]
 mixing = study.measure("mixing", blocks=[1, *blocks])
@@ -269,13 +269,14 @@ show(
 
 # %% tags=["hide-input"]
 ways = list(split["bound"])
+moved_by = split[["dictionary", "nats", "bound"]].drop(
+    columns=[("dictionary", "latents")]
+)
+titles = {"nats": "cost of the pool, nats", "bound": "bound, bits"}
 show(
-    split[["dictionary", "nats", "bound"]].drop(
-        columns=[("dictionary", "latents")]
-    ),
+    moved_by.rename(columns=titles, level=0),
     "What they move: the price of a pool read off the sample",
     note=f"{each}; {inequality} in all",
-    upper=ways,
 )
 
 # %% [markdown]
@@ -296,11 +297,15 @@ show(
 
 # %% tags=["hide-input"]
 still = float((unmoved.max() - unmoved.min()).max())
-dearer = split["nats"].iloc[-1] / split["nats"].iloc[0]
+prices = split["nats"].iloc[[0, -1]]
+dearer = prices.iloc[-1] / prices.iloc[0]
 rising = split["leaving", "share"].is_monotonic_increasing
 print(f"T1, direct bound and price move by {still:g} bits")
+print(f"cost of the pool, nats, from 1 to {split.index[-1]} aliases:")
 for way in ways:
-    print(f"{way}: {dearer[way]:.1f} times the nats")
+    least, most = prices[way]
+    print(f"  {way}: {least:,.2f} to {most:,.2f}", end="")
+    print(f", {dearer[way]:,.1f} times")
 
 # %% [markdown]
 # ## A perfect proxy, and a vacuous certificate
@@ -312,7 +317,7 @@ for way in ways:
 # ({doc}`convergence <03_convergence>`). For the model as its own proxy nothing more need be measured. Each bound is a
 # statement of its own at $\delta$.
 
-# %%
+# %% tags=["hide-input"]
 perfect, n_all = as_sae(losses, "clean"), len(losses)
 whole = {**common, "pool": d_sae}
 read_off = {
@@ -386,7 +391,7 @@ points.append(
 drawn = pd.DataFrame(points, columns=["family", "label", "l0"])
 drawn["bound"] = [certificates[x].bound for x in drawn["label"]]
 fig = figures.plot_denser_codes(drawn, faithful, vacuous)
-# %%
+# %% tags=["hide-input"]
 small, middle = min(10, n_all), min(50, n_all)
 too_small = {
     "delta = 1e-6": bounds["delta = 1e-6", 2],
@@ -403,7 +408,7 @@ for label, bound in too_small.items():
     print(f"{label}: {upper_text(bound)} bits, {says}")
 print(f"all sequences: {upper_text(bounds[order[0], n_all])} bits")
 
-# %%
+# %% tags=["hide-input"]
 empty = all(bound >= vacuous for bound in too_small.values())
 full = made[order[0], n_all].verdict is not None
 few = "needs a dictionary of eight latents"
@@ -433,7 +438,7 @@ claims(
 # from the same SAE with its latents mixed. Nor does sparsity make up for it: on the shipped subject an encoder whose
 # directions never saw data, with as many active latents as the SAE, has a larger bound than the SAE's whole
 # dictionary, and with 16 times as many a smaller one (bounds, not a paired test). What latents mean has to be argued for separately, with L0 beside every bound and a
-# control like these. {doc}`Page 21 <21_recovery>` has the counterexample with the truth at hand: in worlds made of known features, SAEs that recover none of them have a splice error certified to be at most 0.29 to 0.39, their true decoder one of 0.31. Conversely, a vacuous certificate is no evidence against a proxy: the model itself gets one from too
+# control like these. {doc}`Page 21 <21_recovery>` has the counterexample with the truth at hand: in a world made of known features, four kinds of SAEs that recover none of them have a splice error certified to be at most 0.290 to 0.384, the true decoder one of at most 0.303. Conversely, a vacuous certificate is no evidence against a proxy: the model itself gets one from too
 # small a sample. It does *not* follow that certificates are idle: what {doc}`shuffling codes <12_shuffling>` destroys, they
 # notice.
 #

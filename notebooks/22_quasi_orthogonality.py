@@ -43,6 +43,8 @@ inequality = "dirichlet"
 seed = 0
 # where the model runs
 device = "cpu"
+# measure an SAE that fails its check
+allow_bad_sae = False
 # stop when a claim fails
 strict = True
 
@@ -133,6 +135,7 @@ study = open_study(
     hook_name=hooks or "all",
     n_seq=n_seq,
     device=device,
+    allow_bad_sae=allow_bad_sae,
 )
 places = layers.by_depth(study.hook_names)
 measured = study.measure("norms", hook_names=places, seed=seed)

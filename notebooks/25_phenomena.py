@@ -184,7 +184,7 @@ show(
 
 # %% [markdown]
 # The cost comes within a hundredth of the floor that no dictionary can go below. The optimum needs one atom for each point that is longer than $\lambda$ (dashed); on the way there near-copies of the same atom share the work, so more are in use.
-# On real activations the floor is far away: {doc}`the page before <24_optimality>` has the distance, with limits, for 1,000 activations of each layer.
+# On real activations the floor is far away: {doc}`the page before <24_optimality>` has the distance, with limits over sequences, on 2,000 activations of each layer; there the limit is attained by 2,000 atoms, one for each, and by none that is known on other text.
 #
 # ## In the shipped SAEs: antipodal pairs
 #
@@ -237,8 +237,13 @@ apart = opposite["excess, upper"] < 0
 siblings = alike["excess, upper"] < 0
 print(f"opposite: {apart.sum()} of {len(apart)} less than by chance")
 print(f"alike: {siblings.sum()} of {len(siblings)} less than by chance")
-for line in optimality.examples(measured, "opposite", opposite):
-    print(wrapped(line))
+
+# %% tags=["hide-input"]
+show(
+    optimality.words_table(measured, "opposite", opposite),
+    "The clearest opposite pair of each layer: strongest at",
+    note="most frequent tokens where each is strongest, discovery",
+)
 
 # %% [markdown]
 # At every layer there are pairs of atoms that are almost exact opposites, each active at about a tenth or more of all positions, and never or almost never both: one direction with two signs, as in the small world. Atoms that are most alike fire
@@ -265,15 +270,22 @@ show(
 # %% tags=["hide-input"]
 lost = absorbed["with child, lower"] > absorbed["alone, upper"]
 print(f"certified for {lost.sum()} of {len(lost)} pairs")
-text_of = study if show_text else None
-for line in optimality.examples(
-    measured, "absorbed", absorbed, text_of
-):
-    print(wrapped(line))
+show(
+    optimality.words_table(measured, "absorbed", absorbed),
+    "The clearest pair of parent and child: strongest at",
+    note="most frequent tokens where each is strongest, discovery",
+)
+
+# %% tags=["hide-input"]
+if show_text:
+    for line in optimality.examples(measured, absorbed, study):
+        print(wrapped(line))
+else:
+    print("places in the text: -p show_text=True")
 
 # %% [markdown]
 # In most of these pairs a parent whose direction is as strong as usual is silent in most sequences if the child fires, and hardly ever without it. `-p show_text=True` prints places in the text at which it is silent and at which it fires (no text is kept with this page). The test asks for a direction, not for a concept, and a "parent" may
-# be a sibling, such as a latent for one punctuation mark that is silent at another.
+# be a sibling: from layer 1 on the clearest pair is one of full stops, commas and line breaks, a latent for one that is silent at another.
 #
 # (splitting-in-saes)=
 # ## Splitting, in SAEs of five sizes

@@ -504,6 +504,8 @@ def tidy(folder: str | Path) -> None:
 def _shards_in(folder: str | Path) -> list[re.Match[str]]:
     """Names of all shards in a folder, matched."""
     folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder} is a file: name the folder that the shards are in")
     if not folder.is_dir():
         raise ValueError(f"there is no folder {folder}")
     matches = (_SHARD.fullmatch(path.name) for path in sorted(folder.iterdir()))

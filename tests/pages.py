@@ -98,7 +98,7 @@ def check_limits(root: Path) -> list[str]:
 
 
 class _Limits(HTMLParser):
-    """Collects cells of tables that say which limit they hold."""
+    """Collects cells of tables, and pieces of them, that say which limit they hold."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -108,7 +108,7 @@ class _Limits(HTMLParser):
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
         """Remember the limit that the cell holds."""
         known = dict(attributes).get("data-limit")
-        if tag == "td" and known:
+        if tag in ("td", "span") and known:
             side, value = known.split()
             self._open = (side, float(value))
 

@@ -1,14 +1,20 @@
 """Sphinx extension: pages without what makes them invalid, and that no setting turns off.
 
 Every proof has the same id. The script of thebe, which no page uses, is there twice, and the second
-one is an error in the browser's console.
+one is an error in the browser's console. An entry of the references has a role that is none any
+more, and is no item of the list that it stands in.
 """
 
 from typing import Any
 
 from sphinx.application import Sphinx
 
-IDS = (' id="proof"', ' id="proof-content"')
+WRONG = {
+    ' id="proof"': "",
+    ' id="proof-content"': "",
+    ' role="doc-biblioentry"': ' role="listitem"',
+}
+"""What stands in pages, and what should."""
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
@@ -18,8 +24,8 @@ def setup(app: Sphinx) -> dict[str, bool]:
 
 
 def _mend(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
-    for found in IDS:
-        context["body"] = context.get("body", "").replace(found, "")
+    for wrong, right in WRONG.items():
+        context["body"] = context.get("body", "").replace(wrong, right)
     scripts = context.get("script_files", [])
     context["script_files"] = [script for script in scripts if not _of_thebe(script)]
 

@@ -74,6 +74,17 @@ def short_windows(provenance: Mapping[str, Any]) -> bool:
     return isinstance(n_ctx, int) and n_ctx <= SHORT
 
 
+def check_names(allow: str | Sequence[str]) -> list[str]:
+    """The checks that `allow` names; ValueError for a name that is none."""
+    names = [allow] if isinstance(allow, str) else list(allow)
+    every = CHECKS | BY_GROUP
+    if unknown := set(names) - set(every):
+        raise ValueError(
+            f"allow names no such check: {', '.join(sorted(unknown))}; there are {', '.join(every)}"
+        )
+    return names
+
+
 def checked_sample(
     losses: SequenceLosses,
     n_seq: int | None,
@@ -102,15 +113,10 @@ def checked_sample(
     if unit == "group":
         losses = one_per_group(losses, seed)
     n = len(losses) if n_seq is None else n_seq
-    allowed = [allow] if isinstance(allow, str) else list(allow)
+    allowed = check_names(allow)
     if not 2 <= n <= len(losses):
         raise ValueError(
             f"n_seq must lie between 2 and the {len(losses)} {unit}s measured, got {n}"
-        )
-    every = CHECKS | BY_GROUP
-    if unknown := set(allowed) - set(every):
-        raise ValueError(
-            f"allow names no such check: {', '.join(sorted(unknown))}; there are {', '.join(every)}"
         )
     sample = _in_order(losses, np.argsort(np.random.default_rng(seed).random(n)))
     findings = _findings(sample)

@@ -202,6 +202,11 @@ def _check_paired(
             raise ValueError(
                 f"certificate a has {name} = {a}, certificate b has {b}: certify both at the same"
             )
+    if cert_a.fingerprint == cert_b.fingerprint and cert_a.k == cert_b.k:
+        raise ValueError(
+            f"both certificates are of one record and one pool of {cert_a.k} latents: "
+            "there is nothing to compare"
+        )
     n = cert_a.n_seq if cert_a.unit == "sequence" else None
     same = np.array_equal(losses[0].ids[:n], losses[1].ids[:n])
     if not same or cert_a.sample_sha256 != cert_b.sample_sha256:

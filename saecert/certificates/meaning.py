@@ -71,14 +71,24 @@ def _use(c: Certificate) -> str:
     if not c.non_vacuous:
         return (
             f"It is vacuous: guessing every token with equal chance loses {guessing} bits, less "
-            "than the limit. The limit is true all the same. More sequences, a better SAE or a "
-            "larger pool may lower it."
+            f"than the limit. The limit is true all the same. {_remedy(c)}"
         )
     if c.verdict in (None, "uniform"):
         return f"That is better than guessing every token with equal chance ({guessing} bits)."
     return (
         f"That is better than guessing every token with equal chance ({guessing} bits). All three "
         f"are also shown to beat the {c.verdict} predictor, a table of counts."
+    )
+
+
+def _remedy(c: Certificate) -> str:
+    """What could lower a vacuous limit, if anything can."""
+    own = c.means["model risk"]
+    if own < c.uniform:
+        return "More sequences, a better SAE or a larger pool may lower it."
+    return (
+        f"The model itself loses {nearest_text(own)} bits on this sample, no less than guessing: "
+        "no SAE, pool or number of sequences makes up for that."
     )
 
 

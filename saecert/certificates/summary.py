@@ -58,6 +58,7 @@ def _heading(c: Certificate) -> list[str]:
         f"pool of {c.k} of {c.d_sae} latents ({c.pool_rule})",
         f"  population: {c.population}",
         *_precision(c.provenance),
+        *_bad_sae(c.provenance),
     ]
 
 
@@ -72,6 +73,18 @@ def _precision(provenance: Mapping[str, Any]) -> list[str]:
     """Which model it is about, where that is not the float32 one."""
     processing = str(provenance.get("processing", ""))
     return [f"  model: {processing}"] if "bfloat16" in processing else []
+
+
+def _bad_sae(provenance: Mapping[str, Any]) -> list[str]:
+    """That the SAE failed its check, where it was measured all the same."""
+    check = provenance.get("sae_check")
+    if not isinstance(check, Mapping) or not check.get("problem"):
+        return []
+    explained, latents = check.get("explained_variance"), check.get("l0")
+    return [
+        "  THE SAE FAILED ITS CHECK, and was measured all the same: "
+        f"explained variance {explained}, {latents} active latents a token"
+    ]
 
 
 def _numbers(c: Certificate) -> list[str]:
@@ -135,9 +148,13 @@ def _behaviour(c: Certificate) -> list[str]:
 
 def _concepts(c: Certificate) -> list[str]:
     return [
-        f"  concepts within {row['eps']} bits: {row['k'] or 'none, not even with the full SAE'}"
-        for row in c.concepts
+        f"  concepts within {row['eps']} bits: {row['k'] or _none_shown(c)}" for row in c.concepts
     ]
+
+
+def _none_shown(c: Certificate) -> str:
+    """That no number of latents was enough may be the sample's fault as well as the SAE's."""
+    return f"none shown, not even all {c.d_sae} (SAE too far, or {c.n_seq} {c.unit}s too few)"
 
 
 def _joint(c: Certificate) -> list[str]:

@@ -190,7 +190,7 @@ class QuantileCount:
     """How often the count may be wrong over samples."""
 
     def __str__(self) -> str:
-        count = "none, not even with the full SAE" if self.k is None else f"{self.k}"
+        count = "none shown, not even all latents" if self.k is None else f"{self.k}"
         return (
             f"concepts that keep {100 * self.level:g} % of sequences within {_bits(self.eps)}: "
             f"{count}, delta {probability_text(self.delta)}"

@@ -134,11 +134,16 @@ def losses_beside(certificate: str) -> Path:
 
 def _study(options: argparse.Namespace) -> Study:
     """What is measured; every setting is looked at first."""
+    from saecert.certificates.checks import check_names
     from saecert.reporting.settings import check_settings, hook_list
     from saecert.reporting.study import open_study
+    from saecert.statistics.finite import finite_upper
 
     names = ("delta", "alpha", "tolerance", "inequality", "seed")
     check_settings({name: getattr(options, name) for name in names})
+    check_names(options.allow)
+    if options.population_size is not None:
+        finite_upper(options.inequality, options.population_size)
     if len(hook_list(options.hook)) > 1 or options.hook == "all":
         raise ValueError(f"--hook takes one hook point, got '{options.hook}': certify one by one")
     return open_study(

@@ -26,6 +26,7 @@ _OPTIONS = {
     "take a smaller model, or another --device",
     r"load them apart with hooks=\[\.\.\.\]": "name one with --hook",
     r"\bsae=": "--sae",
+    r"\binequality='([^']*)'": r"--inequality \1",
     r"no text under ('[^']*')": r"no text under \1, say with --column where it is",
     r"\ballow=\(": "--allow (",
     r"^(delta|alpha|inequality|tolerance|device|seed)\b": r"--\1",

@@ -129,7 +129,7 @@ def _group(where: str, row: Any, column: str) -> str:
 def _checked(text: Any, where: str) -> str:
     """`text` if it is one that can be tokenized."""
     if not isinstance(text, str):
-        raise ValueError(f"{where}: {text!r:.40} is no text but a {type(text).__name__}")
+        raise ValueError(f"{where}: {text!r:.40} is of type {type(text).__name__}, not text")
     try:
         text.encode()
     except UnicodeEncodeError as error:

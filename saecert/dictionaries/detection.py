@@ -149,10 +149,12 @@ class Firings:
         fires[:, : self.width - 1] = True
         free_sequences, free_positions = np.nonzero(~fires)
         order = rng.permutation(len(free_sequences))
-        first = np.unique(free_sequences[order], return_index=True)[1]
-        singles = rng.permutation(first)
-        rest = np.setdiff1d(np.arange(len(order)), first)
-        chosen = order[np.concatenate([singles, rest])[:n]]
+        places = np.full(n_seq, -1)  # of the first position of each sequence: the last one written
+        places[free_sequences[order[::-1]]] = np.arange(len(order))[::-1]
+        first = places[places >= 0]
+        is_rest = np.ones(len(order), dtype=bool)
+        is_rest[first] = False
+        chosen = order[np.concatenate([rng.permutation(first), np.flatnonzero(is_rest)])[:n]]
         return self.windows(free_sequences[chosen], free_positions[chosen])
 
     def n_sequences(self) -> Int[np.ndarray, "d_sae"]:

@@ -14,52 +14,37 @@ be compared in pairs; only those of detection are of each SAE's own latents.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from sae_lens import SAE
 from scipy import sparse
 
 from saecert.corpora.corpus import Corpus
 from saecert.dictionaries import detection, editing, labels, probing
+from saecert.dictionaries.probed import Labelled, Scores, acts_of, codes_of, probed
 from saecert.dictionaries.quantities import (
     CLASSES_OF_TOKENS,
     DETECTION,
     JUDGED_PARTS,
     OTHER_LATENT,
     RANDOM_LATENTS,
-    SPARSE,
     edit_name,
-    package_label,
-    probe_name,
 )
 from saecert.measurement.loop import checked_batch_size
-from saecert.subjects.forward import clean_run, logits_of, native_acts
+from saecert.subjects.forward import clean_run, logits_of
 from saecert.subjects.subject import Subject
 
 N_LATENTS = 64
 """Latents drawn for detection."""
-CHUNK = 4_096
-"""Activations encoded at once."""
-
-Scores = dict[str, Float[np.ndarray, "_"]]
 
 
 @dataclass(frozen=True)
-class Split:
-    """A text at one hook point: nothing in it depends on an SAE."""
+class Split(Labelled):
+    """A labelled text with what edits need besides."""
 
-    corpus: Corpus
-    """The sequences."""
-    acts: Float[np.ndarray, "n_seq n_ctx d_in"]
-    """Native activations."""
-    of_sequences: dict[str, Bool[np.ndarray, "n_seq"]]
-    """Labels of sequences by name."""
-    of_tokens: dict[str, labels.TokenLabels]
-    """Labels of tokens by name."""
     contexts: editing.Contexts | None
     """Pairs of contexts for edits; None where latents are not judged by them."""
 
@@ -133,7 +118,7 @@ def share(
     for corpus in (discovery, sample):
         contexts = None
         if readout is None:
-            acts = _acts(subject, hook_name, corpus, size)
+            acts = acts_of(subject, hook_name, corpus, size)
         else:
             acts, early = _run(readout, corpus, size)
             contexts = _contexts(readout, corpus, acts, early, seed)
@@ -184,30 +169,10 @@ def judged(
     if sae.cfg.d_in != d_in:
         raise ValueError(f"the SAE has d_in={sae.cfg.d_in}, activations have width {d_in}")
     codes = [codes_of(sae, split.acts) for split in (shared.discovery, shared.sample)]
-    found = _probed(shared, *codes)
+    found = probed((shared.discovery, shared.sample), codes, shared.seed)
     found |= _edited(shared, sae, codes[0])
     found |= _detected(shared, *codes, judge or detection.TokenJudge(), n_latents)
     return {name: values.astype(np.float32) for name, values in found.items()}
-
-
-def package_scores(shared: Shared, sae: SAE) -> Scores:
-    """Scores of sparse probes on the package of a text, each package against all others.
-
-    ``probe_name(k, package_label(name))`` and its floor, as `judged` has those of other labels, for
-    every package that `labels.packages_of_both` names. Empty for text without groups.
-    """
-    splits = (shared.discovery, shared.sample)
-    packages = labels.packages_of_both(*(split.corpus for split in splits))
-    means = [
-        probing.sequence_means(codes_of(sae, split.acts), len(split.acts), split.corpus.first)
-        for split in splits
-    ]
-    found: Scores = {}
-    for package in packages:
-        truths = [np.array([g == package for g in split.corpus.groups]) for split in splits]
-        for name, right in _answers(package_label(package), means, truths, shared.seed).items():
-            found[name] = probing.balanced_scores(right, truths[1]).astype(np.float32)
-    return found
 
 
 def dead(sae: SAE) -> SAE:
@@ -225,76 +190,6 @@ def dead(sae: SAE) -> SAE:
     if probe.any():
         raise ValueError(f"no dead copy of {type(sae).__name__}: its latents stay active")
     return silent
-
-
-@torch.no_grad()
-def codes_of(sae: SAE, acts: Float[np.ndarray, "n_seq n_ctx d_in"]) -> sparse.csr_array:
-    """Codes of activations, a row a position, those of a sequence one after the other."""
-    flat = torch.from_numpy(acts.reshape(-1, acts.shape[-1]))
-    parts = []
-    for start in range(0, len(flat), CHUNK):
-        codes = sae.encode(flat[start : start + CHUNK, None].to(sae.W_dec))[:, 0]
-        parts.append(sparse.csr_array(codes.float().cpu().numpy()))
-    return sparse.vstack(parts, format="csr")
-
-
-def _probed(shared: Shared, fitting: sparse.csr_array, scoring: sparse.csr_array) -> Scores:
-    """Scores of sparse probes, and of probes on random latents."""
-    found: Scores = {}
-    splits = (shared.discovery, shared.sample)
-    means = [
-        probing.sequence_means(codes, len(split.acts), split.corpus.first)
-        for codes, split in zip((fitting, scoring), splits, strict=True)
-    ]
-    for label in shared.discovery.of_sequences:
-        truths = [split.of_sequences[label] for split in splits]
-        if all(truth.any() and not truth.all() for truth in truths):
-            for name, right in _answers(label, means, truths, shared.seed).items():
-                found[name] = probing.balanced_scores(right, truths[1])
-    for label in shared.discovery.of_tokens:
-        known = [split.of_tokens[label] for split in splits]
-        if not all(_has_both(values) for values in known):
-            continue
-        rows = [np.flatnonzero(values.ravel() >= 0) for values in known]
-        parts = [codes[row] for codes, row in zip((fitting, scoring), rows, strict=True)]
-        truths = [values.ravel()[row] == 1 for values, row in zip(known, rows, strict=True)]
-        for name, right in _answers(label, parts, truths, shared.seed).items():
-            spread = np.zeros(known[1].size, dtype=bool)
-            spread[rows[1]] = right
-            found[name] = probing.within_scores(spread.reshape(known[1].shape), known[1])
-    if not found:
-        raise ValueError(
-            "labels of one class cannot be probed, and the texts have no others: take more or "
-            "other text"
-        )
-    return found
-
-
-def _answers(
-    label: str,
-    codes: Sequence[sparse.csr_array | np.ndarray],
-    truths: Sequence[np.ndarray],
-    seed: int,
-) -> dict[str, probing.Labels]:
-    """By name, whether each probe of a label is right about each item of the sample.
-
-    Codes and truths are those of discovery, where probes are fitted, and of the sample.
-    """
-    found = {}
-    for k in SPARSE:
-        chosen = {
-            "": probing.best_latents(codes[0], truths[0], k),
-            RANDOM_LATENTS: probing.random_latents(codes[0], k, seed),
-        }
-        for floor, latents in chosen.items():
-            said = probing.fitted(codes[0], truths[0], latents).answers(codes[1])
-            found[probe_name(k, label, floor)] = said == truths[1]
-    return found
-
-
-def _has_both(values: labels.TokenLabels) -> bool:
-    """Whether some sequence has both values of a label."""
-    return bool(((values == 1).any(axis=1) & (values == 0).any(axis=1)).any())
 
 
 def _edited(shared: Shared, sae: SAE, codes: sparse.csr_array) -> Scores:
@@ -332,17 +227,6 @@ def _detected(
         return {name: np.full(n_latents, 0.5) for name in (DETECTION, OTHER_LATENT)}
     scores = detection.detection_scores(*texts, drawn, judge, shared.seed)
     return {DETECTION: scores[:, 0], OTHER_LATENT: scores[:, 1]}
-
-
-def _acts(
-    subject: Subject, hook_name: str, corpus: Corpus, batch_size: int
-) -> Float[np.ndarray, "n_seq n_ctx d_in"]:
-    """Native activations of a text; nothing after the hook point is run."""
-    parts = [
-        native_acts(subject.model, tokens, hook_name).float().cpu().numpy()
-        for _, tokens in corpus.batches(batch_size, subject.device, "activations", False)
-    ]
-    return np.concatenate(parts)
 
 
 @torch.no_grad()

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from scipy.optimize import brentq
 
 from saecert.corpora.corpus import Corpus
@@ -125,7 +125,7 @@ def distances(
     lam
         The price; matched on discovery if not given.
     """
-    x, atoms, codes = sample
+    atoms = sample.atoms
     if lam is None:
         lam = matched_lambda(chosen.x[:N_MATCH], atoms, chosen.codes[:N_MATCH])
     better, solved = improved_dictionary(chosen.x, atoms, lam, start=chosen.codes, tol=TOL)
@@ -135,19 +135,45 @@ def distances(
         at = stationarity(chosen.x, atoms, rows, lam)
         arrays |= {f"{name}, {word}": values for name, values in vars(at).items()}
         arrays[f"agreement, {word}"] = agreement(chosen.x, atoms, rows)
+    arrays |= costs_of(sample, better, lam, n_seq, seed)
+    return {name: np.asarray(array) for name, array in arrays.items()}
+
+
+def costs_of(
+    sample: AsAtoms,
+    better: Atoms,
+    lam: float,
+    n_seq: int,
+    seed: int,
+    counted: Bool[np.ndarray, "n"] | None = None,
+) -> dict[str, Float[np.ndarray, "..."]]:
+    """What `optimality` says of `sample`: costs by sequence, gap, active latents, a new atom.
+
+    Parameters
+    ----------
+    sample, n_seq, seed, lam
+        As for `distances`.
+    better
+        Atoms of the other dictionary.
+    counted
+        Activations that count; the others have the share 0 in all costs, and are in nothing else.
+    """
+    x, atoms, codes = sample
+    counted = np.ones(len(x), dtype=bool) if counted is None else counted
     optimal = nonnegative_lasso(x, atoms, lam, start=codes, tol=TOL)
     again = nonnegative_lasso(x, better, lam, start=optimal, tol=TOL)
     nothing = 0.5 * np.square(x).sum(axis=1)
     costs = [cost(x, atoms, codes, lam), cost(x, atoms, optimal, lam)]
     costs += [cost(x, better, again, lam), wide_cost(x, lam)]
+    arrays = {}
     for name, values in zip(COSTS, costs, strict=True):
-        share = np.minimum(values / nothing, 1)
+        share = np.where(counted, np.minimum(values / nothing, 1), 0.0)
         arrays[name] = share.reshape(n_seq, -1).mean(axis=1)
-    arrays["gap"] = (duality_gap(x, atoms, optimal, lam) / nothing).max()
-    for word, rows in (("encoder", codes), ("optimal", optimal)):
+    arrays["gap"] = (duality_gap(x, atoms, optimal, lam) / nothing)[counted].max()
+    for word, rows in (("encoder", codes[counted]), ("optimal", optimal[counted])):
         arrays[f"l0, {word}"] = (rows > 0).sum(axis=1).mean()
-        arrays |= _residuals(x - rows @ atoms, lam, seed, word)
-    return {name: np.asarray(array) for name, array in arrays.items()}
+        arrays |= _residuals(x[counted] - rows @ atoms, lam, seed, word)
+    return arrays
 
 
 def _residuals(

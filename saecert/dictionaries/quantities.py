@@ -35,6 +35,9 @@ between them."""
 BESIDES = ("first", "second", "both")
 """What it counts of a pair."""
 
+OFTEN = 10
+"""Firings of a latent below which averages over them are left out."""
+
 ABSORBED = "absorbed"
 """Its pairs of a parent and a child."""
 

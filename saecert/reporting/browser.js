@@ -50,8 +50,9 @@
   groups.forEach((group, place) => {
     const answer = group.querySelector("details.which");
     const buttons = make("span", "", { role: "group", "aria-label": `guess no. ${place + 1}` });
-    ["trained", "random"].forEach((kind) => {
-      const button = make("button", kind, { type: "button" });
+    const kinds = { trained: "trained", random: "untrained" };
+    Object.entries(kinds).forEach(([kind, name]) => {
+      const button = make("button", name, { type: "button" });
       button.addEventListener("click", () => {
         const good = kind === data.rows[place].kind;
         guessed += 1;

@@ -1,7 +1,9 @@
 """Latents as a table in the page: to search, to sort, and to guess which of them were trained.
 
-A table of plain HTML, complete without a script. A short script beside it sorts, filters, keeps
-the score of guesses and shades tokens by activation, from JSON in the page. Nothing is fetched.
+A table of plain HTML, complete without a script. How often a latent fires and what its removal
+costs would give the answer away, so they are folded with it. A short script beside the table sorts,
+filters, keeps the score of guesses and shades tokens by activation, from JSON in the page. Nothing
+is fetched.
 The JSON holds numbers of sequences and positions, and no text of the corpus:
 `saecert.reporting.excerpts` reads that again when a page or a book is made.
 """
@@ -19,7 +21,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from saecert.dictionaries.quantities import KINDS
+from saecert.dictionaries.quantities import KINDS, RANDOM, TRAINED
 from saecert.statistics.rounding import lower_text, nearest_text, upper_text
 
 Texts = Sequence[Sequence[Sequence[str]]]
@@ -38,13 +40,11 @@ HEADS = {
     "tokens": "strongest at",
     "up": "promotes",
     "down": "suppresses",
-    "firing": "fires, %",
-    "lower": "removal costs at least",
-    "mean": "mean",
-    "upper": "at most",
     "which": "which?",
 }
 """Columns: key and heading."""
+NAMES = {TRAINED: "trained", RANDOM: "untrained"}
+"""What a reader calls the kinds."""
 TEXT_COLUMNS = ("tokens", "up", "down")
 DECIMALS = 4
 _PAYLOAD = re.compile(
@@ -90,7 +90,7 @@ def latent_table(
     seed: int = 0,
     texts: Texts | None = None,
 ) -> LatentTable:
-    """Trained and random latents in one random order.
+    """Latents of the trained and of the untrained SAE in one random order.
 
     Parameters
     ----------
@@ -170,14 +170,14 @@ def _percent(window: np.ndarray) -> list[int]:
 
 
 def _table(payload: Mapping[str, Any], texts: Texts | None) -> str:
-    numeric = [key not in (*TEXT_COLUMNS, "which") for key in HEADS]
     head = "".join(
-        f'<th scope="col" role="columnheader" data-key="{key}"{_right(right)}>{text}</th>'
-        for (key, text), right in zip(HEADS.items(), numeric, strict=True)
+        f'<th scope="col" role="columnheader" data-key="{key}"{_right(key == "number")}>{text}</th>'
+        for key, text in HEADS.items()
     )
     caption = (
-        "Latents of the SAE and of an untrained one, in random order. Costs in bits per token, "
-        "with limits that hold together."
+        "Latents of the SAE and of an untrained one, in random order. A guess shows how often the "
+        "latent fires and what its removal costs, in bits per token, with limits that hold "
+        "together for all."
     )
     note = "" if texts is not None else f'<p class="note">{html.escape(MISSING)}</p>'
     groups = []
@@ -193,31 +193,33 @@ def _table(payload: Mapping[str, Any], texts: Texts | None) -> str:
 def _group(
     row: Mapping[str, Any], own: Sequence[int], tokens: Sequence[Sequence[str]] | None
 ) -> str:
-    """One latent: a row of numbers, and below it the text in which it is strongest."""
+    """One latent: a row of tokens, and below it the text in which it is strongest."""
     cells = [f'<th scope="row" role="rowheader">{row["number"]}</th>']
     for key in TEXT_COLUMNS:
         words = ", ".join(f"<code>{html.escape(readable(word))}</code>" for word in row[key])
         cells.append(f'<td role="cell" data-label="{HEADS[key]}">{words or "–"}</td>')
-    firing = nearest_text(100 * row["firing"], 2)
-    cells.append(f'<td role="cell" class="n" data-label="{HEADS["firing"]}">{firing}</td>')
-    cells += [_number(key, row[key]) for key in ("lower", "mean", "upper")]
-    about = f"{row['kind']}, latent {row['latent']}"
-    share = nearest_text(100 * row["share"], 1)
     cells.append(
         f'<td role="cell" data-label="{HEADS["which"]}"><details class="which"><summary>reveal'
-        f"</summary>{about}: {share} % of all attribution</details></td>"
+        f"</summary>{_answer(row)}</details></td>"
     )
     line = f'<tr role="row">{"".join(cells)}</tr>'
     shown = _excerpts(row["number"], own, tokens) if tokens is not None else ""
     return f'<tbody role="rowgroup" data-kind="{row["kind"]}">{line}{shown}</tbody>'
 
 
-def _number(key: str, value: float) -> str:
-    """A cell with a cost; of a limit the value stands beside what is printed."""
-    text = {"lower": lower_text, "mean": nearest_text, "upper": upper_text}[key](value, DECIMALS)
-    known = "" if key == "mean" else f' data-limit="{key} {value!r}"'
-    label = HEADS[key] if key == "lower" else f"removal costs, {HEADS[key]}"
-    return f'<td role="cell" class="n" data-label="{label}"{known}>{text}</td>'
+def _answer(row: Mapping[str, Any]) -> str:
+    """Which kind a latent is of, and the numbers that tell; limits with their values."""
+    share, firing = (nearest_text(100 * row[key], 1) for key in ("share", "firing"))
+    mean = nearest_text(row["mean"], DECIMALS)
+    low, high = (
+        f'<span data-limit="{key} {row[key]!r}">{text(row[key], DECIMALS)}</span>'
+        for key, text in (("lower", lower_text), ("upper", upper_text))
+    )
+    return (
+        f"<b>{NAMES[row['kind']]}</b>, latent {row['latent']}: fires at {firing} % of positions, "
+        f"has {share} % of all attribution; removing it costs {mean} in the sample, "
+        f"{low} to {high}"
+    )
 
 
 def _excerpts(number: int, own: Sequence[int], tokens: Sequence[Sequence[str]]) -> str:
@@ -256,7 +258,7 @@ def shares_of_kinds(strongest: Mapping[str, np.ndarray]) -> pd.DataFrame:
     """What the latents shown are like, medians by kind: share of all attribution together, firing,
     and the share of their strongest places that have one token."""
     rows = {
-        kind: {
+        NAMES[kind]: {
             "share of attribution": float(strongest[f"{kind} share"].sum()),
             "fires, median": float(np.median(strongest[f"{kind} firing"])),
             "same token, median": float(np.median(strongest[f"{kind} same"])),

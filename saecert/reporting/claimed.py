@@ -22,7 +22,7 @@ import pandas as pd
 from nbformat import NotebookNode
 
 from saecert.reporting import measurements
-from saecert.reporting.claims import read_claims
+from saecert.reporting.claims import NOT_TESTED, UNDECIDED, read_claims
 from saecert.storage import atomic_path
 
 PAGES = (
@@ -51,7 +51,8 @@ def kept_claims(subject: str) -> dict[str, Any]:
 
 
 def claims_table(subject: str) -> pd.DataFrame:
-    """A row a page of `PAGES`: how many of its claims hold on `subject`, n, date."""
+    """A row a page of `PAGES`: how many of its claims hold on `subject`, are undecided, or were not
+    tested; n, date."""
     kept = kept_claims(subject)
     rows = {page.partition("_")[0]: _row(kept.get(page)) for page in PAGES}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("page")
@@ -129,7 +130,7 @@ def _injected(notebook: NotebookNode) -> dict[str, Any]:
 
 
 def _row(facts: Mapping[str, Any] | None) -> dict[str, Any]:
-    blank = {"hold": "", "not tested": "", "n": "", "date": ""}
+    blank = dict.fromkeys(("hold", UNDECIDED, NOT_TESTED, "n", "date"), "")
     if facts is None:
         return {**blank, "hold": NOT_RUN}
     n_seq = facts["parameters"].get("n_seq", "default")
@@ -137,9 +138,10 @@ def _row(facts: Mapping[str, Any] | None) -> dict[str, Any]:
     if "error" in facts:
         return {**row, "hold": "the page stopped"}
     verdicts = list(facts["claims"].values())
-    tested = [verdict for verdict in verdicts if verdict != "not tested"]
-    untested = str(len(verdicts) - len(tested))
-    return {**row, "hold": f"{tested.count('holds')} of {len(tested)}", "not tested": untested}
+    counts = {name: verdicts.count(name) for name in (UNDECIDED, NOT_TESTED)}
+    tested = len(verdicts) - counts[NOT_TESTED]
+    row |= {name: str(count) for name, count in counts.items()}
+    return {**row, "hold": f"{verdicts.count('holds')} of {tested}"}
 
 
 def _date(path: Path) -> str:

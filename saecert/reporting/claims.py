@@ -8,8 +8,14 @@ from typing import Any
 
 WIDTH = 72
 _VERDICTS = {True: "holds", False: "does not hold"}
-_NOT_TESTED = "not tested"
+UNDECIDED = "undecided"
+NOT_TESTED = "not tested"
+_REASONED = (UNDECIDED, NOT_TESTED)
 _INDENT = 15
+
+
+class Undecided(str):
+    """Why a claim that was tested stays open, such as "the limits do not tell"."""
 
 
 class ClaimFailed(AssertionError):
@@ -17,15 +23,17 @@ class ClaimFailed(AssertionError):
 
 
 def claims(strict: bool, claimed: Mapping[str, Any]) -> None:
-    """Nothing, after printing one line a claim: "holds", "does not hold" or "not tested".
+    """Nothing, after printing one line a claim: "holds", "does not hold", "undecided" or "not
+    tested".
 
     Parameters
     ----------
     strict
-        Whether a claim that does not hold is an error. Claims that were not tested are none.
+        Whether a claim that does not hold is an error. Those left open or not tested are none.
     claimed
-        By claim, in words: whether it holds; or None, or a text that says why it was not tested,
-        such as "needs two hook points".
+        By claim, in words: whether it holds; or an `Undecided` text that says what the limits leave
+        open; or None, or another text that says why it could not be tested, such as "needs two hook
+        points".
 
     Raises
     ------
@@ -37,19 +45,21 @@ def claims(strict: bool, claimed: Mapping[str, Any]) -> None:
     >>> claims(True, {"beats the bigram": True, "smaller at the last": "needs two SAEs"})
     holds          beats the bigram
     not tested     smaller at the last: needs two SAEs
+    >>> claims(True, {"more than noise": Undecided("the limits do not tell")})
+    undecided      more than noise: the limits do not tell
     """
     for name, value in claimed.items():
         print(_line(name, value))
-    failed = [name for name, value in claimed.items() if _tested(value) and not value]
+    failed = [name for name, value in claimed.items() if _decided(value) and not value]
     if strict and failed:
         raise ClaimFailed(f"does not hold: {'; '.join(failed)}")
 
 
 def read_claims(text: str) -> dict[str, str]:
-    """What `claims` printed, by claim: "holds", "does not hold" or "not tested".
+    """What `claims` printed, by claim: "holds", "does not hold", "undecided" or "not tested".
 
-    Other lines in `text` are passed over. Of a claim that was not tested the reason is left out,
-    unless the claim has a colon of its own.
+    Other lines in `text` are passed over. Of a claim that is open or was not tested the reason is
+    left out, unless the claim has a colon of its own.
 
     >>> read_claims("holds          beats the bigram\\nnot tested     smaller: needs two SAEs")
     {'beats the bigram': 'holds', 'smaller': 'not tested'}
@@ -59,7 +69,7 @@ def read_claims(text: str) -> dict[str, str]:
     for line in text.splitlines():
         verdict = line[:_INDENT].rstrip()
         rest = line[_INDENT:].strip()
-        if verdict in (*_VERDICTS.values(), _NOT_TESTED) and rest:
+        if verdict in (*_VERDICTS.values(), *_REASONED) and rest:
             found.append((rest, verdict))
             open_claim = True
         elif open_claim and not verdict and rest:
@@ -71,15 +81,18 @@ def read_claims(text: str) -> dict[str, str]:
 
 
 def _without_reason(name: str, verdict: str) -> str:
-    return name.rpartition(": ")[0] or name if verdict == _NOT_TESTED else name
+    return name.rpartition(": ")[0] or name if verdict in _REASONED else name
 
 
-def _tested(value: Any) -> bool:
+def _decided(value: Any) -> bool:
+    """Whether the value decides its claim, one way or the other."""
     return value is not None and not isinstance(value, str)
 
 
 def _line(name: str, value: Any) -> str:
-    verdict = _VERDICTS[bool(value)] if _tested(value) else _NOT_TESTED
+    verdict = UNDECIDED if isinstance(value, Undecided) else NOT_TESTED
+    if _decided(value):
+        verdict = _VERDICTS[bool(value)]
     text = f"{name}: {value}" if isinstance(value, str) else name
     indent = " " * _INDENT
     first = f"{verdict:<{_INDENT}}"

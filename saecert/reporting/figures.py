@@ -29,6 +29,7 @@ from saecert.reporting.panels import (
     TERM_COLOURS,
     Number,
     legend_below,
+    legends_below,
     log_axis,
     name_rows,
     panels,
@@ -76,6 +77,9 @@ __all__ = [
     "plot_wealth",
     "use_style",
 ]
+
+SIZES = (1, 10, 100, 500, 2000, 10_000)
+"""Numbers of sequences that are marked on an axis."""
 
 
 def plot_coverage(
@@ -331,13 +335,15 @@ def plot_layers(frame: pd.DataFrame, logarithmic: Sequence[str] = ()) -> Figure:
     """Quantities by layer with their limits, a panel for each title (page 11).
 
     `frame` has columns panel, unit, quantity, layer, lower, mean, upper; `logarithmic` names
-    panels.
+    panels. A panel whose limits are its means has no bars; panels of the same quantities share a
+    legend.
     """
     titles = list(dict.fromkeys(frame["panel"]))
     fig, axes = panels(len(titles))
     for ax, title in zip(axes, titles, strict=True):
         part = frame[frame["panel"] == title].assign(layer=lambda rows: rows["layer"].astype(str))
-        plot_lines(part, ax, "layer", "mean", "quantity", ("lower", "upper"))
+        bare = (part["lower"] == part["mean"]).all() and (part["upper"] == part["mean"]).all()
+        plot_lines(part, ax, "layer", "mean", "quantity", () if bare else ("lower", "upper"))
         ax.set(title=title, ylabel=part["unit"].iloc[0], xlabel="layer")
         if title in logarithmic and (part["mean"] > 0).all():
             ax.set_yscale("log")
@@ -346,7 +352,7 @@ def plot_layers(frame: pd.DataFrame, logarithmic: Sequence[str] = ()) -> Figure:
             ax.yaxis.set_minor_locator(NullLocator())
         else:
             ax.set_ylim(min(0, part["lower"].min()), None)
-        legend_below(ax)
+    legends_below(fig, axes)
     return fig
 
 
@@ -429,7 +435,8 @@ def plot_monitor(
     for ax, cut in zip(axes, (threshold, level, level), strict=True):
         ax.axvline(cut, **DASHED)
         legend_below(ax)
-    axes[0].set(xlabel="active latents per token, by sequence", title="the count")
+    axes[0].set(xlabel="active latents per token, by sequence", ylabel="density (per latent)")
+    axes[0].set_title("the count")
     axes[1].set(xlabel="false alarms", ylabel="detected", title="shifted text, at every level")
     axes[2].set(xlabel="alarms", title=f"at level {level:g}")
     return fig
@@ -469,7 +476,7 @@ def plot_growth(curve: pd.DataFrame, needed: pd.DataFrame) -> Figure:
         axes[1].set_yscale("log")
         axes[1].set_ylim(max(positive.min() / 2, 1e-3), 2 * curve["high"].max())
     for ax in axes[:2]:
-        log_axis(ax, curve["n"].unique())
+        log_axis(ax, [n for n in SIZES if n <= 2 * curve["n"].max()])
         ax.set_xlabel("calibration sequences")
     axes[2].set(ylim=(0, None), title="needed", ylabel="calibration sequences")
     legend_below(axes[2], columns=3)

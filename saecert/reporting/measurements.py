@@ -12,6 +12,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from io import StringIO
 from pathlib import Path
@@ -19,12 +20,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from filelock import FileLock
 
 from saecert.measurement.named import parse
 from saecert.records import Discovery, SequenceLosses, smoothed_support
 from saecert.reporting import latents
 from saecert.reporting.requests import Request, canonical, file_name
-from saecert.storage import atomic_path, pack_arrays
+from saecert.storage import atomic_path, cache_dir, pack_arrays
 from saecert.subjects.listing import SHIPPED, is_installed, package_of
 
 CLONE = Path(__file__).resolve().parents[2]
@@ -68,7 +70,10 @@ def measuring_anew() -> bool:
 def all_kept(kind: str = "") -> Iterator[Kept]:
     """Every kept measurement of a kind ("losses", "arrays", "frame"), ordered by name."""
     for side in sorted(folder().glob("*.json")):
-        facts = json.loads(side.read_text(encoding="utf-8"))
+        try:
+            facts = json.loads(side.read_text(encoding="utf-8"))
+        except FileNotFoundError:  # another page has just saved one that answers for it
+            continue
         path = side.with_suffix(".csv" if facts["kind"] == "frame" else ".npz")
         if path.exists() and kind in ("", facts["kind"]):
             yield Kept(path, facts)
@@ -78,7 +83,8 @@ def find_losses(request: Request) -> SequenceLosses | None:
     """The kept record, or the part of one, that answers `request`; None if there is none."""
     for kept in all_kept("losses"):
         if _answers(kept, request):
-            return _part(load_record(kept), request)
+            with suppress(FileNotFoundError):  # another page has just saved one that holds more
+                return _part(load_record(kept), request)
     return None
 
 
@@ -125,13 +131,14 @@ def save_losses(request: Request, record: SequenceLosses, n_discovery: int) -> P
     }
     words = [request[key] for key in ("subject", "hook_name", "corpus", "split")]
     words += ["" if request["rank"] == "frequency" else request["rank"]]
-    bare, facts["latents"] = latents.put_aside(record, request, folder())
-    path = _save("losses", request, words, facts, ".npz", bare.save)
-    kept = Kept(path, {"request": request, **facts})
-    for old in list(all_kept("losses")):
-        if old.path != path and _answers(kept, old.request):
-            old.path.with_suffix(".json").unlink()
-            old.path.unlink()
+    with FileLock(cache_dir() / "measurements.lock"):  # pages side by side share files of latents
+        bare, facts["latents"] = latents.put_aside(record, request, folder())
+        path = _save("losses", request, words, facts, ".npz", bare.save)
+        kept = Kept(path, {"request": request, **facts})
+        for old in list(all_kept("losses")):
+            if old.path != path and _answers(kept, old.request):
+                old.path.with_suffix(".json").unlink()
+                old.path.unlink()
     return path
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 
 from saecert.dictionaries.lasso import Price, cost, nonnegative_lasso
 from saecert.dictionaries.learned import learn_dictionary
-from saecert.dictionaries.quantities import ABSORBED, COSTS
+from saecert.dictionaries.quantities import ABSORBED, COSTS, OFTEN
 from saecert.dictionaries.two_features import Plane, certified_minimum
 from saecert.dictionaries.wide import column_generation
 from saecert.reporting.layers import labels_of
@@ -38,8 +38,6 @@ OWN_CASE = {"standard": "standard", "batchtopk": "BatchTopK"}
 """SAEs of `PRICED`: how their arrays begin, and their names."""
 PHASE = {"tol": 5e-3, "most_boxes": 60_000}
 """How finely the phase diagram searches."""
-LEAST = 10
-"""Firings of a latent below which its averages are left out."""
 
 
 def anchors(theta: Price, rho: Price, lambdas: Sequence[Price], seed: int) -> pd.DataFrame:
@@ -120,7 +118,7 @@ def atoms_by_layer(measured: Measured) -> pd.DataFrame:
     for label, values in zip(labels_of(list(measured)), measured.values(), strict=True):
         row = {}
         for word in WORDS:
-            often = values[f"firings, {word}"] >= LEAST
+            often = values[f"firings, {word}"] >= OFTEN
             for name, title in names.items():
                 middle = values[f"{name}, {word}"][often]
                 middle = middle / values["lambda"] if name == "implied_lambda" else middle
@@ -155,7 +153,7 @@ def own_case_table(measured: Measured, delta: float, inequality: str) -> pd.Data
     encoder = errors_by_layer(measured, delta, inequality)["encoder's error"]
     rows = {}
     for place, (label, values) in enumerate(measured.items()):
-        often = values["firings, encoder"] >= LEAST
+        often = values["firings, encoder"] >= OFTEN
         implied = values["implied_lambda, encoder"][often] / values["lambda"]
         quantiles = np.nanquantile(implied, [0.1, 0.5, 0.9])
         row = {("implied price", "weighted mean"): values["implied lambda"] / values["lambda"]}
@@ -294,31 +292,54 @@ def pairs_table(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     return frame.assign(layer=layer).set_index(["layer", "pair"])[list(columns)]
 
 
-def examples(
-    measured: Measured, kind: str, frame: pd.DataFrame, text_of: Study | None = None
-) -> list[str]:
-    """Lines about the clearest pair of a table of limits, that with the widest gap between them:
-    the tokens at which its latents are strongest, and places in the discovery text of a study.
-    """
-    if frame.empty:
-        return ["no such pairs"]
+def clearest(kind: str, frame: pd.DataFrame) -> pd.DataFrame:
+    """The clearest pair of each hook point of a table of limits: that with the widest gap between
+    them, or the least upper limit on the excess."""
     gap = (
         frame["with child, lower"] - frame["alone, upper"]
         if kind == ABSORBED
         else -frame["excess, upper"]
     )
-    row = frame.loc[gap.idxmax()]
-    values = measured[row["hook_name"]]
-    names = [" ".join(str(int(latent)) for latent in pair) for pair in values[f"{kind} pairs"]]
-    place = names.index(row["pair"])
-    pair, words = values[f"{kind} pairs"][place], values[f"{kind} words"][place]
-    lines = [f"at {row['hook_name']}:"]
-    lines += [f"latent {int(latent)}: {tokens}" for latent, tokens in zip(pair, words, strict=True)]
-    if text_of is not None and f"{kind} examples" in values:
-        places = values[f"{kind} examples"][place]
-        for word, several in zip(("silent", "fires"), places, strict=True):
-            lines += [f"parent {word} at: {text}" for text in _texts(text_of, several)]
+    order = gap.sort_values(ascending=False, kind="stable").index
+    return frame.loc[order].drop_duplicates("hook_name").sort_index()
+
+
+def words_table(measured: Measured, kind: str, frame: pd.DataFrame) -> pd.DataFrame:
+    """Tokens at which the latents of the `clearest` pairs are strongest on discovery, a row each.
+
+    Columns "parent" and "child" for pairs that absorb, else "one" and "other".
+    """
+    columns = ["parent", "child"] if kind == ABSORBED else ["one", "other"]
+    rows = clearest(kind, frame)
+    words = [
+        [str(text) for text in measured[name][f"{kind} words"][place]]
+        for name, place in zip(rows["hook_name"], _places(measured, kind, rows), strict=True)
+    ]
+    told = pd.DataFrame(words, columns=columns, index=rows.index)
+    return pairs_table(rows.join(told), columns)
+
+
+def examples(measured: Measured, frame: pd.DataFrame, study: Study) -> list[str]:
+    """Lines with places in the discovery text of a study at which the parents of the `clearest`
+    pairs are silent with the child, and at which they fire; the text is read again for that.
+    """
+    rows = clearest(ABSORBED, frame)
+    lines = []
+    for row, place in zip(rows.to_dict("records"), _places(measured, ABSORBED, rows), strict=True):
+        lines.append(f"{row['pair']} at {row['hook_name']}:")
+        there = measured[row["hook_name"]][f"{ABSORBED} examples"][place]
+        for word, several in zip(("silent", "fires"), there, strict=True):
+            lines += [f"parent {word} at: {text}" for text in _texts(study, several)]
     return lines
+
+
+def _places(measured: Measured, kind: str, rows: pd.DataFrame) -> list[int]:
+    """Which of the pairs of its hook point each row is about."""
+    places = []
+    for name, pair in zip(rows["hook_name"], rows["pair"], strict=True):
+        pairs = measured[name][f"{kind} pairs"].tolist()
+        places.append([f"{first} {second}" for first, second in pairs].index(pair))
+    return places
 
 
 def _texts(study: Study, places: np.ndarray) -> list[str]:

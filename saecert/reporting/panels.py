@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from saecert.statistics.rounding import nearest_text, upper_text
 
 BLUE, ORANGE, GREEN, RED, PURPLE, BROWN, PINK, GREY, YELLOW, SKY = sns.color_palette("colorblind")
-COLOURS = (BLUE, ORANGE, GREEN, RED, PURPLE, BROWN, PINK, GREY, YELLOW, SKY)
+COLOURS = (BLUE, ORANGE, GREEN, RED, PURPLE, BROWN, SKY, GREY, YELLOW, PINK)
 TERM_COLOURS = {
     "model risk": SKY,
     "proxy risk": BLUE,
@@ -84,6 +84,16 @@ def legend_below(ax: Axes, columns: int = 2, below: Number = 0.16) -> None:
     if ax.get_legend_handles_labels()[0]:
         place = {"loc": "upper center", "bbox_to_anchor": (0.5, -below), "ncols": columns}
         ax.legend(fontsize=9.5, **place)
+
+
+def legends_below(fig: Figure, axes: Sequence[Axes]) -> None:
+    """One legend below all panels if they have the same lines, else one below each."""
+    named = [ax.get_legend_handles_labels() for ax in axes]
+    if len(axes) > 1 and all(labels == named[0][1] for _, labels in named):
+        fig.legend(*named[0], loc="outside lower center", ncols=3)
+        return
+    for ax in axes:
+        legend_below(ax)
 
 
 def plot_miss_rates(frame: pd.DataFrame, ax: Axes, rows: str = "population") -> Axes:

@@ -64,7 +64,9 @@ def parse_value(name: str, text: str, default: Any) -> Any:
     if default is not None and type(value) is not type(default):
         kind = type(default).__name__
         shown = text if len(text) <= 60 else f"{text[:60]}..."
-        raise RunError(f"parameter {name} takes a {kind} such as {default!r}; got {shown!r}")
+        raise RunError(
+            f"parameter {name} takes a value of type {kind}, such as {default!r}; got {shown!r}"
+        )
     return value
 
 

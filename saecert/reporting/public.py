@@ -41,7 +41,7 @@ def bounds_by_layer(certificates: Mapping[str, Certificate]) -> pd.DataFrame:
         labels_of(list(certificates)), certificates.values(), strict=True
     ):
         row: dict[str, Any] = {title: getattr(certificate, name) for name, title in BOUNDS.items()}
-        row["share of uniform"] = certificate.sharp / math.log2(certificate.n_vocab)
+        row["sharp / log2 V"] = certificate.sharp / math.log2(certificate.n_vocab)
         rows[label] = {**row, "better than": certificate.verdict or "none"}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("layer")
 
@@ -73,8 +73,8 @@ def fidelity_by_layer(losses: Mapping[str, SequenceLosses], **settings: Any) -> 
         rows[label] = {
             "loss recovered": score.recovered,
             "loss recovered, at least": score.lower,
-            "gap at 0.9, at most": median.quantiles[0].upper,
-            f"gaps within {WITHIN:g}, at least": share.shares[0].lower,
+            "0.9 quantile of the gap, bits, at most": median.quantiles[0].upper,
+            f"texts with a gap up to {WITHIN:g} bits, at least": share.shares[0].lower,
         }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("layer")
 
@@ -91,10 +91,10 @@ def beside_published(certificates: Mapping[str, Certificate]) -> pd.DataFrame:
         rows[f"{subject}, layer {label}"] = (certificate.n_seq, *bounds, uniform)
     for row in published.restated("models").itertuples():
         bounds = (row.printed_direct, row.printed_fixed)
-        rows[f"{row.model}, published"] = (row.n_seq, *bounds, math.log2(row.n_vocab))
+        rows[f"{row.model}, as printed"] = (row.n_seq, *bounds, math.log2(row.n_vocab))
     columns = ["n", "direct bound", "bound", "log2 V"]
     frame = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
-    frame["share of uniform"] = frame["bound"] / frame["log2 V"]
+    frame["bound / log2 V"] = frame["bound"] / frame["log2 V"]
     return frame.rename_axis("subject")
 
 

@@ -159,6 +159,24 @@ def optimality(
     return measure(subject, corpus, hook_names, **_quietly(settings))
 
 
+def usual_optimality(
+    subject: Subject, corpus: Corpus, hook_names: Sequence[str], settings: Mapping[str, Any]
+) -> ByHook:
+    """The same on usual tokens, outliers told apart, and less by latent: of large models."""
+    from saecert.dictionaries.usual_optimality import usual_optimality as measure
+
+    return measure(subject, corpus, hook_names, **_quietly(settings))
+
+
+def wide_limit(
+    subject: Subject, corpus: Corpus, hook_names: Sequence[str], settings: Mapping[str, Any]
+) -> ByHook:
+    """Costs of optimal codes of an SAE's atoms, of other directions, and of the wide limit."""
+    from saecert.dictionaries.wide_limit import wide_limit as measure
+
+    return measure(subject, corpus, hook_names, **_quietly(settings))
+
+
 def phenomena(
     subject: Subject, corpus: Corpus, hook_names: Sequence[str], settings: Mapping[str, Any]
 ) -> ByHook:
@@ -232,5 +250,9 @@ MEASURABLE: Mapping[str, Measurable] = {
     "removed": Measurable(removed, "certification", True, chosen_on_discovery=True),
     "document": Measurable(document, "discovery", False),
     "optimality": Measurable(optimality, "certification", False, chosen_on_discovery=True),
+    "usual_optimality": Measurable(
+        usual_optimality, "certification", False, chosen_on_discovery=True
+    ),
+    "wide_limit": Measurable(wide_limit, "certification", True, chosen_on_discovery=True),
 }
 """Quantities by name. A new one is a function here."""

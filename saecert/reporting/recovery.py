@@ -26,6 +26,12 @@ LABELS = {
     "true decoder": "true decoder, TopK",
 }
 """Kinds of SAEs by their names in the rows."""
+STARTS = {
+    "topk": "random rows",
+    "true start": "the features, free",
+    "true decoder": "the features, held there",
+}
+"""Where the decoder of a TopK SAE starts, by its name in the rows."""
 PAPER = ("constant", "log-uniform")
 """Worlds of the paper."""
 REPORTED: Mapping[tuple[str, str], tuple[float, float]] = {
@@ -61,7 +67,16 @@ def of_world(rows: pd.DataFrame, world: str) -> pd.DataFrame:
 
 def recovery_table(rows: pd.DataFrame, world: str) -> pd.DataFrame:
     """Explained variance, L0, silent latents, recovered features, F1 and MCC, a line an SAE."""
-    found = of_world(rows, world)
+    return _labelled(_columns(of_world(rows, world)))
+
+
+def by_start(rows: pd.DataFrame) -> pd.DataFrame:
+    """What `recovery_table` has, of TopK by where its decoder starts, a line a key of `STARTS`."""
+    found = rows.set_index("architecture").loc[list(STARTS)]
+    return _columns(found).rename(index=STARTS).rename_axis(None)
+
+
+def _columns(found: pd.DataFrame) -> pd.DataFrame:
     columns = {
         "explained variance": found["explained_variance"],
         "L0": found["l0"],
@@ -72,7 +87,7 @@ def recovery_table(rows: pd.DataFrame, world: str) -> pd.DataFrame:
         "F1": found["f1"],
         "MCC": found["mcc"],
     }
-    return _labelled(pd.DataFrame(columns))
+    return pd.DataFrame(columns)
 
 
 def against_reported(rows: pd.DataFrame) -> pd.DataFrame:

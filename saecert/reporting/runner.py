@@ -60,6 +60,24 @@ __all__ = [
 
 _NONE: Mapping[str, str] = MappingProxyType({})
 
+LONGEST = (
+    "20_random_baselines",
+    "23_top_afa",
+    "21_recovery",
+    "10_models",
+    "04_coverage",
+    "17_amplification",
+    "03_convergence",
+    "06_concepts",
+    "02_four_terms",
+    "11_layers",
+)
+"""Pages that take a minute or more when everything is measured, the longest first; 21 takes both
+processors for most of its time."""
+KEPT_MEMORY = {"MALLOC_MMAP_THRESHOLD_": "33554432", "MALLOC_TRIM_THRESHOLD_": "1073741824"}
+"""For glibc: memory that was given back is used again. From the system it would come page by page,
+which takes longer than most of what arrays of some megabytes are for."""
+
 
 @dataclass(frozen=True)
 class Job:
@@ -127,6 +145,8 @@ def run_notebooks(
         ``<name>.failed.ipynb``.
     """
     os.environ.setdefault("SAECERT_CACHE", str(ROOT / "_build/cache"))
+    for name, value in KEPT_MEMORY.items():
+        os.environ.setdefault(name, value)
     stems = [Path(name).stem for name in names] or notebook_names(folder)
     notebooks = {name: read_notebook(name, folder) for name in stems}
     values = chosen_values(notebooks, settings)
@@ -138,7 +158,10 @@ def run_notebooks(
         target = home / f"{name}.ipynb"
         keeps = not pages_only
         pages.append(Job(name, notebook, values[name], target, folder, stamp, keeps))
-    failed = _run_all(pages, force, jobs or _default_jobs(settings))
+    side_by_side = jobs or _default_jobs(settings)
+    if side_by_side > 1:  # kernels with as many threads as cores would wait for one another
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // side_by_side)))
+    failed = _run_all(pages, force, side_by_side)
     if not (names or out):
         _make_book(home)
     if failed:
@@ -226,11 +249,14 @@ def _run_all(pages: Sequence[Job], force: bool, side_by_side: int) -> list[str]:
 def _each(
     run: Callable[[Job], None], waiting: Sequence[Job], side_by_side: int, progress: Progress
 ) -> None:
-    """Call `run` on every page, some at a time."""
+    """Call `run` on every page, some at a time: then the longest first, so that none of them is
+    left to the end alone.
+    """
     if side_by_side == 1 or len(waiting) == 1:
         for page in waiting:
             run(page)
         return
+    waiting = sorted(waiting, key=_rank)
     # papermill changes the folder of the whole process, and two at a time do not change it back
     with chdir(os.getcwd()), ThreadPoolExecutor(side_by_side) as pool:
         futures = [pool.submit(Context().run, _run_and_close, run, page) for page in waiting]
@@ -244,6 +270,11 @@ def _each(
             while wait(running, timeout=0.2).not_done:  # a kernel may be starting just now
                 _end_kernels()
             raise
+
+
+def _rank(page: Job) -> int:
+    """Place of a page among the longest; behind them all others, in their order."""
+    return LONGEST.index(page.name) if page.name in LONGEST else len(LONGEST)
 
 
 def _end_kernels() -> None:

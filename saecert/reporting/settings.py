@@ -180,6 +180,23 @@ def _whole(least: int, zero: str = "") -> Callable[[str, Any], None]:
     return check
 
 
+def _listed(check: Callable[[str, Any], None], none: bool = False) -> Callable[[str, Any], None]:
+    """A check for whole numbers with commas between them, each for itself; none at all if told."""
+
+    def check_text(name: str, value: Any) -> None:
+        words = [word.strip() for word in str(value).split(",")]
+        if none and words == [""]:
+            return
+        for word in words:
+            if not word.removeprefix("-").isdecimal():
+                raise SettingsError(
+                    f"{name} takes whole numbers with commas between them, got {value!r}"
+                )
+            check(name, int(word))
+
+    return check_text
+
+
 def _one_of(known: Sequence[str]) -> Callable[[str, Any], None]:
     def check(name: str, value: Any) -> None:
         if value not in known:
@@ -246,5 +263,30 @@ _CHECKS: Mapping[str, Callable[[str, Any], None]] = {
     "allow_bad_sae": _yes_or_no,
     "batch_size": _whole(1),
     "per_sequence": _whole(1),
+    "per_wide": _whole(1),
+    "one_over_lambda": _listed(_whole(1)),
+    "other_l0": _listed(_whole(1), none=True),
+    "expansions": _listed(_whole(1)),
+    "usual_l0": _whole(1),
+    "l0": _whole(1),
+    "l1_coefficient": _positive,
+    "learning_rate": _open_interval,
+    "threshold": _open_interval,
+    "share": _share,
+    "n_spliced": _whole(2),
+    "n_judging": _whole(2),
+    "n_aliased": _whole(2),
+    "n_cached": _whole(1),
+    "n_samples": _whole(1),
+    "n_latents": _whole(1),
+    "n_features": _whole(2),
+    "n_test": _whole(1),
+    "n_fresh": _whole(1),
+    "n_active": _whole(1),
+    "long": _whole(2),
+    "short": _whole(2),
+    "d_in": _whole(2),
+    "copies": _whole(1),
+    "show_text": _yes_or_no,
     "n_pairs": _whole(1),
 }

@@ -3,7 +3,8 @@
 A column, or a row, whose name says that it is an upper limit ("upper", "at most", "to", "high",
 "bound", "price") is rounded up, a lower one ("lower", "at least", "from", "low") down, everything
 else to the nearest. In HTML every limit carries its value in ``data-limit``, so that a test can
-compare what is printed with it.
+compare what is printed with it. A column of counts is printed without decimals: one in which every
+number is whole and one is 2 or more, unless it holds limits or percentages.
 """
 
 from __future__ import annotations
@@ -214,7 +215,10 @@ def show(
         name = shown.columns[place]
         side = "" if place < n_index else _side(name, sides)
         digits = _digits(name, decimals, significant)
-        values = zip(shown.iloc[:, place], by_row, strict=True)
+        column = shown.iloc[:, place]
+        if not side and _are_counts(name, column, by_row):
+            column = column.astype("Int64")
+        values = zip(column, by_row, strict=True)
         index = place < n_index
         setting = name in SETTINGS or (index and digits == {"significant": 3})
         never = index or name in NO_LIMITS
@@ -287,6 +291,14 @@ def _digits(name: object, decimals: int, significant: int | Iterable[str]) -> di
     lowest = name[-1] if isinstance(name, tuple) else name
     chosen = set(significant)
     return {"significant": 3} if name in chosen or lowest in chosen else {"decimals": decimals}
+
+
+def _are_counts(name: object, column: pd.Series, by_row: Sequence[str]) -> bool:
+    """Whether a column of floats holds counts and nothing else."""
+    if not pd.api.types.is_float_dtype(column) or any(by_row) or "(%)" in str(name):
+        return False
+    known = column.dropna()
+    return bool((known % 1 == 0).all() and (known.abs() >= 2).any())
 
 
 def _cell(value: Any, side: str, digits: dict[str, int], setting: bool = False) -> Cell:

@@ -17,6 +17,7 @@ from saecert.certificates.tails import tails
 from saecert.dictionaries.norm_limits import LIMITS, mean_limits
 from saecert.dictionaries.quantities import PREDICTORS, token_name
 from saecert.records import SequenceLosses, smoothed_support
+from saecert.reporting.claims import Undecided
 from saecert.statistics.order import share_lower
 
 BUILD = "saecert.training.compared:compared"
@@ -185,7 +186,8 @@ def quality(found: Sequence[Member], delta: float, inequality: str) -> pd.DataFr
             ("NMSE", "mean"): mean,
             ("NMSE", "upper"): high,
         }
-    return pd.DataFrame(rows).T
+    whole = {("active latents", name): int for name in ("5 %", "95 %")}
+    return pd.DataFrame(rows).T.astype(whole)
 
 
 def panel(title: str, found: Sequence[Member], delta: float, inequality: str) -> pd.DataFrame:
@@ -279,7 +281,7 @@ def differences(
             ends = (told.lower, told.difference, told.upper)
             row |= {(quantity, end): x for end, x in zip(ENDS, ends, strict=True)}
         rows[a.label, b.label] = row
-    return pd.DataFrame(rows).T.rename_axis(["top-AFA", "less"])
+    return pd.DataFrame(rows).T.rename_axis(["top-AFA", "compared with"])
 
 
 def _gap(record: SequenceLosses) -> np.ndarray:
@@ -318,18 +320,19 @@ def ranks_by_kind(frame: pd.DataFrame, kinds: Mapping[str, str]) -> pd.DataFrame
 
 
 def told(row: Mapping[str, float], otherwise: str) -> bool | str:
-    """Whether a number with limits "lower" and "upper" is above 0, or `otherwise` if they do not
-    say.
+    """Whether a number with limits "lower" and "upper" is above 0, or `otherwise` as an undecided
+    claim if they do not say.
 
     >>> told({"lower": 0.1, "upper": 0.3}, "not told"), told({"lower": -1, "upper": 1}, "not told")
     (True, 'not told')
     """
     if row["lower"] > 0:
         return True
-    return False if row["upper"] < 0 else otherwise
+    return False if row["upper"] < 0 else Undecided(otherwise)
 
 
 def reported() -> pd.DataFrame:
     """Active latents and error that others reported; no limits were."""
     columns = ["active latents", "NMSE"]
-    return pd.DataFrame(REPORTED, index=columns).T.rename_axis(["as reported", "setting"])
+    table = pd.DataFrame(REPORTED, index=columns).T.rename_axis(["as reported", "setting"])
+    return table.astype({"active latents": int})

@@ -35,7 +35,7 @@ from collections.abc import Callable
 from typing import NamedTuple, no_type_check
 
 import numpy as np
-from jaxtyping import Complex, Float
+from jaxtyping import Bool, Complex, Float
 
 STEP = 0.2
 """Spacing of the trapezoidal rule in tau: ln P is off by less than 1e-12, for 0.25 by less than
@@ -56,6 +56,12 @@ LEAST = 1e-90
 
 _LOG_LAM = (-40.0, 240.0)  # from P = 1 down to m < LEAST
 
+_LEAST_CORRECTION = -1.33
+_MOST_CORRECTION = 0.92
+"""Between these is ln P less Laplace's ln P. The integral over pi is the density at 0 of ``sum
+gamma_j (E_j - 1)``, a log-concave law of mean 0 and variance 1, and so lies between 1 / (e sqrt 12)
+(Fradelizi 1997) and 1."""
+
 Rows = Float[np.ndarray, " rows"]
 Values = Float[np.ndarray, "rows n"]
 Padded = Float[np.ndarray, "terms rows"]
@@ -71,6 +77,10 @@ class _Saddle(NamedTuple):
     slope_m: Rows
     log_p: Rows
     slope_p: Rows
+
+    def of(self, rows: Bool[np.ndarray, " rows"]) -> _Saddle:
+        """The same of some rows."""
+        return _Saddle(*(values[..., rows] for values in self))
 
 
 def log_cdf(z: Values, m: Rows) -> Rows:
@@ -93,6 +103,32 @@ def log_cdf(z: Values, m: Rows) -> Rows:
         _log_cdf_block, z[inner] / top[inner, None], (m / np.where(top > 0, top, 1.0))[inner]
     )
     return log_p
+
+
+def is_rarer(z: Values, m: Rows, nats: Rows) -> Bool[np.ndarray, " rows"]:
+    """Whether P(z_1 D_1 + ... + z_n D_n <= m) < exp(-nats), row by row.
+
+    The verdict of ``log_cdf(z, m) < -nats``, sooner: the sum has a log-concave density, so that it
+    lies below its mean with a probability of at least 1/e (Gruenbaum 1960); and the integral is
+    taken only where its limits leave the verdict open.
+
+    Parameters
+    ----------
+    z, m : as for `log_cdf`
+    nats : (rows,), positive
+
+    Examples
+    --------
+    >>> is_rarer(np.ones((2, 3)), np.array([0.5, 0.5]), np.array([2.0, 2.1]))  # 1/8 = exp(-2.08)
+    array([ True, False])
+    """
+    top = z.max(axis=1)
+    rarer = (m <= 0) & (m < top)
+    mean = z.sum(axis=1) / (z.shape[1] + 1)
+    is_open = (m > 0) & (m < top) & ~((m >= mean) & (nats > 1.01))
+    z, m, top = z[is_open], m[is_open], top[is_open]
+    rarer[is_open] = _blockwise(_is_rarer_block, z / top[:, None], m / top, nats[is_open]) > 0
+    return rarer
 
 
 def quantile(z: Values, nats: Rows) -> Rows:
@@ -118,7 +154,7 @@ def quantile(z: Values, nats: Rows) -> Rows:
     return m
 
 
-def _blockwise(function: Callable[[Padded, Rows], Rows], z: Values, column: Rows) -> Rows:
+def _blockwise(function: Callable[..., Rows], z: Values, *columns: Rows) -> Rows:
     """`function` on blocks of rows, laid out as (n + 2, rows) with the values 0 (E_0) and infinity
     (the pole) added.
     """
@@ -129,15 +165,31 @@ def _blockwise(function: Callable[[Padded, Rows], Rows], z: Values, column: Rows
         count = len(z[rows])
         out[rows] = function(
             np.concatenate([z[rows].T, np.zeros((1, count)), np.full((1, count), np.inf)]),
-            column[rows],
+            *(column[rows] for column in columns),
         )
     return out
 
 
 def _log_cdf_block(z: Padded, m: Rows) -> Rows:
+    return np.minimum(_log_probability(_saddle(z, _log_lam_of(z, m))), 0.0)
+
+
+def _is_rarer_block(z: Padded, m: Rows, nats: Rows) -> Rows:
+    """1 where the probability is below ``exp(-nats)``, else 0."""
+    saddle = _saddle(z, _log_lam_of(z, m))
+    above = saddle.log_p + nats
+    rarer = above + _MOST_CORRECTION < 0
+    is_open = ~rarer & (above + _LEAST_CORRECTION < 0)
+    if is_open.any():
+        log_p = _log_probability(saddle.of(is_open))
+        rarer[is_open] = np.minimum(log_p, 0.0) < -nats[is_open]
+    return rarer.astype(float)
+
+
+def _log_lam_of(z: Padded, m: Rows) -> Rows:
+    """Where the saddle point is that of m."""
     target = np.log(np.maximum(m, LEAST))
-    log_lam = _falling_root(lambda at: _saddle(z, at)[1:3], target, -target, tol=1e-9)
-    return np.minimum(_log_probability(_saddle(z, log_lam)), 0.0)
+    return _falling_root(lambda at: _saddle_m(z, at), target, -target, tol=1e-9)
 
 
 def _quantile_block(z: Padded, nats: Rows) -> Rows:
@@ -160,7 +212,7 @@ def _quantile_block(z: Padded, nats: Rows) -> Rows:
     # Laplace's approximation may not reach P = 1 whatever lam is: near it start from P = 1/2
     log_lam = _falling_root(approximate, np.minimum(target, -np.log(2)), guess, tol=1e-2)
     log_lam = _falling_root(exact, -np.log(-target), log_lam, tol=1e-9, secant=True)
-    m = np.exp(_saddle(z, log_lam).log_m)
+    m = np.exp(_saddle_m(z, log_lam)[0])
     return np.where(m > LEAST, np.minimum(m, 1.0), 0.0)
 
 
@@ -169,10 +221,7 @@ def _saddle(z: Padded, log_lam: Rows) -> _Saddle:
 
     The slope of ln m is exact; that of ln P leaves out the change of the integral, a few percent.
     """
-    u = 1 / (1 + np.exp(log_lam) * z)  # 1 - t, accurate where t is close to 1
-    mean = u.mean(axis=0)
-    gamma = mean - u
-    square = np.einsum("ij,ij->j", gamma, gamma)
+    u, mean, gamma, square = _moments(z, log_lam)
     gamma /= np.sqrt(square)
     log_m = np.log((1 - mean) / mean) - log_lam
     log_peak = np.log(u[:-1]).sum(axis=0) - (len(z) - 1) * np.log(mean)
@@ -180,6 +229,20 @@ def _saddle(z: Padded, log_lam: Rows) -> _Saddle:
     return _Saddle(
         gamma, log_m, -square / (len(z) * mean * (1 - mean)), log_peak + log_width, -square / mean
     )
+
+
+def _saddle_m(z: Padded, log_lam: Rows) -> tuple[Rows, Rows]:
+    """ln m of the saddle point and its slope, as `_saddle` has them; no logarithm of a value."""
+    _, mean, _, square = _moments(z, log_lam)
+    return np.log((1 - mean) / mean) - log_lam, -square / (len(z) * mean * (1 - mean))
+
+
+def _moments(z: Padded, log_lam: Rows) -> tuple[Padded, Rows, Padded, Rows]:
+    """``1 - t``, its mean, how far each is below the mean, and the sum of their squares."""
+    u = 1 / (1 + np.exp(log_lam) * z)  # accurate where t is close to 1
+    mean = u.mean(axis=0)
+    gamma = mean - u
+    return u, mean, gamma, np.einsum("ij,ij->j", gamma, gamma)
 
 
 def _log_probability(saddle: _Saddle) -> Rows:

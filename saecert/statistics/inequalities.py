@@ -228,9 +228,9 @@ def misses(
 
     It is the verdict of ``bound < mean``, sooner for two inequalities.
 
-    `dirichlet_upper` is below the mean if P(sum (hi - x_i) D_i <= hi - mean) < delta: one
-    probability, no root. `betting_upper` is if it refutes the first grid point beyond the mean,
-    because the refuted means are an interval (see `saecert.statistics.betting`).
+    `dirichlet_upper` is below the mean if P(sum (hi - x_i) D_i <= hi - mean) < delta: mostly known
+    from limits on that probability. `betting_upper` is if it refutes the first grid point beyond
+    the mean, because the refuted means are an interval (see `saecert.statistics.betting`).
 
     Examples
     --------
@@ -247,7 +247,7 @@ def misses(
     rows = (hi - x).reshape(-1, x.shape[-1])
     rows_nats = nats.ravel()
     if bound is dirichlet_upper:
-        missed = dirichlet.log_cdf(rows, np.full(len(rows), float(hi - mean))) < -rows_nats
+        missed = dirichlet.is_rarer(rows, np.full(len(rows), float(hi - mean)), rows_nats)
     elif bound is betting_upper:
         beyond = (np.floor((hi - mean) / (hi - lo) * betting.GRID) + 1) / betting.GRID
         missed = betting.rejects(rows / (hi - lo), np.full((len(rows), 1), beyond), rows_nats)

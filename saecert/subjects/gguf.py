@@ -200,7 +200,7 @@ def _write_description(file: Path, folder: Path, architecture: str) -> None:
     except Exception as error:  # anything from KeyError to OSError
         reason = (str(error).strip() or "no message").splitlines()[0]
         raise ValueError(
-            f"transformers cannot read {file}, of architecture '{architecture}' "
+            f"transformers cannot read {file}, of architecture '{architecture}', or its tokenizer "
             f"({type(error).__name__}: {reason}): convert it to safetensors by other means"
         ) from error
     config.architectures = [model_class.__name__]

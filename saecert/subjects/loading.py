@@ -261,7 +261,7 @@ def _boot(origin: _Origin, device: str | torch.device, dtype: torch.dtype) -> Tr
     if origin.gguf is not None:
         model = load_model(origin.gguf, read_config(folder), device, dtype)
     bridge = TransformerBridge.boot_transformers(
-        str(folder),
+        str(folder.resolve()),  # a bare name such as "pythia" is one of TransformerLens to it
         device=device,
         dtype=dtype,
         tokenizer=own,

@@ -85,13 +85,15 @@ def check_hooks(
     """
     known = [hook or _stated_hook(place) for hook, place in located]
     there = ", ".join(filter(None, known))
+    named = "" if hooks else " (named by the SAE itself: pass hooks= or --hook to say another)"
     for hook in filter(None, hooks or known):
         try:
             layer = hook_layer(hook)
         except ValueError as error:
             raise ValueError(f"{error}; there are SAEs at {there}" if there else error) from error
         if layer >= n_layers:
-            raise ValueError(f"no hook point '{hook}': the model has {n_layers} layers, from 0 on")
+            have = f"the model has {n_layers} layers, from 0 on"
+            raise ValueError(f"no hook point '{hook}': {have}{named}")
     if None not in known:
         _check_all_there(hooks, [hook for hook in known if hook is not None])
 
@@ -230,7 +232,9 @@ def _short_name(place: Source, sae: SAE, root: Path) -> str:
         return "/".join([HUB + repo, *path.parts[at + 2 :]])
     if path.is_relative_to(root):
         return path.relative_to(root).as_posix()
-    return "/".join(path.resolve().parts[-3:]).removeprefix("//")
+    whole = path.resolve()
+    few = len(whole.parts) <= 4  # the root is one of them
+    return whole.as_posix() if few else "/".join(["...", *whole.parts[-3:]])
 
 
 def _load(place: Source, device: str, dtype: torch.dtype) -> tuple[SAE, dict[str, Any]]:

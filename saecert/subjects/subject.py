@@ -119,6 +119,8 @@ class Subject:
         if hook_name in names:
             return
         layer = hook_name.split(".")[1] if hook_name.startswith("blocks.") else "0"
+        if not layer.isdecimal() or int(layer) >= self.n_layers:
+            layer = str(self.n_layers - 1)
         near = [name for name in names if name.startswith(f"blocks.{layer}.hook_")]
         raise ValueError(
             f"'{self.name}' has no hook point '{hook_name}' (it has {self.n_layers} layers; "

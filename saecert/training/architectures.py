@@ -22,6 +22,7 @@ from torch import Tensor
 
 from saecert.subjects.top_afa import TopAFATrainingSAE, TopAFATrainingSAEConfig
 from saecert.training.recipes import BATCH_TOP_K, JUMP_RELU, STANDARD, TOP_K, SAERecipe
+from saecert.training.selection import hasten, largest_of
 
 CALIBRATION_BATCH = 5_000
 """Activations encoded at once when the threshold is set."""
@@ -59,6 +60,7 @@ def new_sae(d_in: int, recipe: SAERecipe, hook_name: str, subject_name: str) -> 
     settings.metadata.hook_name = hook_name
     settings.metadata.model_name = subject_name
     sae = kind.from_dict(settings.to_dict())
+    hasten(sae)
     with torch.no_grad():
         sae.b_dec.zero_()
     return sae
@@ -128,11 +130,8 @@ def _set_thresholds(
     """Set the thresholds to a multiple of `shape`."""
     shape = shape.clone()
     sae.threshold.fill_(0.0)
-    n_active = l0 * len(acts)
-    largest = torch.empty(0)
-    for part in acts.split(CALIBRATION_BATCH):
-        candidates = torch.cat([largest, (sae.encode(part) / shape).flatten()])
-        largest = candidates.topk(min(n_active, len(candidates))).values
+    parts = ((sae.encode(part) / shape).flatten() for part in acts.split(CALIBRATION_BATCH))
+    largest = largest_of(parts, l0 * len(acts))
     if not largest.isfinite().all():
         raise ValueError(_DIVERGED)
-    sae.threshold.copy_(shape * largest[-1])
+    sae.threshold.copy_(shape * largest.min())

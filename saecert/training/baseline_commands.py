@@ -15,14 +15,7 @@ from sae_lens import SAE
 from saecert.storage import atomic_path
 from saecert.subjects.subject import Subject
 from saecert.training.baseline_plan import baseline_name
-from saecert.training.commands import (
-    N_HELD_OUT,
-    SHARD_TOKENS,
-    cached,
-    check_l0,
-    claim_folder,
-    training_facts,
-)
+from saecert.training.commands import N_HELD_OUT, cached, check_l0, claim_folder, training_facts
 from saecert.training.figures import figures_line, held_out_figures
 from saecert.training.recipes import FROZEN, SAERecipe
 from saecert.training.side_by_side import SideBySide, train_side_by_side
@@ -97,15 +90,9 @@ def train_baselines(
     facts = training_facts(subject, hook_names, source, n_tokens, train, first, dtype)
     facts["recipes"] = {name: asdict(recipe) for name, recipe in recipes.items()}
     claim_folder(out / "training.json", facts, n_tokens)
-    settings = {
-        "dtype": dtype,
-        "seed": first.order_seed,
-        "shard_tokens": SHARD_TOKENS,
-        "progress": progress,
-    }
-    work = out / "work/activations"
-    acts = cached(subject, train, hook_names, n_tokens, work, name="train", **settings)
-    others = cached(subject, held_out, hook_names, N_HELD_OUT, work, name="held-out", **settings)
+    texts = {"train": (train, n_tokens), "held-out": (held_out, N_HELD_OUT)}
+    settings = {"dtype": dtype, "seed": first.order_seed, "progress": progress}
+    acts, others = cached(subject, texts, hook_names, out / "work/activations", **settings)
     _train_all(subject.name, acts, others, recipes, out, progress)
     _write_figures(out, others, recipes)
     return [out / name for name in recipes]

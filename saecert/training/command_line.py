@@ -50,7 +50,7 @@ def add_train_baselines(baselines: argparse.ArgumentParser) -> None:
     add = baselines.add_argument
     add("--l0", type=int, nargs="+", default=[32], metavar="N", help="active latents per token")
     kinds = tuple(kind for kind in ARCHITECTURES if kind not in FREE)
-    text = "kinds of SAEs (%(default)s)"
+    text = f"kinds of SAEs ({BATCH_TOP_K})"
     add("--architecture", nargs="+", choices=kinds, default=[BATCH_TOP_K], help=text)
     text = "where decoders start: at isotropic rows, or with the activations' covariance"
     add("--start", nargs="+", choices=STARTS[1:], default=list(STARTS[1:]), help=text)

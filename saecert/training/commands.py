@@ -148,15 +148,9 @@ def train_saes(
         recipe = replace(recipe, n_samples=min(n_tokens, train.n_tokens))
     facts = training_facts(subject, hook_names, source, n_tokens, train, recipe, dtype)
     claim_folder(out / "training.json", facts, n_tokens)
-    settings = {
-        "dtype": dtype,
-        "seed": recipe.order_seed,
-        "shard_tokens": SHARD_TOKENS,
-        "progress": progress,
-    }
-    work = out / "work/activations"
-    acts = cached(subject, train, hook_names, n_tokens, work, name="train", **settings)
-    others = cached(subject, held_out, hook_names, N_HELD_OUT, work, name="held-out", **settings)
+    texts = {"train": (train, n_tokens), "held-out": (held_out, N_HELD_OUT)}
+    settings = {"dtype": dtype, "seed": recipe.order_seed, "progress": progress}
+    acts, others = cached(subject, texts, hook_names, out / "work/activations", **settings)
     for hook_name in hook_names:
         names = {"hook_name": hook_name, "subject_name": subject.name}
         checkpoints = out / "work/checkpoints" / hook_name
@@ -180,16 +174,29 @@ def check_l0(subject: Subject, hook_name: str, recipe: SAERecipe) -> None:
 
 def cached(
     subject: Subject,
-    text: Windows,
+    texts: Mapping[str, tuple[Windows, int]],
     hook_names: Sequence[str],
-    n_tokens: int,
     folder: Path,
     **settings: Any,
-) -> dict[str, np.ndarray]:
-    """Activations on windows by hook point; `settings` are those of `cache_activations`."""
-    return cache_activations(
-        subject, text.tokens, text.lengths, hook_names, n_tokens, folder, bos=text.bos, **settings
-    )
+) -> list[dict[str, np.ndarray]]:
+    """For each of `texts`, windows and how many of their activations are kept under a name: the
+    activations by hook point. `settings` are those of `cache_activations`.
+    """
+    return [
+        cache_activations(
+            subject,
+            text.tokens,
+            text.lengths,
+            hook_names,
+            n_tokens,
+            folder,
+            bos=text.bos,
+            name=name,
+            shard_tokens=SHARD_TOKENS,
+            **settings,
+        )
+        for name, (text, n_tokens) in texts.items()
+    ]
 
 
 def _write_figures(out: Path, held_out: Mapping[str, np.ndarray], k: int) -> None:

@@ -57,7 +57,7 @@ class Plan:
     lambdas: tuple[float, ...]
     """Of top-AFA, one SAE each."""
     usual_l0: int
-    """Active latents of TopK and BatchTopK besides the matched ones."""
+    """Active latents of TopK and BatchTopK besides the matched ones; 0 for no others."""
     n_cached: int
     """Train activations of each hook point."""
     n_samples: int
@@ -145,8 +145,7 @@ def compared(
     ValueError
         What `Plan`, `saecert.training.sae.train_sae` and `norms` refuse.
     """
-    given = {key: value for key, value in settings.items() if key not in ("progress", "build")}
-    plan = Plan(**{**given, "lambdas": tuple(given["lambdas"])})
+    plan = plan_of(settings)
     folder = place_of(subject, plan)
     found = {}
     with quietly(bool(settings.get("progress"))):
@@ -157,6 +156,12 @@ def compared(
             held_out = data[hook_name][1]
             found[hook_name] = _arrays(subject, corpus, hook_name, members, held_out, plan)
     return found
+
+
+def plan_of(settings: Mapping[str, Any]) -> Plan:
+    """The plan in the settings of `compared`."""
+    given = {key: value for key, value in settings.items() if key not in ("progress", "build")}
+    return Plan(**{**given, "lambdas": tuple(given["lambdas"])})
 
 
 def place_of(subject: Subject, plan: Plan) -> Path:
@@ -196,13 +201,13 @@ def trained(
 
     asked = []
     for weight in plan.lambdas:
-        recipe = plan.recipe(TOP_AFA, plan.usual_l0, weight)
+        recipe = plan.recipe(TOP_AFA, max(1, plan.usual_l0), weight)
         sae = one(recipe, f"{TOP_AFA}-{weight:.6g}")
         l0 = max(1, round(float(token_counts(sae, held_out).sum()) / len(held_out)))
         asked.append(l0)
         yield Trained(replace(recipe, l0=l0), sae)
     for kind in (TOP_K, BATCH_TOP_K):
-        for l0 in dict.fromkeys([plan.usual_l0, *asked]):
+        for l0 in filter(None, dict.fromkeys([plan.usual_l0, *asked])):
             recipe = plan.recipe(kind, l0)
             yield Trained(recipe, one(recipe, f"{kind}-{l0}"))
 

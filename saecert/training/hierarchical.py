@@ -80,8 +80,19 @@ class Hierarchical:
         """`n` independent samples, `batch_size` at once."""
         return _samples(self.model, n, batch_size, seed)
 
+    def acts(self, n: int, batch_size: int, seed: int) -> Iterator[Float[np.ndarray, "_ d_in"]]:
+        """The activations of the same `samples`, whose strengths stay unpacked."""
+        return (acts for acts, _ in _drawn(self.model, n, batch_size, seed))
+
 
 def _samples(model: SyntheticModel, n: int, batch_size: int, seed: int) -> Iterator[Samples]:
+    return ((acts, csr_array(codes)) for acts, codes in _drawn(model, n, batch_size, seed))
+
+
+def _drawn(
+    model: SyntheticModel, n: int, batch_size: int, seed: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Activations and strengths."""
     state = torch.Generator().manual_seed(seed).get_state()
     for start in range(0, n, batch_size):
         with torch.random.fork_rng(devices=[]), torch.no_grad():
@@ -89,4 +100,4 @@ def _samples(model: SyntheticModel, n: int, batch_size: int, seed: int) -> Itera
             codes = model.activation_generator.sample(min(batch_size, n - start))
             acts = model.feature_dict(codes)
             state = torch.get_rng_state()
-        yield acts.numpy(), csr_array(codes.numpy())
+        yield acts.numpy(), codes.numpy()

@@ -21,7 +21,8 @@ from torch import Tensor
 
 from saecert.corpora.corpus import Corpus
 from saecert.corpora.loading import load_corpus
-from saecert.dictionaries.judged import Shared, dead, judged, package_scores, share
+from saecert.dictionaries.judged import Shared, dead, judged, share
+from saecert.dictionaries.probed import package_scores
 from saecert.dictionaries.quantities import OTHER_LATENT, RANDOM_LATENTS
 from saecert.measurement.identity import digest
 from saecert.measurement.proxies import Proxy, full, pool, zero_ablation
@@ -100,7 +101,7 @@ def packages_and_outliers(
     """Named arrays by hook point of the first `Plan.n_main` SAEs, the same as `random_baselines`.
 
     "judged <name>", "floor <name>" and "dead <name>" as there, of
-    `saecert.dictionaries.judged.package_scores`; with an axis of SAEs "without outliers", the
+    `saecert.dictionaries.probed.package_scores`; with an axis of SAEs "without outliers", the
     explained variance of held-out activations without outlier tokens, and "with outliers"; and one
     number, "outlier share", the share of such tokens.
 
@@ -115,9 +116,10 @@ def packages_and_outliers(
         saes = [_loaded(side.place(name)) for name in names]
         figures = [held_out_figures(sae, held_out, 1) for sae in saes]
         explained = [each["explained_variance"] for each in figures]
-        silent = package_scores(shared, dead(saes[0]))
+        texts = (shared.discovery, shared.sample)
+        silent = package_scores(texts, dead(saes[0]), shared.seed)
         found[hook_name] = halved(
-            _stacked([_by_unit(package_scores(shared, sae)) for sae in saes])
+            _stacked([_by_unit(package_scores(texts, sae, shared.seed)) for sae in saes])
             | {f"dead {name}": np.array(x.mean()) for name, x in _without_floors(silent).items()}
             | {
                 "with outliers": np.array([each["all"] for each in explained]),

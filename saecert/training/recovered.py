@@ -28,8 +28,10 @@ if TYPE_CHECKING:
 JUMP_RELU = "jumprelu"
 MATRYOSHKA = "matryoshka"
 TRUE_DECODER = "true decoder"
-ARCHITECTURES = (TOP_K, BATCH_TOP_K, JUMP_RELU, MATRYOSHKA, TRUE_DECODER)
-"""Kinds of SAEs; the last is a TopK SAE whose decoder is, and stays, the true features."""
+TRUE_START = "true start"
+ARCHITECTURES = (TOP_K, BATCH_TOP_K, JUMP_RELU, MATRYOSHKA, TRUE_DECODER, TRUE_START)
+"""Kinds of SAEs; the last two are TopK SAEs whose decoder is the true features: in one it stays so,
+in the other it only starts there. The encoder of both starts as its transpose."""
 
 TEST = 3
 """Offset of the seed of test samples from that of the world."""

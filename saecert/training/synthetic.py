@@ -44,6 +44,10 @@ class World(Protocol):
         """`n` independent samples, `batch_size` at once."""
         ...
 
+    def acts(self, n: int, batch_size: int, seed: int) -> Iterator[Float[np.ndarray, "_ d_in"]]:
+        """The activations of the same `samples`."""
+        ...
+
 
 @dataclass(frozen=True)
 class Superposition:
@@ -101,6 +105,10 @@ class Superposition:
         for start in range(0, n, batch_size):
             codes = self.codes(min(batch_size, n - start), rng)
             yield codes @ self.features, codes
+
+    def acts(self, n: int, batch_size: int, seed: int) -> Iterator[Float[np.ndarray, "_ d_in"]]:
+        """The activations of the same `samples`."""
+        return (acts for acts, _ in self.samples(n, batch_size, seed))
 
 
 def new_world(name: str, *, n_features: int, d_in: int, n_active: float | int, seed: int) -> World:

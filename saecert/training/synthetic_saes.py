@@ -33,7 +33,14 @@ from torch import Tensor
 
 from saecert.training.architectures import finished
 from saecert.training.recipes import BATCH_TOP_K, TOP_K, SAERecipe
-from saecert.training.recovered import ARCHITECTURES, JUMP_RELU, MATRYOSHKA, TRUE_DECODER
+from saecert.training.recovered import (
+    ARCHITECTURES,
+    JUMP_RELU,
+    MATRYOSHKA,
+    TRUE_DECODER,
+    TRUE_START,
+)
+from saecert.training.selection import hasten
 from saecert.training.synthetic import World
 
 DATA = 1
@@ -163,16 +170,18 @@ def _new_sae(world: World, recipe: SyntheticRecipe) -> TrainingSAE:
         sae = MatryoshkaBatchTopKTrainingSAE(settings)
     else:
         sae = TopKTrainingSAE(TopKTrainingSAEConfig(**common, k=recipe.l0))
+    hasten(sae)
     with torch.no_grad():
         sae.b_dec.zero_()
-    if recipe.architecture == TRUE_DECODER:
-        _fix_decoder(sae, world)
+    if recipe.architecture in (TRUE_DECODER, TRUE_START):
+        _set_decoder(sae, world)
+        sae.W_dec.requires_grad_(recipe.architecture == TRUE_START)
     return sae
 
 
 @torch.no_grad()
-def _fix_decoder(sae: TrainingSAE, world: World) -> None:
-    """Put the true features into the decoder for good; the encoder starts as their transpose."""
+def _set_decoder(sae: TrainingSAE, world: World) -> None:
+    """Put the true features into the decoder; the encoder starts as their transpose."""
     if sae.cfg.d_sae != len(world.features):
         raise ValueError(
             f"the true decoder has {len(world.features)} rows, the SAE {sae.cfg.d_sae} latents"
@@ -180,7 +189,6 @@ def _fix_decoder(sae: TrainingSAE, world: World) -> None:
     features = torch.from_numpy(world.features)
     sae.W_dec.copy_(features)
     sae.W_enc.copy_(features.T)
-    sae.W_dec.requires_grad_(False)
 
 
 def _trainer(sae: TrainingSAE, recipe: SyntheticRecipe) -> SAETrainer:
@@ -201,12 +209,12 @@ def _trainer(sae: TrainingSAE, recipe: SyntheticRecipe) -> SAETrainer:
 def _training_batches(world: World, recipe: SyntheticRecipe) -> Iterator[Tensor]:
     """Batches for the estimate of the norm, then those of training."""
     n_batches = max(1, recipe.n_calibration // recipe.batch_size) + recipe.steps
-    stream = world.samples(n_batches * recipe.batch_size, recipe.batch_size, recipe.seed + DATA)
-    for acts, _ in stream:
+    n_samples = n_batches * recipe.batch_size
+    for acts in world.acts(n_samples, recipe.batch_size, recipe.seed + DATA):
         yield torch.from_numpy(acts)
 
 
 def _calibration(world: World, recipe: SyntheticRecipe) -> Float[Tensor, "n d_in"]:
     seed = recipe.seed + CALIBRATION
-    ((acts, _),) = world.samples(recipe.n_calibration, recipe.n_calibration, seed)
+    (acts,) = world.acts(recipe.n_calibration, recipe.n_calibration, seed)
     return torch.from_numpy(acts)

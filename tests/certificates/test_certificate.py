@@ -232,7 +232,7 @@ def test_summary_says_what_it_means():
         "total variation" in text
         and "expected share of a sequence's firings that are outside the pool" in text
     )
-    assert "concepts within 0.1 bits: none, not even with the full SAE" in text
+    assert "concepts within 0.1 bits: none shown, not even all" in text
     assert "concepts within 0.25 bits: 8" in text
     assert "All of them at once: 0.8" in text
     assert "  = bound                 " in str(certify(random_losses(400)))

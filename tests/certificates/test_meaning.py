@@ -26,6 +26,16 @@ def test_a_vacuous_certificate_is_called_so():
     assert "It is vacuous" in words and "That is better than" not in words
 
 
+@pytest.mark.parametrize(("own", "hopeless"), [(11.9, False), (12.5, True)])
+def test_no_remedy_is_offered_where_the_model_itself_only_guesses(own, hopeless):
+    losses = make_losses([own] * 3, pools={8: [12.5] * 3})
+    c = certify(losses, pool=8, eps=())
+    said = " ".join(meaning(c).says)
+    assert not c.non_vacuous
+    assert ("no less than guessing" in said) == (own >= c.uniform) == hopeless
+    assert ("a better SAE" in said) != hopeless
+
+
 def test_how_many_statements_may_be_wrong_is_said():
     few = certify(random_losses(), delta=0.001)
     assert any(

@@ -131,6 +131,9 @@ def test_the_middle_hook_point_of_one_sae_elsewhere(folders, text, tmp_path, cap
         (["docstring-6l", "--json", "out.txt"], "--json names a file that ends in .json"),
         (["docstring-6l", "--html", f"{__file__}/a.html"], "is a file, not a folder"),
         (["docstring-6l", "--allow", "everything", "--n", "20"], "everything"),
+        (["docstring-6l", "--allow", "nothing"], "there are duplicates"),
+        (["docstring-6l", "--population-size", "50"], "--inequality betting"),
+        (["docstring-6l", "--population-size", "1", "--inequality", "betting"], "at least 2"),
         (["docstring-6l", "--hop", "first"], "unrecognized arguments: --hop"),
     ],
 )
@@ -178,6 +181,10 @@ def test_a_wrong_sae_is_told(folders, text, tmp_path, capsys):
     said = wrong([*asked, tmp_path / "bad"], capsys)
     assert "of the variance" in said and "--allow-bad-sae measures it" in said
     assert main(["certify", *map(str, asked[1:]), str(tmp_path / "bad"), "--allow-bad-sae"]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert (
+        "THE SAE FAILED ITS CHECK, and was measured all the same: explained variance -" in printed
+    )
 
 
 def test_an_inequality_that_is_false_for_a_list_is_told(written, capsys, monkeypatch):

@@ -44,9 +44,9 @@ def test_compare_prints_limits_and_says_what_they_mean(pair, capsys):
     assert a_is_smaller == (f"{pair[0]} is smaller on average" in said)
 
 
-def test_compare_of_a_certificate_with_itself_tells_nothing_apart(pair, capsys):
-    assert main(["compare", pair[0], pair[0]]) == 0
-    assert "Neither is shown to be smaller" in capsys.readouterr().out
+def test_compare_of_a_certificate_with_itself_is_refused(pair, capsys):
+    assert main(["compare", pair[0], pair[0]]) == 1
+    assert "one record and one pool of 8 latents: there is nothing" in capsys.readouterr().err
 
 
 def test_losses_may_lie_elsewhere(pair, tmp_path, capsys):

@@ -7,7 +7,8 @@ import pytest
 from conftest import identity_sae, make_sae
 
 from saecert import load_corpus
-from saecert.dictionaries.judged import codes_of, dead, judged, package_scores, share
+from saecert.dictionaries.judged import dead, judged, share
+from saecert.dictionaries.probed import codes_of, package_scores
 from saecert.dictionaries.quantities import (
     CLASSES_OF_TOKENS,
     DETECTION,
@@ -119,7 +120,7 @@ def test_without_edits_the_rest_is_judged_on_the_same_activations(shipped, share
 
 def test_each_package_is_probed_against_the_others(shipped, shared):
     sae = shipped.sae_at(HOOK)
-    found = package_scores(shared, sae)
+    found = package_scores((shared.discovery, shared.sample), sae, shared.seed)
     labels = packages_probed(found, 1)
     groups = shared.sample.corpus.groups
     assert 1 < len(labels) < len(set(groups))
@@ -132,7 +133,9 @@ def test_each_package_is_probed_against_the_others(shipped, shared):
         for word in ("", RANDOM_LATENTS)
     )
     assert five > floor + 0.05
-    for values in package_scores(shared, dead(sae)).values():
+    for values in package_scores(
+        (shared.discovery, shared.sample), dead(sae), shared.seed
+    ).values():
         np.testing.assert_array_equal(values, 0.5)
 
 

@@ -1,6 +1,7 @@
 """The table of latents: complete without a script, JSON that is what was measured, no text kept."""
 
 import json
+import re
 from html.parser import HTMLParser
 
 import nbformat
@@ -100,7 +101,8 @@ def test_without_a_script_there_is_a_table_with_a_row_for_each_latent(study, par
     assert [row[0] for row in numbers[1:]] == [str(number) for number in range(1, 7)]
     kinds = [row["kind"] for row in table.payload["rows"]]
     assert sorted(kinds) == ["random"] * 3 + ["trained"] * 3
-    assert all(kind in row[-1] for row, kind in zip(numbers[1:], kinds, strict=True))
+    names = [browser.NAMES[kind] for kind in kinds]
+    assert all(f"reveal{name}," in row[-1] for row, name in zip(numbers[1:], names, strict=True))
     count = sum(len(places) for places in table.payload["places"])
     assert len(page.items) == len(page.marked) == count > 6
 
@@ -143,6 +145,15 @@ def test_limits_are_printed_outwards(parts):
     assert len(limits) == 12
     for side, value, printed in limits:
         assert printed >= value if side == "upper" else printed <= value
+
+
+def test_what_would_decide_the_game_is_folded_with_the_answer(parts):
+    page = latent_table(*parts)._repr_html_()
+    assert page.count("fires at ") == page.count("removing it costs ") == 6
+    table = page[page.index("<tbody") : page.index("</table>")]
+    open_part = re.sub(r"<details class=.which.>.*?</details>", "", table, flags=re.DOTALL)
+    assert table.count("data-limit") == 12 and "data-limit" not in open_part
+    assert not re.search(r"fires|costs|attribution|\d\.\d", open_part)
 
 
 def test_no_text_stands_in_it_until_it_is_filled(study, parts):
@@ -193,9 +204,9 @@ def test_nothing_is_fetched_and_everything_has_a_name(parts):
 
 def test_what_the_kinds_are_like(parts):
     frame = shares_of_kinds(parts[1])
-    assert frame.index.tolist() == ["trained", "random"]
+    assert frame.index.tolist() == ["trained", "untrained"]
     share = parts[1]["random share"].sum()
-    assert frame.loc["random", "share of attribution"] == pytest.approx(share)
+    assert frame.loc["untrained", "share of attribution"] == pytest.approx(share)
 
 
 def test_the_stored_page_holds_what_was_measured_and_no_text():

@@ -46,6 +46,7 @@ PRINTED = (
     "does not hold  live losses are those that are\n"
     "               kept\n"
     "not tested     deep: needs two SAEs\n"
+    "undecided      wide: the limits do not tell\n"
 )
 
 
@@ -56,8 +57,8 @@ def test_what_pages_printed_is_kept_and_told(folder):
     assert path.name == "other.json" and path.parent.name == "claims"
     table = claims_table("other")
     assert len(table) == len(claimed.PAGES)
-    assert table.loc["02"].tolist() == ["1 of 2", "1", "60", "1970-01-11"]
-    assert table.loc["03"].tolist() == ["not run", "", "", ""]
+    assert table.loc["02"].tolist() == ["1 of 3", "1", "1", "60", "1970-01-11"]
+    assert table.loc["03"].tolist() == ["not run", "", "", "", ""]
     assert claims_that_fail("other") == ["02 live losses are those that are kept"]
     kept = claimed.kept_claims("other")
     assert list(kept) == ["02_four_terms"], "other pages are no part of the list"
@@ -71,8 +72,8 @@ def test_later_pages_are_added_and_earlier_ones_replaced(folder):
     write(folder, "07_behaviour", {"subject": "other"}, "holds          closer\n")
     keep_claims(folder)
     table = claims_table("other")
-    assert table.loc["02", "hold"] == "1 of 2"
-    assert table.loc["07"].tolist()[:3] == ["1 of 1", "0", "default"]
+    assert table.loc["02", "hold"] == "1 of 3"
+    assert table.loc["07"].tolist()[:4] == ["1 of 1", "0", "0", "default"]
     write(folder, "02_four_terms", PARAMETERS, "holds          beats the bigram\n")
     keep_claims(folder)
     assert claims_table("other").loc["02", "hold"] == "1 of 1"

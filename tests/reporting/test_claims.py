@@ -1,19 +1,21 @@
-"""Claims say what held; what was not tested is no failure."""
+"""Claims say what held; what was not tested, or stays open, is no failure."""
 
 import numpy as np
 import pytest
 
-from saecert.reporting.claims import ClaimFailed, claims, read_claims
+from saecert.reporting.claims import ClaimFailed, Undecided, claims, read_claims
 
 
 def test_each_claim_has_its_line(capsys):
     claimed = {"beats": np.True_, "narrow": False, "paired": "needs two SAEs", "deep": None}
+    claimed["larger"] = Undecided("from -0.1 to 0.2")
     claims(False, claimed)
     assert capsys.readouterr().out.splitlines() == [
         "holds          beats",
         "does not hold  narrow",
         "not tested     paired: needs two SAEs",
         "not tested     deep",
+        "undecided      larger: from -0.1 to 0.2",
     ]
 
 
@@ -24,6 +26,10 @@ def test_failed_claims_are_named_if_it_is_an_error():
 
 def test_what_was_not_tested_fails_nothing():
     claims(True, {"first": None, "second": "needs two hook points"})
+
+
+def test_what_stays_open_fails_nothing():
+    claims(True, {"first": Undecided("the limits do not tell"), "second": Undecided("")})
 
 
 def test_long_claims_fit_the_page(capsys):
@@ -39,6 +45,7 @@ def test_what_was_printed_is_read_back(capsys):
         "a: b": True,
         "paired": "needs two",
         "deep": None,
+        "larger": Undecided("the limits do not tell"),
     }
     claims(False, claimed)
     printed = "before\n" + capsys.readouterr().out + "best sharp bound: 5.4\n" + " " * 20 + "x"
@@ -48,5 +55,6 @@ def test_what_was_printed_is_read_back(capsys):
         "a: b": "holds",
         "paired": "not tested",
         "deep": "not tested",
+        "larger": "undecided",
     }
     assert read_claims("nothing of the kind\n") == {}

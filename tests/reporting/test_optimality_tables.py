@@ -1,5 +1,7 @@
 """Tables and figures about optimality, from made-up measurements."""
 
+from types import SimpleNamespace
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -121,24 +123,47 @@ def test_figures_are_drawn():
     plt.close("all")
 
 
-def test_examples_are_those_of_the_clearest_pair():
+def test_words_are_those_of_the_clearest_pair_of_each_hook_point():
     values = {"opposite pairs": np.array([[1, 2], [3, 4]]), "opposite cosine": np.array([-1, -0.9])}
     values["opposite words"] = np.array([["'a'", "'b'"], ["'c'", "'d'"]])
     for name, share in (("first", 0.3), ("second", 0.4)):
         values[f"opposite {name}"] = np.full((100, 2), share)
     values["opposite both"] = np.stack([np.full(100, 0.1), np.zeros(100)], axis=1)
-    measured = {HOOKS[0]: values}
+    other = values | {"opposite both": values["opposite both"][:, ::-1]}
+    measured = dict(zip(HOOKS, (values, other), strict=True))
     frame = together(measured, "opposite", 0.05, "dirichlet")
-    assert optimality.examples(measured, "opposite", frame) == [
-        f"at {HOOKS[0]}:",
-        "latent 3: 'c'",
-        "latent 4: 'd'",
+    table = optimality.words_table(measured, "opposite", frame)
+    assert table.index.tolist() == [("0", "3 4"), ("1", "1 2")]
+    assert table.to_numpy().tolist() == [["'c'", "'d'"], ["'a'", "'b'"]]
+    assert optimality.pairs_table(frame, ["cosine"]).index.tolist()[:2] == [
+        ("0", "1 2"),
+        ("0", "3 4"),
     ]
-    assert optimality.pairs_table(frame, ["cosine"]).index.tolist() == [("0", "1 2"), ("0", "3 4")]
+
+
+def test_places_of_absorption_are_read_in_the_text(monkeypatch):
+    """The parent is silent at one place and fires at two; nothing is said of a place -1."""
+    values = {"absorbed pairs": np.array([[7, 8]]), "absorbed cosine": np.array([0.5])}
+    values["absorbed child"] = np.ones((100, 1), dtype=int)
+    values["absorbed alone"] = np.zeros((100, 1), dtype=int)
+    values["absorbed examples"] = np.array([[[[2, 30], [-1, -1]], [[0, 5], [1, 6]]]])
+    measured = {HOOKS[0]: values}
+    frame = absorbed(measured, 0.05)
+    study = SimpleNamespace(subject=None, discovery=None)
+    read = "saecert.dictionaries.phenomena.context"
+    monkeypatch.setattr(read, lambda subject, corpus, *place: "{} {}".format(*place))
+    assert optimality.examples(measured, frame, study) == [
+        f"7 8 at {HOOKS[0]}:",
+        "parent silent at: 2 30",
+        "parent fires at: 0 5",
+        "parent fires at: 1 6",
+    ]
 
 
 def test_no_pairs_are_an_empty_table():
     none = {"absorbed pairs": np.empty((0, 2), dtype=int), "absorbed cosine": np.empty(0)}
     frame = absorbed({HOOKS[0]: none}, 0.05)
     assert frame.empty and "alone, upper" in frame
-    assert optimality.examples({HOOKS[0]: none}, "absorbed", frame) == ["no such pairs"]
+    measured = {HOOKS[0]: none}
+    assert optimality.words_table(measured, "absorbed", frame).empty
+    assert optimality.examples(measured, frame, SimpleNamespace()) == []

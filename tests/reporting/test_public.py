@@ -22,17 +22,17 @@ def test_bounds_and_terms_by_layer(certificates):
     assert list(bounds.index) == ["3", "9"]
     first = certificates[HOOKS[0]]
     assert bounds.loc["3", "sharp"] == first.sharp <= bounds.loc["3", "bound"]
-    assert bounds.loc["3", "share of uniform"] == pytest.approx(first.sharp / 12)
+    assert bounds.loc["3", "sharp / log2 V"] == pytest.approx(first.sharp / 12)
     terms = public.terms_by_layer(certificates)
     assert terms.loc["9", "proxy risk"] == certificates[HOOKS[1]].means["proxy risk"]
 
 
 def test_published_rows_stand_beside_and_are_marked(certificates):
     beside = public.beside_published(certificates)
-    published = beside[beside.index.str.endswith("published")]
+    published = beside[beside.index.str.endswith("as printed")]
     assert len(published) == 3 and len(beside) == 5
-    assert (beside["share of uniform"] == beside["bound"] / beside["log2 V"]).all()
-    assert published.loc["llama-3-8b, published", "bound"] == pytest.approx(7.91890896)
+    assert (beside["bound / log2 V"] == beside["bound"] / beside["log2 V"]).all()
+    assert published.loc["llama-3-8b, as printed", "bound"] == pytest.approx(7.91890896)
 
 
 def test_the_whole_sae_by_layer():
@@ -45,8 +45,8 @@ def test_the_whole_sae_by_layer():
     row = public.fidelity_by_layer({HOOKS[0]: record}, **settings).loc["3"]
     assert row["loss recovered"] == pytest.approx(1 - 0.1 / 4, abs=0.005)
     assert row["loss recovered, at least"] < row["loss recovered"]
-    assert 0.17 < row["gap at 0.9, at most"] < 0.2
-    assert row["gaps within 0.5, at least"] > 0.99
+    assert 0.17 < row["0.9 quantile of the gap, bits, at most"] < 0.2
+    assert row["texts with a gap up to 0.5 bits, at least"] > 0.99
 
 
 def test_what_old_text_is_easier_by_beyond_the_bigram():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from saecert.reporting import public_baselines
+from saecert.reporting import measurements, public_baselines
 from saecert.reporting import random_baselines as baselines
 from saecert.reporting.tables import show
 from saecert.subjects import listing
@@ -79,3 +79,14 @@ def test_neither_kept_nor_installed_is_said(tmp_path, monkeypatch, capsys):
     assert public_baselines.public_baselines("smollm2-135m") is None
     assert public_baselines.NOT_MEASURED in capsys.readouterr().out
     assert public_baselines.public_baselines("") is None
+
+
+def test_measuring_everything_anew_without_the_model_keeps_what_was_kept(tmp_path, monkeypatch):
+    (tmp_path / "measurements").symlink_to(measurements.CLONE / "measurements")
+    monkeypatch.setattr(measurements, "CLONE", tmp_path)
+    monkeypatch.setattr(listing, "_module_folder", lambda module: None)
+    monkeypatch.delenv("SAECERT_MEASUREMENTS", raising=False)
+    monkeypatch.setenv("SAECERT_MEASURE", "1")
+    assert measurements.carry_over() == ["smollm2-135m"]
+    found = public_baselines.public_baselines("smollm2-135m")
+    assert found is not None and len(found.members) == 4

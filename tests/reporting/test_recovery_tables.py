@@ -106,3 +106,14 @@ def test_the_figure_has_a_panel_for_each_world_and_one_for_probabilities():
     dashed = [line.get_xdata()[0] for line in fig.axes[1].lines if line.get_linestyle() == "--"]
     assert max(dashed) == 0.8
     assert 0.3 < min(dashed) < 0.6
+
+
+def test_lines_by_start_come_in_their_order():
+    made = [row(architecture="true start", recovered=12), row(architecture="topk", recovered=0)]
+    rows = pd.DataFrame([*made, row(architecture="true decoder", recovered=3_200)])
+    found = recovery.by_start(rows)
+    assert found["recovered"].to_dict() == {
+        "random rows": 0,
+        "the features, free": 12,
+        "the features, held there": 3_200,
+    }

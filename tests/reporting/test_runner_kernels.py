@@ -1,13 +1,16 @@
 """Kernels side by side, that do not start, and errors that nobody expects."""
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import papermill
 import pytest
+from nbformat.v4 import new_notebook
 from small_pages import PAGE, printed, small_pages
 
 from saecert.reporting import runner
+from saecert.reporting.progress import Progress
 from saecert.reporting.runner import RunError, notebook_names, run_notebooks
 
 
@@ -33,6 +36,33 @@ def test_two_pages_are_executed_side_by_side(folder, tmp_path, monkeypatch, caps
     assert [path.name for path in paths] == ["01_double.ipynb", "02_other.ipynb"]
     lines = capsys.readouterr().out.splitlines()
     assert sorted(line[:15] for line in lines) == ["[1/2] 01_double", "[2/2] 02_other "]
+
+
+def test_side_by_side_the_longest_begin_and_alone_all_keep_their_order(monkeypatch):
+    names = ["00_primer", "04_coverage", "09_published", "20_random_baselines"]
+    pages = [runner.Job(name, new_notebook(), {}, Path(name), Path()) for name in names]
+    begun = []
+    monkeypatch.setattr(runner, "ThreadPoolExecutor", lambda _: ThreadPoolExecutor(1))
+    with Progress() as progress:
+        for side_by_side in (2, 1):
+            runner._each(lambda page: begun.append(page.name), pages, side_by_side, progress)
+    assert begun[:4] == ["20_random_baselines", "04_coverage", "00_primer", "09_published"]
+    assert begun[4:] == names
+    assert set(runner.LONGEST) <= set(notebook_names())
+
+
+def test_kernels_side_by_side_share_the_cores_and_all_keep_their_memory(
+    folder, tmp_path, monkeypatch
+):
+    told = "import os\nprint(os.environ['OMP_NUM_THREADS'], os.environ['MALLOC_TRIM_THRESHOLD_'])\n"
+    for name in ("01_double.py", "02_other.py"):
+        (folder / name).write_text(PAGE + told, encoding="utf-8")
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.delenv("MALLOC_TRIM_THRESHOLD_", raising=False)
+    monkeypatch.setattr(runner.os, "cpu_count", lambda: 4)
+    names = ["01_double", "02_other"]
+    for path in run_notebooks(names, out=tmp_path / "out", folder=folder, jobs=2):
+        assert printed(path).endswith("2 1073741824\n")
 
 
 @pytest.mark.parametrize("failures", [1, 2])

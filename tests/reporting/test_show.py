@@ -72,6 +72,24 @@ def test_a_count_of_rows_is_no_index():
     assert lines == ["     k  name  found", "     7  a     yes", "12,345  b     no"]
 
 
+def test_counts_are_printed_as_integers_and_what_was_measured_is_not():
+    frame = pd.DataFrame(
+        {
+            "latents": [24.0, 267.0, np.nan],
+            "n": [12_288.0, 1.0, 0.0],
+            "L0": [24.0, 24.5, 2.0],
+            "recovered": [1.0, 0.0, 1.0],
+            "named (%)": [96.0, 100.0, 0.0],
+            "upper": [13.0, 13.0, 13.0],
+        }
+    )
+    cells = [[cell.text for cell in row] for row in show(frame, decimals=3).rows]
+    assert cells[0] == ["24", "12,288", "24.000", "1.000", "96.000", "13.000"]
+    assert cells[2] == ["", "0", "2.000", "1.000", "0.000", "13.000"]
+    by_row = show(pd.DataFrame({"risk": [12.0, 13.0]}, ["mean", "upper"]))
+    assert [row[1].text for row in by_row.rows] == ["12.00", "13.00"]
+
+
 def test_wide_tables_are_cut_into_pieces_with_the_index_in_each():
     frame = pd.DataFrame(np.ones((2, 12)), ["one", "two"], [f"a long name {i}" for i in range(12)])
     text = str(show(frame, "caption " * 20))

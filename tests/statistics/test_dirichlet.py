@@ -10,7 +10,7 @@ import pytest
 from scipy.special import betaincinv
 
 from saecert.statistics import dirichlet
-from saecert.statistics.dirichlet import LEAST, log_cdf, quantile
+from saecert.statistics.dirichlet import LEAST, LONG, is_rarer, log_cdf, quantile
 
 
 def exact_cdf(z, m):
@@ -131,3 +131,41 @@ def test_series_that_is_too_short_is_noticed():
     np.testing.assert_allclose(
         by_series, dirichlet._along_path(small, np.zeros((0, 1), complex), np.zeros(1)), rtol=1e-13
     )
+
+
+@pytest.mark.parametrize("n", [2, 5, 40, 300, LONG + 3])
+def test_rarer_is_the_verdict_of_the_probability(n):
+    """Where the verdict is open, and on both sides of it; the integral is taken in the middle."""
+    rng = np.random.default_rng(n)
+    kinds = [rng.random((9, n)), rng.integers(0, 2, (9, n)), rng.random((9, n)) ** 8]
+    z = np.concatenate(kinds).astype(float)
+    z[0] = 0
+    m = z.mean(axis=1) * rng.uniform(0.2, 1.1, len(z))
+    log_p = log_cdf(z, m)
+    known = np.isfinite(log_p) & (log_p < 0)
+    assert known.sum() > 15
+    for shift in (-9, -2, -0.5, -1e-6, 1e-6, 0.5, 2, 9):
+        nats = np.where(known, -log_p + shift, 3.0)
+        nats = np.where(nats > 0, nats, 3.0)
+        np.testing.assert_array_equal(is_rarer(z, m, nats), log_p < -nats)
+
+
+def test_rarer_at_the_ends():
+    z = np.ones((4, 3))
+    m = np.array([-1.0, 0.0, 1.0, 2.0])
+    assert is_rarer(z, m, np.full(4, 5.0)).tolist() == [True, True, False, False]
+    assert is_rarer(np.zeros((1, 3)), np.zeros(1), np.ones(1)).tolist() == [False]
+
+
+def test_the_integral_stays_within_its_limits():
+    """A density of variance 1 at its mean: two values of a sample give it its extremes."""
+    rng = np.random.default_rng(0)
+    found = []
+    for n in (2, 3, 30):
+        z = np.concatenate([rng.random((200, n)), rng.random((200, n)) ** 20])
+        padded = np.concatenate([z.T, np.zeros((1, 400)), np.full((1, 400), np.inf)])
+        saddle = dirichlet._saddle(padded, rng.uniform(-30, 100, 400))
+        found.append(dirichlet._log_probability(saddle) - saddle.log_p)
+    found = np.concatenate(found)
+    assert dirichlet._LEAST_CORRECTION < found.min() < -0.01
+    assert 0.01 < found.max() < dirichlet._MOST_CORRECTION

@@ -186,6 +186,7 @@ def test_saes_at_one_hook_point_have_names_of_their_own(folders, subject, tmp_pa
         given.W_dec.data *= scale
         names.add(load_subject(folders["llama"], sae=given).sae_names[HOOK])
     assert len(names) == 4
+    assert any(name.startswith(".../") and name.endswith("/first/sae") for name in names)
     assert all("sae" in name or name.startswith("jumprelu given, ") for name in names)
 
 

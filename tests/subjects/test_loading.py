@@ -389,3 +389,12 @@ def test_folders_of_saes_are_in_the_order_of_the_layers(tmp_path):
         (tmp_path / f"blocks.{layer}.hook_resid_post").mkdir()
     found = [place.name for _, place in places(tmp_path / "*", 12, None)]
     assert found == [f"blocks.{layer}.hook_resid_post" for layer in (0, 2, 10)]
+
+
+@pytest.mark.parametrize("name", ["pythia", "gpt2", "llama-7b"])
+def test_a_folder_named_as_another_model_is_the_folder(folders, tmp_path, monkeypatch, name):
+    shutil.copytree(folders["gpt2"], tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    by_name = load_subject(name)
+    assert by_name.fingerprint == load_subject(folders["gpt2"]).fingerprint
+    assert by_name.source == "local folder"

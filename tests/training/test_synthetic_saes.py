@@ -7,7 +7,7 @@ import torch
 from saecert.dictionaries.counted import counts_of, errors_from
 from saecert.dictionaries.recovery import largest_cosines
 from saecert.reporting import recovery
-from saecert.training.recovered import ARCHITECTURES, recovery_row
+from saecert.training.recovered import recovery_row
 from saecert.training.synthetic import new_world
 from saecert.training.synthetic_saes import SyntheticRecipe, train_on
 
@@ -29,7 +29,7 @@ def rows():
     import pandas as pd
 
     made = []
-    for kind in ARCHITECTURES:
+    for kind in recovery.LABELS:
         own = {"world": "constant", "architecture": kind, "d_sae": 24, **EASY}
         (row,) = recovery_row(**own, **TRAINING, **MEASURED)
         made.append(own | row)
@@ -76,6 +76,15 @@ def test_a_true_decoder_stays_as_it_is_and_its_encoder_learns():
     assert trained.cpu_seconds > 0
 
 
+def test_an_sae_that_starts_at_the_features_may_leave_them():
+    one_step = recipe(architecture="true start", n_samples=64, learning_rate=1e-4)
+    begun = train_on(WORLD, one_step).sae.W_dec.detach().numpy()
+    ended = train_on(WORLD, recipe(architecture="true start")).sae.W_dec.detach().numpy()
+    assert largest_cosines(begun, WORLD.features).min() > 0.9999
+    assert largest_cosines(ended, WORLD.features).min() < 0.9999
+    assert (largest_cosines(ended, WORLD.features) > 0.8).sum() >= 18
+
+
 def test_a_silent_sae_has_error_one_and_recovers_by_its_rows_alone():
     from saecert.training.recovered import of_samples
 
@@ -88,6 +97,16 @@ def test_a_silent_sae_has_error_one_and_recovers_by_its_rows_alone():
     assert row["silent"] == 1
     assert errors_from(counts_of(row["errors"])).min() == 1
     assert row["explained_variance"] < 0
+
+
+@pytest.mark.parametrize("name", ["constant", "hierarchy"])
+def test_activations_alone_are_those_of_the_samples(name):
+    world = new_world(name, n_features=200, d_in=16, n_active=2, seed=0)
+    alone = list(world.acts(150, 64, 3))
+    together = [acts for acts, _ in world.samples(150, 64, 3)]
+    assert [len(acts) for acts in alone] == [64, 64, 22]
+    for one, other in zip(alone, together, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize(
@@ -105,9 +124,10 @@ def test_recipes_that_are_refused(changes, said):
         recipe(**changes)
 
 
-def test_a_true_decoder_of_another_width_is_refused():
+@pytest.mark.parametrize("kind", ["true decoder", "true start"])
+def test_a_true_decoder_of_another_width_is_refused(kind):
     with pytest.raises(ValueError, match="24 rows, the SAE 30 latents"):
-        train_on(WORLD, recipe(architecture="true decoder", d_sae=30))
+        train_on(WORLD, recipe(architecture=kind, d_sae=30))
 
 
 @pytest.mark.parametrize(
@@ -131,6 +151,6 @@ def test_limits_enclose_means_and_labels_are_those_of_the_page(rows):
     limits = recovery.splice_limits(rows, 0.05, "dirichlet")
     assert (limits["lower"] < limits["mean"]).all()
     assert (limits["mean"] < limits["upper"]).all()
-    assert limits["kind"].tolist() == [recovery.LABELS[kind] for kind in ARCHITECTURES]
+    assert limits["kind"].tolist() == list(recovery.LABELS.values())
     values = np.array([errors_from(counts_of(text)).mean() for text in rows["errors"]])
     assert (limits["upper"] > values).all()

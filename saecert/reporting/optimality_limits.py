@@ -1,0 +1,105 @@
+"""The page about optimality: the wide limit on many activations, and a public model (no torch)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from saecert.dictionaries.quantities import OFTEN
+from saecert.records import SequenceLosses
+from saecert.reporting.layers import labels_of
+from saecert.reporting.optimality import Measured
+from saecert.statistics.paired import difference_limits
+
+QUANTILES = {"10 %": 0.1, "median": 0.5, "90 %": 0.9}
+FLOORS = {
+    "above the wide limit": ("optimal", "floor"),
+    "other directions, less the SAE's atoms": ("directions", "optimal"),
+}
+"""Differences of what `saecert.dictionaries.wide_limit` measures: the first less the second."""
+
+
+def prices_of(measured: Measured) -> dict[str, float]:
+    """The price by hook point, to the two digits that it was matched to."""
+    return {name: float(f"{float(values['lambda']):.2g}") for name, values in measured.items()}
+
+
+def floor_by_layer(measured: Measured, delta: float, inequality: str) -> dict[str, pd.DataFrame]:
+    """Limits on each of `FLOORS`, shares of the cost of no activity, one row a hook point.
+
+    **Guarantee.** With probability at least ``1 - delta`` over sequences drawn i.i.d. all limits on
+    the expected differences hold, at ``ln(4 H / delta)`` nats a side (two differences, two sides, H
+    hook points). The first lies in [0, 1], as nothing costs less than the wide limit; the second in
+    [-1, 1].
+    """
+    nats = math.log(2 * len(FLOORS) * len(measured) / delta)
+    limits = {}
+    for name, (first, second) in FLOORS.items():
+        least = 0.0 if second == "floor" else -1.0
+        rows = [(values[first] - values[second]).clip(least, 1) for values in measured.values()]
+        difference = np.stack(rows)
+        support = (least, 1.0, 0.0, 0.0)
+        low, high = difference_limits(
+            difference, np.zeros_like(difference), support, nats, inequality
+        )
+        mean = difference.mean(axis=1)
+        limits[name] = pd.DataFrame({"lower": low, "mean": mean, "upper": high})
+    return limits
+
+
+def floor_means(measured: Measured) -> pd.DataFrame:
+    """Sample means of the three costs, and the first as a multiple of the floor: a row a layer."""
+    rows = {}
+    for label, values in zip(labels_of(list(measured)), measured.values(), strict=True):
+        means = {name: float(values[name].mean()) for name in ("floor", "optimal", "directions")}
+        rows[label] = {
+            "wide limit": means["floor"],
+            "SAE's atoms": means["optimal"],
+            "other directions": means["directions"],
+            "SAE / wide limit": means["optimal"] / means["floor"],
+        }
+    return pd.DataFrame(rows).T.rename_axis("layer")
+
+
+def implied_by_layer(measured: Measured) -> pd.DataFrame:
+    """Implied prices of latents for the encoder's codes, shares of lambda: a row a layer.
+
+    Of what `saecert.dictionaries.usual_optimality` measures, over latents that fire at least
+    `OFTEN` times on discovery: their number, quantiles of the implied price, and medians of angle
+    and agreement; no limits.
+    """
+    rows = {}
+    for label, values in zip(labels_of(list(measured)), measured.values(), strict=True):
+        often = values["firings, encoder"] >= OFTEN
+        implied = values["implied_lambda, encoder"][often].astype(float) / values["lambda"]
+        row = dict(
+            zip(("10 %", "median", "90 %"), np.quantile(implied, (0.1, 0.5, 0.9)), strict=True)
+        )
+        row |= {name: float(values[f"{name}, encoder"]) for name in ("angle", "agreement")}
+        rows[label] = {"latents": int(often.sum())} | row
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("layer")
+
+
+def beside_terms(
+    limits: Mapping[str, pd.DataFrame], losses: Mapping[str, SequenceLosses], alpha: float
+) -> pd.DataFrame:
+    """Distances beside the terms of the certificate of the whole dictionary: a row a layer.
+
+    Sample means; `limits` are those of `saecert.reporting.optimality.errors_by_layer`, in the order
+    of `losses`. The one-sided gap counts a loss of the SAE below the model's as 0.
+    """
+    rows = {}
+    for place, (label, record) in enumerate(
+        zip(labels_of(list(losses)), losses.values(), strict=True)
+    ):
+        model, full = record.at("clean", alpha), record.at("full", alpha)
+        row = {name: frame["mean"].iloc[place] for name, frame in limits.items()}
+        row["model risk"] = model.mean()
+        row["risk of the SAE"] = full.mean()
+        row["reconstruction gap"] = np.abs(full - model).mean()
+        row["one-sided gap"] = np.maximum(full - model, 0).mean()
+        rows[label] = {name: float(value) for name, value in row.items()}
+    return pd.DataFrame(rows).T.rename_axis("layer")
