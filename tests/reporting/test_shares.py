@@ -195,5 +195,6 @@ def test_the_page_claims_what_it_prints():
     assert f"tell {better + both} to be better" in words and (worse + both) > n / 2
     assert "tells no random SAE" not in words and "tell no random SAE" not in words
     (could,) = (text for text in texts if "What each measure could have told" in text)
-    rows = {line.split()[0]: line.split()[1] for line in could.splitlines() if line.strip()}
+    lines = [line.split() for line in could.split("\n\n")[1].splitlines()]
+    rows = {line[0]: line[1] for line in lines}
     assert rows["edit"] == rows["detection"] == "0", "withdrawn: a dead SAE is not told either"
