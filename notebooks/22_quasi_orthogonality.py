@@ -196,7 +196,8 @@ show(
 show(
     norms.reported(),
     "Medians over tokens of 1,000 sequences, as reported",
-    note="no limits were reported; Welch's limit: of the size that fits",
+    note="no limits were reported; Welch's limit: of the size"
+    " that fits",
     decimals=3,
 )
 
