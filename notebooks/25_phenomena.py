@@ -13,7 +13,7 @@
 # ---
 
 # %% [markdown]
-# # 25 · Two features merge or stay apart by the price of activity; antipodal pairs and silent parents are certified at every layer
+# # 25 · Whether two features merge depends on the price of activity; antipodal pairs and silent parents are certified at every layer
 #
 # **Question.** Absorption, splitting, antipodal pairs: are these faults of training, or what an optimum looks like? And which of them do the shipped SAEs have, counted
 # on text on which they were not looked for?
@@ -21,7 +21,7 @@
 # Each behaviour first in a world so small that its optimum is known, after {cite:t}`dorrell2026optimality`, then in the SAEs by a named test. Objective, symbols and conditions
 # are those of {doc}`the page before <24_optimality>`. What this page measures is kept under `measurements/`.
 
-# %% tags=["parameters"]
+# %% tags=["parameters", "hide-input"]
 # the shipped one, one of the paper's, or a model folder
 subject = "docstring-6l"
 # its SAEs, if not in the model folder
@@ -70,8 +70,11 @@ from saecert.reporting.tables import show
 # %% [markdown]
 # ## Two features: when does the optimum keep them apart?
 #
-# $v_1$ fires alone with probability $a$, $v_2$ with $b$, both together with $c$; the angle between them is $\theta$. As $\lambda \to 0$ the true pair is the best pair of atoms
-# whenever $a, b > 0$; with $b = 0$ the best is $v_1$ and the merged direction, whatever $\lambda$ ({doc}`the page before <24_optimality>`). In between, at a positive price, the literature leaves the question
+# $v_1$ fires alone with probability $a$, $v_2$ with $b$, both together with $c$; the angle between them is $\theta$. Two cases are clear. As $\lambda \to 0$ the true pair is the best pair of atoms
+# whenever $a, b > 0$. With $b = 0$ there are only two points, $v_1$ and $v_1 + v_2$. If both are longer than $\lambda$, that is $\lambda < 1$ and $\lambda < 2\cos\frac\theta2$, the best is an atom for each, $v_1$ and the merged direction: that attains the wide limit
+# ({prf:ref}`conditions-of-optimality`, iii). So it is on {doc}`the page before <24_optimality>`, at 72 degrees.
+#
+# In between, at a positive price, the literature leaves the question
 # open. In the plane it can be answered: two atoms are two angles, and the cost cannot change faster than this:
 #
 # ````{prf:theorem} A margin for the search
@@ -89,10 +92,12 @@ from saecert.reporting.tables import show
 # $\lVert r\rVert$ it is largest at $\lVert r \rVert = \lVert x\rVert/\sqrt3$, which is the second.
 # ````
 #
-# So a box of angles whose centre costs more than the best pair known by the margin of its half-width holds no optimum, and halving the boxes that may hold one leaves nothing out. A pair is **kept apart** if the
-# angle between its atoms is nearer to $\theta$ than to $\theta/2$, that of one feature and the sum of both; else **merged**: at $\theta$ = 150 degrees, less than 112.5 degrees apart. A cell is **not told** if boxes of both kinds are left.
+# So a box of angles whose centre costs more than the best pair known by the margin of its half-width holds no optimum, and halving the boxes that may hold one leaves nothing out.
+#
+# A pair is **kept apart** if the angle between its atoms is nearer to $\theta$ than to $\theta/2$, that of one feature and the sum of both; else it is **merged**. (At $\theta$ = 150 degrees, merged is less than 112.5 degrees apart.) The figure has a cell for each angle and for each share of
+# activity in which both fire. A cell is **not told** if boxes of both kinds are left.
 
-# %%
+# %% tags=["hide-input"]
 both = [0.05, 0.13, 0.21, 0.29, 0.37, 0.45, 0.53, 0.61, 0.69, 0.77]
 both += [0.85, 0.93]
 panels = [(0.1, 0.5), (0.3, 0.5), (0.6, 0.5), (0.3, 0.9)]
@@ -121,7 +126,8 @@ print(f"told: {told:.0%} of {len(phases)} cells")
 certain = phases[phases["certified"] == 1]
 kept = certain.groupby(["lam", "tilt"], sort=False)["kept"].mean()
 for (lam, tilt), share in kept.items():
-    print(f"lambda {lam:g}, {tilt:.0%} first: {share:.0%} kept apart")
+    case = f"lambda {lam:g}, {figures.balance(tilt)}"
+    print(f"{case}: {share:.0%} kept apart")
 merged, parted = optimality.moved(phases, 0.5, 0.1, 0.6)
 print(f"told at .1 and .6: {merged} cells merge, {parted} part")
 
@@ -130,15 +136,18 @@ figures.plot_phases(phases)
 plt.show()
 
 # %% [markdown]
-# The pair is kept where the features are mostly alone and merged where they are mostly together, and there is a line between. Up to 120 degrees a higher price moves it to the left: activity is saved by an atom for both, at the cost of accuracy on each. Beyond, it can be the other way round: at 150 degrees three cells are certified merged at the price .1 and kept at .6
-# (shares above are of the cells told at each price; the count below them is of the same cells at both). The line moves far more
-# if one of the two is rarely alone, down to $b = 0$, where every optimum with an acute angle merges. Features at 165 degrees are kept in every cell; at 135 and 150 degrees some are certified merged, which there means atoms
-# that may still be more than 90 degrees apart. Grey cells lie along the line, where both kinds cost
+# The pair is kept where the features are mostly alone and merged where they are mostly together, and there is a line between. Up to 120 degrees a higher price moves it to the left: activity is saved by an atom for both, at the cost of accuracy on each. Beyond, it can be the other way round: at 150 degrees three cells are certified merged at the price .1 and kept at .6.
+# (Shares above are of the cells told at each price; the count below them is of the same cells at both.)
+#
+# The line moves far more if one of the two is rarely alone; at the end of that is $b = 0$, where every optimum merges as long as both points are longer than $\lambda$. Features at 165 degrees are kept in every cell; at 135 and 150 degrees some are certified merged, which there means atoms
+# that may still be more than 90 degrees apart.
+#
+# Grey cells lie along the line, where both kinds cost
 # nearly the same, and at small angles and where the features are hardly ever alone: there costs hardly depend on the second atom.
 #
 # ## Splitting, and opposite atoms
 #
-# A hierarchy: two parents, each with two children half as strong, of which exactly one fires with its parent. And a direction with both signs, often, beside a rare one.
+# What does an optimum do with a hierarchy, and with a direction that has both signs? First: two parents, each with two children half as strong, of which exactly one fires with its parent, so that there are four pairs of parent and child. Second: a direction that has either sign often, beside a rare one that has either sign, too.
 
 # %%
 lam = 0.1
@@ -147,22 +156,28 @@ signs = worlds.opposite(lam, seed=seed)
 
 # %% tags=["hide-input"]
 note = "lambda = 0.1, best of 12 random starts"
-show(split, "A hierarchy, learned at several sizes", note=note)
+nested = "nested: share of atoms that fire only where one and the same"
+nested += " atom of the size before does; pairs an atom: most pairs of"
+nested += " parent and child at which one atom fires"
+caption = "A hierarchy, learned at several sizes"
+show(split, caption, note=f"{note}; {nested}")
 
 # %% tags=["hide-input"]
+note += "; cosine: the smallest of two atoms"
 show(signs, "Two directions with either sign", note=note, decimals=3)
 
 # %% [markdown]
-# The first atom goes to one parent, the second to the other, at their mean directions; then the parents' atoms split into their children, each of which fires only where its parent's did: a hierarchy is what an optimum looks like at sizes too small for all pairs.
-# And if two atoms are all there is, the dense direction gets both, antipodal; four give each direction its pair, while three share the four directions. Only one size of each SAE is shipped; for splitting against size some are trained
+# The first atom goes to one parent, the second to the other, at their mean directions. Then the parents' atoms split into their children, each of which fires only where its parent's did. So a hierarchy is what an optimum looks like at sizes too small for all pairs.
+#
+# And if two atoms are all there is, the frequent direction gets both, as an *antipodal* pair, at a cosine of -1. Four give each direction its pair, while three share the four directions. Only one size of each SAE is shipped; for splitting against size some are trained
 # {ref}`below <splitting-in-saes>`.
 #
 # ## The wide limit
 #
-# Without a limit on their number, codes are measures on the sphere, the problem is convex, and its optimum is known: each point has an atom of its own. The way there, adding the atoms that help most
-# (*column generation*), on 24 normal points of 6 dimensions:
+# Where does it end if atoms may be as many as one likes? Then codes are measures on the sphere, the problem is convex, and its optimum is known: each point that is longer than $\lambda$ has an atom of its own. A dictionary gets there by adding, again and again, the atoms that help most
+# (*column generation*). Here it is on 24 normal points of 6 dimensions:
 
-# %%
+# %% tags=["hide-input"]
 grown = study.simulated(
     "widening",
     {"n": 24, "width": 6, "rounds": 60, "seed": seed},
@@ -175,25 +190,28 @@ figures.plot_widening(grown)
 plt.show()
 
 # %% tags=["hide-input"]
-ends = grown.groupby("lam").last()
-ends["above the limit"] = ends["cost"] / ends["floor"] - 1
-table = ends[["atoms", "long", "cost", "above the limit"]]
-show(
-    table, "Where growing ends", decimals=4, nearest=["above the limit"]
-)
+ends = optimality.grown_table(grown)
+above = "above the wide limit, share"
+show(ends, "Where growing ends", decimals=4, nearest=[above])
 
 # %% [markdown]
-# The cost comes within a hundredth of the floor that no dictionary can go below. The optimum needs one atom for each point that is longer than $\lambda$ (dashed); on the way there near-copies of the same atom share the work, so more are in use.
-# On real activations the floor is far away: {doc}`the page before <24_optimality>` has the distance, with limits over sequences, on 2,000 activations of each layer; there the limit is attained by 2,000 atoms, one for each, and by none that is known on other text.
+# The cost comes within a hundredth of the wide limit, which no dictionary can go below. The optimum needs one atom for each point that is longer than $\lambda$ (dashed); on the way there near-copies of the same atom share the work, so more are in use.
+#
+# The dictionaries of real SAEs are far from the wide limit. {doc}`The page before <24_optimality>` has the distance for 2,000 activations of each layer, with limits over sequences. On these activations 2,000 atoms would attain it, one for each. That says nothing of other text: there as many directions of activations as the SAE has latents cost more than the SAE's atoms.
 #
 # ## In the shipped SAEs: antipodal pairs
 #
-# **Named test "never together".** On discovery: pairs of latents that both fire at one position in a hundred or more, the most opposite first, no latent twice. On certification: an upper limit on the expected **excess**,
-# the share of positions of a sequence at which both fire less the product of their shares in it, which is what chance would give. It lies within a quarter of 0.
+# Do latents with opposite atoms fire at the same place? They should not, if they are one direction with two signs.
+#
+# **Named test "never together".** *On discovery* pairs are chosen: latents that fire at one position in a hundred or more, each by itself, the most opposite first, no latent twice. *On certification* the test is an upper limit on the expected **excess**:
+# the share of positions of a sequence at which both fire, less the product of their shares in it, which is what chance would give. It lies within a quarter of 0. Below 0, the two fire together less than by chance.
+#
+# Pairs that are most *alike* get the same test: siblings split from one feature should exclude each other, too.
+#
 # The positions are 32 of each sequence, drawn without replacement: the expected excess among them has the sign of that among all, and is about 2 % smaller.
-# (A first form of this test, without the product, was tried on the first 250 sequences of the split. This one was chosen with them in view, so it is certified on the 250 that follow.) Pairs that are most *alike* get the same test: siblings split from one feature should exclude each other, too.
+# (A first form of this test, without the product, was tried on the first 250 sequences of the split. This one was chosen with them in view, so it is certified on the 250 that follow.)
 
-# %%
+# %% tags=["hide-input"]
 places = layers.by_depth(study.hook_names)
 measured = study.measure(
     "phenomena",
@@ -213,13 +231,15 @@ print(study)
 size = len(measured[places[0]]["opposite both"])
 note = f"n = {size}, {per_sequence} positions each"
 note += f", delta = {delta:g} for all pairs of this page"
+note += "; by chance: mean over sequences of first times second"
 columns = ["cosine", "first", "second", "both", "by chance"]
-columns += ["excess", "excess, upper"]
+columns += ["excess, upper"]
 show(
     optimality.pairs_table(
         opposite.groupby("hook_name").head(2), columns
     ),
-    "The two most opposite pairs of each layer, shares of positions",
+    "The two most opposite pairs of each layer: share of positions at"
+    " which the first, the second and both fire",
     note=note,
     decimals=3,
 )
@@ -227,7 +247,7 @@ show(
 # %% tags=["hide-input"]
 show(
     optimality.pairs_table(alike.groupby("hook_name").head(2), columns),
-    "The two most alike pairs of each layer, shares of positions",
+    "The two most alike pairs of each layer, likewise",
     note=note,
     decimals=3,
 )
@@ -241,30 +261,36 @@ print(f"alike: {siblings.sum()} of {len(siblings)} less than by chance")
 # %% tags=["hide-input"]
 show(
     optimality.words_table(measured, "opposite", opposite),
-    "The clearest opposite pair of each layer: strongest at",
-    note="most frequent tokens where each is strongest, discovery",
+    "The opposite pair of each layer with the least upper limit:"
+    " where each latent is strongest",
+    note="tokens that are most frequent there, on discovery",
 )
 
 # %% [markdown]
-# At every layer there are pairs of atoms that are almost exact opposites, each active at about a tenth or more of all positions, and never or almost never both: one direction with two signs, as in the small world. Atoms that are most alike fire
+# At every layer there are pairs of atoms that are almost exact opposites, most of them active at a tenth or more of all positions, and never or almost never both: one direction with two signs, as in the small world. Atoms that are most alike fire
 # too rarely: chance would give so little that 250 sequences leave the sign of their excess open.
+#
+# The last table says where each latent of a pair is strongest: up to three tokens that are most frequent there. Tokens without their text are a hint at best, and here hardly one: latents that fire at so many positions do not stand for one token. Nothing is concluded from them.
 #
 # ## Absorption
 #
-# **Named test "silent parent".** A parent is *present* at a position if the activation has at least as much of its direction as in the median where it fires. On discovery: pairs with a cosine of .2 or more in which a present parent is
-# silent more often with the child firing than without. On certification, at the first such position of those looked at in each sequence: a lower limit on silence with the child, an upper one without it.
+# Is a latent silent where it should fire, because a more special one fires in its place?
+#
+# **Named test "silent parent".** A parent is *present* at a position if the activation has at least as much of its direction as in the median where it fires. *On discovery* pairs of parent and child are chosen: with a cosine of .2 or more, and a present parent that is
+# silent more often with the child firing than without. *On certification* the first such position of those looked at in each sequence counts. The test has a lower limit on silence with the child, and an upper one on silence without it. A pair is certified if the first is above the second.
 
 # %%
 absorbed = phenomena_limits.absorbed(measured, share)
 
 # %% tags=["hide-input"]
-columns = ["cosine", "n", "silent with child", "with child, lower"]
-columns += ["silent alone", "alone, upper"]
+columns = ["cosine", phenomena_limits.PRESENT]
+columns += phenomena_limits.SILENT
 best = absorbed.groupby("hook_name").head(2)
 show(
     optimality.pairs_table(best, columns),
-    "The two clearest pairs of parent and child of each layer",
-    note=note,
+    "Parent and child, the two pairs of each layer that were clearest"
+    " on discovery: how often a present parent is silent",
+    note=note.partition(";")[0],
 )
 
 # %% tags=["hide-input"]
@@ -272,8 +298,9 @@ lost = absorbed["with child, lower"] > absorbed["alone, upper"]
 print(f"certified for {lost.sum()} of {len(lost)} pairs")
 show(
     optimality.words_table(measured, "absorbed", absorbed),
-    "The clearest pair of parent and child: strongest at",
-    note="most frequent tokens where each is strongest, discovery",
+    "Parent and child, the pair of each layer with the widest gap"
+    " between its limits: where each is strongest",
+    note="tokens that are most frequent there, on discovery",
 )
 
 # %% tags=["hide-input"]
@@ -284,17 +311,22 @@ else:
     print("places in the text: -p show_text=True")
 
 # %% [markdown]
-# In most of these pairs a parent whose direction is as strong as usual is silent in most sequences if the child fires, and hardly ever without it. `-p show_text=True` prints places in the text at which it is silent and at which it fires (no text is kept with this page). The test asks for a direction, not for a concept, and a "parent" may
-# be a sibling: from layer 1 on the clearest pair is one of full stops, commas and line breaks, a latent for one that is silent at another.
+# In most of these pairs a parent whose direction is as strong as usual is silent in most sequences if the child fires, and hardly ever without it.
+#
+# The test asks for a direction, not for a concept, and a "parent" may be a sibling. From layer 1 on the pair of the last table is one of full stops, commas and line breaks: a latent for one that is silent at another.
+# No text is kept with this page; `-p show_text=True` prints places in it at which the parent is silent and at which it fires.
 #
 # (splitting-in-saes)=
 # ## Splitting, in SAEs of five sizes
 #
-# BatchTopK with 24 active latents at the middle hook point, trained briefly on the same batches with 1 to 16 latents a dimension. **Named test "fires inside".** On held-out activations a latent of the next larger dictionary is a *child* of one of the smaller if the cosine
-# of their atoms is .5 or more, its parent fires at three quarters or more of its firings, and it fires at most half as often. A parent is *split* if it has two children or more, and *there again* if the larger one has an atom at a cosine of .9. On certification: of all firings
-# of such children in a sequence, the share at which their parent fires; **by chance** is the same with a latent that is unlike the child and fires about as often as its parent. Definitions and claims were fixed before any of these SAEs was looked at.
+# Does a latent of a small dictionary come back in a larger one as several parts? BatchTopK SAEs with 24 active latents, at the middle hook point, are trained briefly on the same batches with 1 to 16 latents a dimension.
+#
+# **Named test "fires inside".** *On held-out activations* a latent of the next larger dictionary is a *child* of one of the smaller if three things hold: the cosine
+# of their atoms is .5 or more, its parent fires at three quarters or more of its firings, and it fires at most half as often. A parent is *split* if it has two children or more, and *there again* if the larger one has an atom at a cosine of .9.
+#
+# *On certification*, of all firings of such children in a sequence, **inside** is the share at which their parent fires. **By chance** is the same with a latent that is unlike the child and fires about as often as its parent, and **more** is the first less the second. Definitions and claims were fixed before any of these SAEs was looked at.
 
-# %%
+# %% tags=["hide-input"]
 place = study.hook_name
 grown_saes = study.measure(
     "built",
@@ -315,15 +347,17 @@ inside = phenomena_limits.inside(
 # %% tags=["hide-input"]
 show(
     sizes,
-    f"Latents from one size to the next, at {place}",
-    note="20,000 held-out activations; shares of frequent latents",
+    f"From one size to the next, layer {layers.labels_of([place])[0]}",
+    note="20,000 held-out activations; there again and split: shares"
+    " of the frequent latents of the smaller dictionary",
 )
 
 # %% tags=["hide-input"]
 show(
     inside,
     "Do children fire inside their parents?",
-    note=f"n = {size} sequences, delta = {delta:g}; limits jointly",
+    note=f"of {size} sequences those in which a child fires;"
+    f" delta = {delta:g}, limits jointly",
 )
 
 # %% tags=["hide-input"]
@@ -331,16 +365,19 @@ for line in optimality.split_examples(grown_saes, sizes.index):
     print(wrapped(line))
 
 # %% [markdown]
-# By these definitions hardly anything splits: of the frequent latents at most one in a hundred has two children or more, and from the first size to the second none, so the claims about all sizes are not tested. Where there are children they are parts: 77 % of their firings or more lie inside their
-# parents in the sample, 73 % with certainty, far more than inside other latents. In the examples they are what one would call parts, such as kinds of closing brackets. But a latent is hardly ever *there again*, either: one in fifty. From one size to the next these SAEs, trained briefly, find another
+# By these definitions hardly anything splits. Of the frequent latents at most one in a hundred has two children or more, and from the first size to the second none, so the claims about all sizes are not tested.
+#
+# Where there are children they are parts: 77 % of their firings or more lie inside their
+# parents in the sample, 73 % with certainty, far more than inside other latents. The lines above have the parent with most children of each step, with the tokens at which it and they are strongest. Some are what one would call parts, such as kinds of closing brackets.
+#
+# But a latent is hardly ever *there again*, either: one in fifty, or in thirty. From one size to the next these SAEs, trained briefly, find another
 # dictionary rather than a finer one. What the small world says of optima is not seen in them, and whether it would be after a long training is open.
 #
 # ## Residuals
 #
-# At an optimum residuals lie where no atom helps. {doc}`The page before <24_optimality>` finds that here a new atom would gain more than from residuals as long in random directions, and that is so for optimal codes as well: these residuals
-# have structure left. No residual is as short as $\lambda$, which the wide limit would ask for.
+# Is there structure left in what the SAEs do not explain? At an optimum residuals lie where no atom helps. {doc}`The page before <24_optimality>` finds that a new atom would gain more from them than from residuals as long in random directions, and for optimal codes as well. So there is. No residual is as short as $\lambda$, which the wide limit would ask for.
 
-# %%
+# %% tags=["hide-input"]
 none = "" if len(opposite) else "no such pairs"
 unseen = "" if len(absorbed) else "no such pairs"
 alone = "" if sizes["children"].all() else "none at some size"
@@ -355,7 +392,7 @@ claims(
             split["nested"].loc[4] == 1
         ),
         "growing ends at the wide limit": bool(
-            (table["above the limit"] < 0.01).all()
+            (ends[above] < 0.01).all()
         ),
         "opposite, less than by chance: some at every layer": none
         or bool(apart.groupby(opposite["hook_name"]).any().all()),
@@ -372,8 +409,10 @@ claims(
 # ## What this shows, and what it does not
 #
 # That a dictionary splits, absorbs or has antipodal atoms does not show that its training failed: in small worlds these are optima, and where features stop being kept apart depends on the price. The phase diagram is certified cell by cell, but
-# it is about two features in a plane and two atoms; nothing is said between the cells or for larger dictionaries. In the shipped SAEs the tests certify what chosen pairs do. They do not show *why*: a silent parent may be an encoder's mistake and not the optimum's choice,
-# a present direction is not yet a present feature, and the SAEs were trained on another objective. Pairs were chosen because they looked clear on discovery, so they say nothing about pairs in general.
+# it is about two features in a plane and two atoms; nothing is said between the cells or for larger dictionaries.
+#
+# In the shipped SAEs the tests certify what chosen pairs do. They do not show *why*: a silent parent may be an encoder's mistake and not the optimum's choice,
+# a present direction is not yet a present feature, and the SAEs were trained on another objective. And pairs were chosen because they looked clear on discovery, so they say nothing about pairs in general.
 # Splitting was looked for at one layer, in SAEs that saw 300,000 activations, from one seed.
 #
 # ## Exercise

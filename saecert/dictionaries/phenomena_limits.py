@@ -18,7 +18,8 @@ Measured = Mapping[str, Mapping[str, np.ndarray]]
 TOGETHER = ("hook_name", "pair", "cosine", *BESIDES, "by chance", "excess", "excess, upper")
 """Columns of `together`."""
 SILENT = ("silent with child", "with child, lower", "silent alone", "alone, upper")
-"""Columns of `absorbed` besides hook_name, pair, cosine, n."""
+"""Columns of `absorbed` besides hook_name, pair, cosine and `PRESENT`."""
+PRESENT = "sequences with child"
 
 
 def together(measured: Measured, kind: str, delta: float, inequality: str) -> pd.DataFrame:
@@ -67,8 +68,8 @@ def absorbed(measured: Measured, delta: float) -> pd.DataFrame:
     which it is present and the child fires, given that there is one; and the same with the child
     silent. (`saecert.dictionaries.phenomena.phenomena` looks at ``per_sequence`` random ones.)
 
-    Columns hook_name, pair, cosine; "n", sequences with such a position; "silent with child", its
-    lower limit; "silent alone", its upper limit.
+    Columns hook_name, pair, cosine; "sequences with child", those with such a position; "silent
+    with child", its lower limit; "silent alone", its upper limit.
     """
     n_pairs = sum(len(values[f"{ABSORBED} pairs"]) for values in measured.values())
     nats = math.log(2 * max(n_pairs, 1) / delta)
@@ -82,14 +83,14 @@ def absorbed(measured: Measured, delta: float) -> pd.DataFrame:
                 "hook_name": hook_name,
                 "pair": "{} {}".format(*(int(latent) for latent in pair)),
                 "cosine": float(values[f"{ABSORBED} cosine"][place]),
-                "n": child[1],
+                PRESENT: child[1],
                 "silent with child": child[0] / max(child[1], 1),
                 "with child, lower": 1 - _upper(*fired, nats),
                 "silent alone": alone[0] / max(alone[1], 1),
                 "alone, upper": _upper(*alone, nats),
             }
             rows.append(row)
-    return pd.DataFrame(rows, columns=["hook_name", "pair", "cosine", "n", *SILENT])
+    return pd.DataFrame(rows, columns=["hook_name", "pair", "cosine", PRESENT, *SILENT])
 
 
 def inside(values: Mapping[str, np.ndarray], delta: float, inequality: str) -> pd.DataFrame:
@@ -102,7 +103,7 @@ def inside(values: Mapping[str, np.ndarray], delta: float, inequality: str) -> p
     have been chosen on other text.
 
     `values` are those of one hook point, as `saecert.training.splitting.splitting` measures them.
-    Columns "n" (sequences in which a child fires), "inside", "inside, lower", "by chance", "more",
+    Columns "sequences" (in which a child fires), "inside", "inside, lower", "by chance", "more",
     "more, lower"; nan for a step without pairs.
     """
     nats = math.log(2 * len(values["inside"]) / delta)
@@ -120,7 +121,7 @@ def inside(values: Mapping[str, np.ndarray], delta: float, inequality: str) -> p
                 "more": float(more.mean()),
                 "more, lower": float(lower(upper, more, -1.0, 1.0, nats)),
             }
-        rows.append({"n": float(len(share))} | row)
+        rows.append({"sequences": len(share)} | row)
     return pd.DataFrame(rows)
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from saecert.dictionaries.coherent import welch_limit
 from saecert.dictionaries.norm_limits import LIMITS, Measured
-from saecert.dictionaries.quantities import token_name
+from saecert.dictionaries.quantities import BANDS, outside_name, token_name
 from saecert.records import SequenceLosses, smoothed_support
 from saecert.reporting.layers import labels_of
 
@@ -24,8 +24,9 @@ REPORTED = {
 """Medians over tokens of 1,000 sequences as reported in arXiv 2503.24277, of the first, a middle
 and the last of 12 and 25 layers: ||f~|| / ||z||, normalised error, eps_LBO times 100,000."""
 REPORTED_SIZES = {"GPT-2 Small": (24_576, 768), "Gemma-2-2B": (16_384, 2_304)}
-"""Latents and dimensions, for Welch's limit. The number of latents is the one that reported ratios
-and eps_LBO fit: | ratio^-2 - 1 | / eps_LBO is 24,500 and 16,400 in the middle rows."""
+"""Latents and dimensions, for Welch's limit. The number of latents was not reported: it is the one
+that ratios and eps_LBO fit, | ratio^-2 - 1 | / eps_LBO being 24,500 and 16,400 in the middle rows.
+The first row of Gemma-2-2B fits another number, 9,344."""
 SCALE = 1e5
 """What eps_LBO is multiplied with in tables, as reported."""
 WORDS = {
@@ -38,6 +39,9 @@ WORDS = {
     "loss_increase": "increase in loss",
 }
 """Quantities as tables name them."""
+RANKED = WORDS | {"eps_lbo": "eps_LBO"}
+"""The same where only their order counts, or where they are not multiplied with `SCALE`."""
+_BANDS = {outside_name(band): f"eps (H - 1) = {band:g}" for band in BANDS}
 
 
 def by_name(frame: pd.DataFrame, quantities: Sequence[str], names: Sequence[str]) -> pd.DataFrame:
@@ -48,7 +52,7 @@ def by_name(frame: pd.DataFrame, quantities: Sequence[str], names: Sequence[str]
     """
     scales = {"eps_lbo": SCALE}
     parts = {
-        WORDS.get(quantity, quantity): frame[quantity][LIMITS].set_axis(names)
+        (WORDS | _BANDS).get(quantity, quantity): frame[quantity][LIMITS].set_axis(names)
         * scales.get(quantity, 1)
         for quantity in quantities
     }
@@ -56,11 +60,23 @@ def by_name(frame: pd.DataFrame, quantities: Sequence[str], names: Sequence[str]
 
 
 def reported() -> pd.DataFrame:
-    """Medians that others reported: a row a model and layer; no limits were."""
+    """Medians that others reported, which have no limits: a row a model and layer.
+
+    "Welch x 100,000" is for the sizes that fit them (`REPORTED_SIZES`), which were not reported.
+    """
     columns = [WORDS[name] for name in ("ratio", "nmse", "eps_lbo")]
     frame = pd.DataFrame(REPORTED, index=columns).T.rename_axis(["as reported", "layer"])
     sizes = [REPORTED_SIZES[model] for model, _ in frame.index]
     return frame.assign(**{"Welch x 100,000": [SCALE * welch_limit(*size) for size in sizes]})
+
+
+def coherences_table(frame: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+    """What is said of the coherence, and the coherence: a row an SAE, columns in words.
+
+    `frame` is that of `saecert.dictionaries.norm_limits.coherences`; rows are called `names`.
+    """
+    words = {"Welch": "Welch's limit", "decoder": "coherence", "with bias": "with the bias"}
+    return frame.set_axis(names).rename(columns=RANKED | words)
 
 
 def ranks_table(frame: pd.DataFrame, cost: str, names: Sequence[str]) -> pd.DataFrame:
@@ -70,7 +86,7 @@ def ranks_table(frame: pd.DataFrame, cost: str, names: Sequence[str]) -> pd.Data
     """
     part = frame.loc[cost]
     predictors = list(dict.fromkeys(part.index.get_level_values("predictor")))
-    rows = {name: part.loc[name].set_axis(names)[LIMITS].T for name in predictors}
+    rows = {RANKED[name]: part.loc[name].set_axis(names)[LIMITS].T for name in predictors}
     return pd.concat(rows, names=["predictor", ""])
 
 
@@ -79,7 +95,8 @@ def rank_panels(frame: pd.DataFrame, cost: str) -> pd.DataFrame:
     part = frame.loc[cost].reset_index().rename(columns={"value": "mean", "predictor": "quantity"})
     title = f"rank correlation with {cost.replace('_', ' ')}"
     layer = labels_of(part["name"].tolist())
-    return part.assign(layer=layer, panel=title, unit="mean of Kendall's tau")
+    told = {"quantity": part["quantity"].map(RANKED), "panel": title, "layer": layer}
+    return part.assign(**told, unit="mean of Kendall's tau")
 
 
 def increases(

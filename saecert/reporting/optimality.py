@@ -30,6 +30,10 @@ ERRORS = {
 }
 """Differences of costs: the second is what the first could be."""
 WORDS = ("encoder", "optimal")
+CODES = {"encoder": "encoder's", "optimal": "optimal"}
+"""Whose codes: as measurements and as tables name them."""
+IMPLIED = "implied price / lambda"
+"""A column of tables; it holds no limits, although a price elsewhere is one."""
 PRICED = "saecert.training.priced:priced"
 """What trains and judges the objective's own case."""
 SPLITTING = "saecert.training.splitting:splitting"
@@ -72,6 +76,15 @@ def anchors(theta: Price, rho: Price, lambdas: Sequence[Price], seed: int) -> pd
     return pd.DataFrame(rows).T.rename_axis("lambda")
 
 
+def anchors_table(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame of `anchors` in fewer columns, with both angles in one, to whole degrees."""
+    pairs = zip(frame["angle of 1"], frame["angle of 2"], strict=True)
+    angles = [f"{first:.0f} and {second:.0f}" for first, second in pairs]
+    words = {"exact": "by formula", "true dictionary": "true features"}
+    found = frame.drop(columns=["angle of 1", "angle of 2"]).rename(columns=words)
+    return found.assign(**{"angles, degrees": angles})
+
+
 def errors_by_layer(
     measured: Measured, delta: float, inequality: str, cap: float = 0.1
 ) -> dict[str, pd.DataFrame]:
@@ -98,37 +111,38 @@ def errors_by_layer(
 
 
 def settings_by_layer(measured: Measured) -> pd.DataFrame:
-    """Price, active latents and accuracy of the optimum, one row a layer."""
-    names = ("lambda", "implied lambda", "l0, encoder", "l0, optimal")
+    """Price, implied price (weighted mean over latents) and active latents, one row a layer."""
+    names = {
+        "lambda": "lambda",
+        "implied lambda": "implied price",
+        "l0, encoder": "active, encoder",
+        "l0, optimal": "active, optimal",
+    }
     rows = {
-        label: {name: float(values[name]) for name in names}
+        label: {title: float(values[name]) for name, title in names.items()}
         for label, values in zip(labels_of(list(measured)), measured.values(), strict=True)
     }
     return pd.DataFrame(rows).T.rename_axis("layer")
 
 
 def atoms_by_layer(measured: Measured) -> pd.DataFrame:
-    """Conditions on atoms, medians over latents that fire often enough, for both codes."""
-    names = {
-        "implied_lambda": "implied lambda / lambda",
-        "angle": "angle",
-        "agreement": "agreement",
-    }
+    """Conditions on atoms over latents that fire often enough: a row a layer, for either code.
+
+    Quantiles of the implied price as a share of lambda, the median angle in degrees, and the median
+    agreement; no limits.
+    """
+    ends = {"10 %": 0.1, "median": 0.5, "90 %": 0.9}
     rows = {}
-    for label, values in zip(labels_of(list(measured)), measured.values(), strict=True):
-        row = {}
-        for word in WORDS:
+    for word in WORDS:
+        for label, values in zip(labels_of(list(measured)), measured.values(), strict=True):
             often = values[f"firings, {word}"] >= OFTEN
-            for name, title in names.items():
-                middle = values[f"{name}, {word}"][often]
-                middle = middle / values["lambda"] if name == "implied_lambda" else middle
-                quantiles = np.nanquantile(middle, [0.1, 0.5, 0.9])
-                row |= {(word, title): quantiles[1]}
-                if name == "implied_lambda":
-                    row |= {(word, "10 %"): quantiles[0], (word, "90 %"): quantiles[2]}
-        rows[label] = row
-    frame = pd.DataFrame(rows).T
-    return frame.set_axis(pd.MultiIndex.from_tuples(frame.columns), axis=1).rename_axis("layer")
+            implied = values[f"implied_lambda, {word}"][often] / values["lambda"]
+            row = {(IMPLIED, name): np.nanquantile(implied, end) for name, end in ends.items()}
+            for name, title in {"angle": "angle, degrees", "agreement": "agreement"}.items():
+                row["median", title] = np.nanmedian(values[f"{name}, {word}"][often])
+            rows[CODES[word], label] = row
+    frame = pd.DataFrame(rows).T.rename_axis(["codes", "layer"])
+    return frame.set_axis(pd.MultiIndex.from_tuples(frame.columns), axis=1)
 
 
 def own_case(arrays: Mapping[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
@@ -146,9 +160,9 @@ def own_case(arrays: Mapping[str, np.ndarray]) -> dict[str, dict[str, np.ndarray
 def own_case_table(measured: Measured, delta: float, inequality: str) -> pd.DataFrame:
     """The objective's own case beside another: a row an SAE.
 
-    "implied price" as a share of the price that it is judged at: weighted mean over latents, and
-    quantiles over those that fire often enough (no limits); the encoder's error with limits, those
-    of `errors_by_layer`; active latents of both codes.
+    "lambda" is the price that it is judged at. `IMPLIED`: weighted mean over latents, and quantiles
+    over those that fire often enough (no limits); the encoder's error with limits, those of
+    `errors_by_layer`; active latents of both codes.
     """
     encoder = errors_by_layer(measured, delta, inequality)["encoder's error"]
     rows = {}
@@ -156,9 +170,10 @@ def own_case_table(measured: Measured, delta: float, inequality: str) -> pd.Data
         often = values["firings, encoder"] >= OFTEN
         implied = values["implied_lambda, encoder"][often] / values["lambda"]
         quantiles = np.nanquantile(implied, [0.1, 0.5, 0.9])
-        row = {("implied price", "weighted mean"): values["implied lambda"] / values["lambda"]}
+        row = {("lambda", ""): values["lambda"]}
+        row |= {(IMPLIED, "weighted mean"): values["implied lambda"] / values["lambda"]}
         names = ("10 %", "median", "90 %")
-        row |= {("implied price", x): q for x, q in zip(names, quantiles, strict=True)}
+        row |= {(IMPLIED, x): q for x, q in zip(names, quantiles, strict=True)}
         row |= {("encoder's error", end): encoder[end].iloc[place] for end in encoder}
         row |= {("active latents", x): values[f"l0, {x}"] for x in WORDS}
         rows[label] = {name: float(value) for name, value in row.items()}
@@ -204,9 +219,13 @@ def splits_table(values: Mapping[str, np.ndarray]) -> pd.DataFrame:
 
 def new_atoms_by_layer(measured: Measured) -> pd.DataFrame:
     """What the best new atom gains of the residuals, shares of lambda, by codes and layer."""
-    names = ("gain by chance", "gain", "gain at most")
+    names = {"gain by chance": "by chance", "gain": "found", "gain at most": "at most"}
     rows = {
-        label: {(word, name): float(values[f"{name}, {word}"]) for word in WORDS for name in names}
+        label: {
+            (f"{CODES[word]} codes", title): float(values[f"{name}, {word}"])
+            for word in WORDS
+            for name, title in names.items()
+        }
         for label, values in zip(labels_of(list(measured)), measured.values(), strict=True)
     }
     frame = pd.DataFrame(rows).T
@@ -276,7 +295,7 @@ def moved(phases: pd.DataFrame, tilt: float, low: float, high: float) -> tuple[i
 def widening(*, n: int, width: int, lam: Price, rounds: int, seed: int) -> list[dict[str, float]]:
     """A dictionary grown on `n` normal points of `width` dimensions until it costs the floor.
 
-    Columns atoms, cost, floor: one row a round.
+    Columns atoms, cost, floor, long (points longer than `lam`): one row a round.
     """
     x = np.random.default_rng(seed).normal(size=(n, width))
     long = float((np.linalg.norm(x, axis=1) > lam).sum())
@@ -284,6 +303,18 @@ def widening(*, n: int, width: int, lam: Price, rounds: int, seed: int) -> list[
         {"atoms": float(step.n_atoms), "cost": step.cost, "floor": step.floor, "long": long}
         for step in column_generation(x, lam, rounds=rounds, at_once=4, tol=1e-4)
     ]
+
+
+def grown_table(grown: pd.DataFrame) -> pd.DataFrame:
+    """Where `widening` ends at each price (column lam): a row a price, columns in words."""
+    ends = grown.groupby("lam").last().rename_axis("lambda")
+    columns = {
+        "atoms in use": ends["atoms"].astype(int),
+        "points longer than lambda": ends["long"].astype(int),
+        "cost": ends["cost"],
+        "above the wide limit, share": ends["cost"] / ends["floor"] - 1,
+    }
+    return pd.DataFrame(columns)
 
 
 def pairs_table(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:

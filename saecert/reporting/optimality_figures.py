@@ -23,10 +23,20 @@ def plot_phases(frame: pd.DataFrame) -> Figure:
     fig, axes = panels(len(groups), height=3.6)
     for ax, ((lam, tilt), part) in zip(axes, groups, strict=True):
         _phase_panel(part, ax)
-        ax.set_title(f"λ = {lam:g}, first alone {tilt:.0%} of single")
+        ax.set_title(f"λ = {lam:g}, {balance(tilt)}")
     handles = [Patch(color=colour, label=state) for state, colour in STATES.items()]
     fig.legend(handles=handles, loc="outside lower center", ncols=3)
     return fig
+
+
+def balance(tilt: float) -> str:
+    """How often the first feature is alone against the second, in words.
+
+    >>> balance(0.5), balance(0.9)
+    ('alone equally often', 'first alone 9 times as often')
+    """
+    times = tilt / (1 - tilt)
+    return "alone equally often" if tilt == 0.5 else f"first alone {times:.3g} times as often"
 
 
 def plot_widening(frame: pd.DataFrame) -> Figure:

@@ -11,7 +11,7 @@ import pandas as pd
 from saecert.dictionaries.quantities import OFTEN
 from saecert.records import SequenceLosses
 from saecert.reporting.layers import labels_of
-from saecert.reporting.optimality import Measured
+from saecert.reporting.optimality import Measured, settings_by_layer
 from saecert.statistics.paired import difference_limits
 
 QUANTILES = {"10 %": 0.1, "median": 0.5, "90 %": 0.9}
@@ -64,6 +64,15 @@ def floor_means(measured: Measured) -> pd.DataFrame:
     return pd.DataFrame(rows).T.rename_axis("layer")
 
 
+def settings_away(measured: Measured) -> pd.DataFrame:
+    """`saecert.reporting.optimality.settings_by_layer`, and which percentage of tokens are outliers
+    on discovery and in the sample, of what `saecert.dictionaries.usual_optimality` measures."""
+    found = [100 * (1 - float(values["usual, discovery"])) for values in measured.values()]
+    here = [100 * (1 - float(values["usual"].mean())) for values in measured.values()]
+    shares = {"outliers, discovery (%)": found, "outliers, sample (%)": here}
+    return settings_by_layer(measured).assign(**shares)
+
+
 def implied_by_layer(measured: Measured) -> pd.DataFrame:
     """Implied prices of latents for the encoder's codes, shares of lambda: a row a layer.
 
@@ -78,7 +87,8 @@ def implied_by_layer(measured: Measured) -> pd.DataFrame:
         row = dict(
             zip(("10 %", "median", "90 %"), np.quantile(implied, (0.1, 0.5, 0.9)), strict=True)
         )
-        row |= {name: float(values[f"{name}, encoder"]) for name in ("angle", "agreement")}
+        row["angle, degrees"] = float(values["angle, encoder"])
+        row["agreement"] = float(values["agreement, encoder"])
         rows[label] = {"latents": int(often.sum())} | row
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("layer")
 
@@ -89,7 +99,7 @@ def beside_terms(
     """Distances beside the terms of the certificate of the whole dictionary: a row a layer.
 
     Sample means; `limits` are those of `saecert.reporting.optimality.errors_by_layer`, in the order
-    of `losses`. The one-sided gap counts a loss of the SAE below the model's as 0.
+    of `losses`. In the last, a loss of the SAE below the model's counts as 0.
     """
     rows = {}
     for place, (label, record) in enumerate(
@@ -98,8 +108,8 @@ def beside_terms(
         model, full = record.at("clean", alpha), record.at("full", alpha)
         row = {name: frame["mean"].iloc[place] for name, frame in limits.items()}
         row["model risk"] = model.mean()
-        row["risk of the SAE"] = full.mean()
+        row["risk with the SAE"] = full.mean()
         row["reconstruction gap"] = np.abs(full - model).mean()
-        row["one-sided gap"] = np.maximum(full - model, 0).mean()
+        row["loss above the model's"] = np.maximum(full - model, 0).mean()
         rows[label] = {name: float(value) for name, value in row.items()}
     return pd.DataFrame(rows).T.rename_axis("layer")

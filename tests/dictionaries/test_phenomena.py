@@ -118,7 +118,11 @@ def test_limits_of_absorption_by_hand():
     values = {"absorbed pairs": np.array([[1, 2]]), "absorbed cosine": np.array([0.5])}
     values |= {"absorbed child": child, "absorbed alone": alone}
     row = absorbed({HOOK: values}, 0.05).iloc[0]
-    assert (row["n"], row["silent with child"], row["silent alone"]) == (100, 0.9, 0.1)
+    assert (row["sequences with child"], row["silent with child"], row["silent alone"]) == (
+        100,
+        0.9,
+        0.1,
+    )
     # Clopper and Pearson at 0.025: 10 of 100 at most .1762, 20 of 200 at most .1502
     assert row["with child, lower"] == pytest.approx(1 - 0.1762, abs=1e-4)
     assert row["alone, upper"] == pytest.approx(0.1502, abs=1e-4)

@@ -51,10 +51,27 @@ def test_ranks_are_laid_out_by_predictor_and_layer(measured):
     within = norm_limits.ranks_within(measured, 0.05, "dirichlet")
     table = norms.ranks_table(within, "total_variation", list(NAMES.values()))
     first = within.loc[("total_variation", "nmse", "blocks.3.hook_resid_post")]
-    assert table.loc[("nmse", "upper"), "3"] == first["upper"]
+    assert table.loc[("NMSE", "upper"), "3"] == first["upper"]
     panel = norms.rank_panels(within, "total_variation")
+    names = ["NMSE", "deviation of norms", "eps_LBO", "eps from z_hat"]
+    assert panel["quantity"].unique().tolist() == names
+    assert table.index.get_level_values(0).unique().tolist() == names
     assert set(panel["layer"]) == {"0", "3"}
     assert {"panel", "unit", "quantity", "layer", "lower", "mean", "upper"} <= set(panel.columns)
+
+
+def test_bands_and_coherences_are_told_in_words(measured):
+    labels = list(NAMES.values())
+    shares = norms.by_name(
+        norm_limits.means(measured, 0.05, "dirichlet"), norm_limits.SHARES, labels
+    )
+    bands = shares.columns.get_level_values(0).unique().tolist()
+    assert bands == [f"eps (H - 1) = {band}" for band in ("0.25", "0.5", "1")]
+    truth = norm_limits.coherences(measured)
+    table = norms.coherences_table(truth, labels)
+    words = ["eps_LBO", "eps from z_hat", "Welch's limit", "coherence", "with the bias"]
+    assert table.columns.tolist() == words
+    np.testing.assert_array_equal(table.to_numpy(), truth.to_numpy())
 
 
 def test_norms_are_drawn_with_three_bands(measured):

@@ -60,7 +60,17 @@ def test_latents_that_fire_rarely_have_no_implied_price():
     row = optimality_limits.implied_by_layer({HOOKS[0]: values}).loc["0"]
     assert row["latents"] == 2
     assert row["median"] == 1.0  # of .5 and 1.5
-    assert row["angle"] == 80
+    assert row["angle, degrees"] == 80
+
+
+def test_outliers_stand_beside_prices_in_percent():
+    numbers = {"lambda": 2.0, "implied lambda": 0.0, "l0, encoder": 24.0, "l0, optimal": 70.0}
+    values = {name: np.asarray(value) for name, value in numbers.items()}
+    values |= {"usual, discovery": np.array(0.99), "usual": np.array([1, 1, 0.5, 1])}
+    row = optimality_limits.settings_away({HOOKS[1]: values}).loc["9"]
+    assert row["lambda"] == 2
+    assert row["outliers, discovery (%)"] == pytest.approx(1)
+    assert row["outliers, sample (%)"] == pytest.approx(12.5)
 
 
 def test_terms_stand_beside_distances():
@@ -70,5 +80,5 @@ def test_terms_stand_beside_distances():
     row = optimality_limits.beside_terms(limits, {HOOKS[1]: record}, ALPHA).loc["9"]
     assert row["encoder's error"] == 0.03
     assert row["reconstruction gap"] == pytest.approx(0.3)
-    assert row["one-sided gap"] == pytest.approx(0.25)
-    assert row["risk of the SAE"] - row["model risk"] == pytest.approx(0.2)
+    assert row["loss above the model's"] == pytest.approx(0.25)
+    assert row["risk with the SAE"] - row["model risk"] == pytest.approx(0.2)

@@ -10,6 +10,7 @@ import pytest
 from saecert.dictionaries.phenomena_limits import absorbed, together
 from saecert.reporting import optimality
 from saecert.reporting.optimality_figures import plot_phases, plot_widening
+from saecert.reporting.tables import show
 
 HOOKS = ["blocks.0.hook_resid_post", "blocks.1.hook_resid_post"]
 
@@ -66,15 +67,28 @@ def test_a_sequence_counts_for_the_cap_at_most(measured):
 
 def test_latents_that_fire_rarely_are_left_out(measured):
     table = optimality.atoms_by_layer(measured)
-    assert table.index.tolist() == ["0", "1"]
-    assert table["encoder", "implied lambda / lambda"].tolist() == [1.0, 1.0]  # of .5 and 1.5
-    assert table["encoder", "angle"].tolist() == [85.0, 85.0]
-    assert table["optimal", "agreement"].tolist() == [0.25, 0.25]
+    encoder, optimal = table.loc["encoder's"], table.loc["optimal"]
+    assert encoder.index.tolist() == ["0", "1"]
+    assert encoder[optimality.IMPLIED, "median"].tolist() == [1.0, 1.0]  # of .5 and 1.5
+    np.testing.assert_allclose(encoder[optimality.IMPLIED, "90 %"], 1.4)
+    assert encoder["median", "angle, degrees"].tolist() == [85.0, 85.0]
+    assert optimal["median", "agreement"].tolist() == [0.25, 0.25]
 
 
 def test_numbers_by_layer(measured):
-    assert optimality.settings_by_layer(measured)["lambda"].tolist() == [2.0, 2.0]
-    assert optimality.new_atoms_by_layer(measured)["optimal", "gain"].tolist() == [0.2, 0.2]
+    settings = optimality.settings_by_layer(measured)
+    assert settings["lambda"].tolist() == [2.0, 2.0]
+    assert settings["active, optimal"].tolist() == [70.0, 70.0]
+    gains = optimality.new_atoms_by_layer(measured)
+    assert gains["optimal codes", "found"].tolist() == [0.2, 0.2]
+    assert gains["encoder's codes", "by chance"].tolist() == [0.1, 0.1]
+
+
+def test_a_price_that_is_no_limit_is_printed_to_the_nearest(measured):
+    measured[HOOKS[0]]["implied lambda"] = np.asarray(0.0249)
+    table = optimality.settings_by_layer(measured)
+    assert "0.02" in str(show(table, nearest=["implied price"]))
+    assert "0.03" not in str(show(table, nearest=["implied price"]))
 
 
 def test_a_distance_that_orders_the_gap_has_a_positive_tau(measured):
@@ -89,7 +103,9 @@ def test_a_distance_that_orders_the_gap_has_a_positive_tau(measured):
 
 
 def test_the_anchors_are_found_and_enclosed():
-    row = optimality.anchors(72, 0.3, [0.3], seed=0).iloc[0]
+    frame = optimality.anchors(72, 0.3, [0.3], seed=0)
+    assert optimality.anchors_table(frame)["angles, degrees"].tolist() == ["0 and 36"]
+    row = frame.iloc[0]
     assert row["found"] == pytest.approx(row["exact"], abs=1e-7)
     assert row["exact"] == pytest.approx(0.310623, abs=6e-7)
     assert row["certified, lower"] <= row["exact"] <= row["certified, upper"] + 1e-9
@@ -108,6 +124,9 @@ def test_growing_is_told_round_by_round():
     rows = optimality.widening(n=6, width=3, lam=0.5, rounds=30, seed=0)
     assert rows[0]["atoms"] == 0
     assert rows[-1]["cost"] == pytest.approx(rows[-1]["floor"], rel=1e-3)
+    end = optimality.grown_table(pd.DataFrame(rows).assign(lam=0.5)).loc[0.5]
+    assert end["atoms in use"] == rows[-1]["atoms"]
+    assert end["above the wide limit, share"] == rows[-1]["cost"] / rows[-1]["floor"] - 1
 
 
 def test_figures_are_drawn():
@@ -117,7 +136,8 @@ def test_figures_are_drawn():
         for theta in (60, 90)
         for row in optimality.phase_row(lam=lam, theta=theta, tilt=0.5, shares=[0.2, 0.8])
     ]
-    assert len(plot_phases(pd.DataFrame(cells)).axes) == 2
+    titles = [ax.get_title() for ax in plot_phases(pd.DataFrame(cells)).axes]
+    assert titles == ["λ = 0.1, alone equally often", "λ = 0.3, alone equally often"]
     frame = pd.DataFrame(optimality.widening(n=5, width=3, lam=0.5, rounds=10, seed=0))
     assert len(plot_widening(frame.assign(lam=0.5)).axes) == 1
     plt.close("all")

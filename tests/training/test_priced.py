@@ -50,7 +50,7 @@ def test_both_are_judged_the_standard_one_at_its_own_price(measured):
     assert len(limits["encoder's error"]) == 2
     table = optimality.own_case_table(own, 0.2, "dirichlet")
     assert table.index.tolist() == list(own)
-    assert table.loc[next(iter(own)), ("implied price", "weighted mean")] == pytest.approx(
+    assert table.loc[next(iter(own)), (optimality.IMPLIED, "weighted mean")] == pytest.approx(
         float(standard["implied lambda"]) / price
     )
     difference = optimality.encoder_difference(own, 0.2, "dirichlet")
