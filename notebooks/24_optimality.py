@@ -126,14 +126,14 @@ show(
 # %% [markdown]
 # ## Encoder and dictionary
 #
-# An SAE that was not trained with a price has none, so one has to be chosen. We choose $\lambda$ so that encoder and optimum spend the same total activity, $\mathbb{E}\sum_j z_j$; then only reconstruction differs. (The optimum is that of the codes, with the SAE's own atoms.)
+# An SAE that was not trained with a price has none, so one has to be chosen. We choose $\lambda$ so that encoder and optimum spend the same total activity, $\mathbb{E}\sum_j z_j$, on 100 discovery activations; then what differs on other text is reconstruction, but for what the match is off there. (The optimum is that of the codes, with the SAE's own atoms.)
 #
 # Costs are shares of $\tfrac12\lVert x\rVert^2$, what no activity at all costs. Three distances:
 #
 # * the **encoder's error**: cost of its codes (at most 1) less that of optimal codes of the same atoms;
 # * the **dictionary's error, found**: what optimal codes cost less with other atoms, one step from these, fitted on discovery. It can be less than what there is, and negative
 #   if the step does not carry over to certification; a sequence counts for `cap` at most, in either direction;
-# * **above the wide limit**: what optimal codes cost more than a dictionary of any size could. Dictionaries of 1,536 atoms cannot get there; the dictionary's error is no larger than this.
+# * **above the wide limit**: what optimal codes cost more than a dictionary of any size could, with the SAE's bias. Dictionaries of 1,536 atoms cannot get there; with this bias the dictionary's error is no larger than this. Another bias would move the limit itself.
 
 # %% tags=["hide-input"]
 study = open_study(
@@ -175,7 +175,7 @@ show(
 )
 
 # %% [markdown]
-# At every layer the encoder's error is certified to be above 0, and in the sample it is many times what was found of the dictionary. At the same total activity, better codes of the *same* atoms would
+# At every layer the encoder's error is certified to be above 0, and in the sample it is many times what was found of the dictionary. At about the same total activity, better codes of the *same* atoms would
 # lower the cost by one to five hundredths of that of no activity, other atoms by a few thousandths.
 #
 # Not all of it is a fault of the encoder. Optimal codes have about three times as many active latents: a sum of codes
@@ -187,7 +187,7 @@ show(
 #
 # How much better could a dictionary be that is as large as one likes? By (iii) none costs less than the wide limit, $\lambda\lVert x\rVert - \lambda^2/2$. It needs no solver, so it is computed on more activations, `per_wide` positions of each sequence, at the prices above. Beside it stand the SAE's atoms at optimal codes.
 #
-# On *these* activations the limit is attained, by a dictionary of one atom for each of them. That recipe does not carry over by itself: in the population there are more directions than any finite dictionary has. What it is worth on other text is tried. **Other directions** is a dictionary
+# On *these* activations the limit is attained, by a dictionary of one atom for each of them. That recipe does not carry over by itself: the population has more directions than a dictionary of this size has atoms. What it is worth on other text is tried. **Other directions** is a dictionary
 # of as many atoms as the SAE has, each in the direction of one discovery activation.
 
 # %% tags=["hide-input"]
@@ -367,12 +367,12 @@ plt.show()
 # %% [markdown]
 # ## A public model
 #
-# Is it the same in a model that others made? {doc}`SmolLM2 <18_public_model>` has SAEs at four depths, BatchTopK as well, with 4,608 latents for 576 dimensions. The text is later than the model. Two things are done in another way.
+# Is it the same in a model that others made? {doc}`SmolLM2 <18_public_model>` has SAEs at four depths, BatchTopK as well, with 4,608 latents for 576 dimensions. The text that is scored is later than the model; that of discovery, on which prices and atoms are chosen, is older text. Two things are done in another way.
 #
 # *Outlier tokens* are left out. In such a model some tokens have activations many times as long as all others, and one price cannot suit both. As elsewhere, an **outlier** is a token other than BOS with a norm above 8 times the median, here that of discovery. The price, other atoms and numbers of active latents are those of
 # usual tokens; in the limits an outlier counts as 0.
 #
-# *Discovery is small.* Of 40 positions of each sequence, 400 activations at random match the price and fit other atoms. These are fewer than there are latents, so little can be found of the dictionary.
+# *Discovery is small.* Of 40 positions of each sequence, 400 activations at random fit other atoms, and the first 100 of them match the price. These are fewer than there are latents, so little can be found of the dictionary.
 
 # %% tags=["hide-input"]
 if public:

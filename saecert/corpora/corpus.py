@@ -13,6 +13,7 @@ from jaxtyping import Int, UInt64
 from torch import Tensor
 
 from saecert.corpora.duplicates import filter_note, near_duplicates
+from saecert.corpora.hashes import label_hash, second_hash
 from saecert.storage import progress_bar
 
 SAMPLED = {
@@ -195,17 +196,3 @@ class Corpus:
             f": it takes about {n_needed:,} documents like its {self.n_documents:,}, of which some "
             "go to the other split, are too short or repeat others; or ask for fewer sequences"
         )
-
-
-def label_hash(label: str) -> int:
-    """64-bit hash of the label of a group or the key of a document.
-
-    >>> label_hash("numpy") == label_hash("scipy")
-    False
-    """
-    return int.from_bytes(hashlib.sha256(label.encode()).digest()[:8], "big")
-
-
-def second_hash(key: str) -> bytes:
-    """A hash of a document's key, independent of the one that orders and splits the documents."""
-    return hashlib.blake2b(key.encode(), key=b"order of survivors").digest()

@@ -1,8 +1,9 @@
 """Docstrings that no text of before November 2024 resembles, and those that it does.
 
-A language model published then cannot have been trained on the former, so that a sample of them is
-independent of it; the latter were on every package index and surely in its training data. What old
-text looked like is kept as a Bloom filter of its five-word shingles, made by
+A language model published then has very likely not been trained on the former, so that a sample of
+them is independent of it; the latter were on every package index and surely in its training data.
+"No text" is that of those releases, by a threshold: some old text that was moved or generated
+passes. What old text looked like is kept as a Bloom filter of its five-word shingles, made by
 `saecert.corpora.old_releases` from the last releases before that month: no text is kept.
 """
 

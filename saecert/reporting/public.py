@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from saecert.certificates.certificate import Certificate
 from saecert.certificates.recovered import loss_recovered
 from saecert.certificates.tails import tails
+from saecert.corpora.docstrings import PACKAGES
+from saecert.corpora.hashes import label_hash
 from saecert.records import SequenceLosses, smoothed_support
 from saecert.reporting import published
 from saecert.reporting.layers import labels_of
@@ -123,6 +126,35 @@ def contamination(
         rows[name] = (*means, means[0] - means[1], lower, upper)
     columns = ["old", "fresh", "difference", "lower", "upper"]
     return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("predictor")
+
+
+def by_group(
+    old: SequenceLosses, fresh: SequenceLosses, alpha: float, names: Sequence[str] = PACKAGES
+) -> pd.DataFrame:
+    """Sample means of the model's loss by package, the most frequent of the fresh texts first.
+
+    Columns "fresh texts", "fresh", "old texts", "old". Empty where a record has no groups, or none
+    of those that `names` has.
+    """
+    columns = ["fresh texts", "fresh", "old texts", "old"]
+    rows = {}
+    for name in names:
+        row: list[float] = []
+        for record in (fresh, old):
+            of_it = _in_group(record, name)
+            mean = float(record.at("clean", alpha)[of_it].mean()) if of_it.any() else math.nan
+            row += [int(of_it.sum()), mean]
+        if row[0] or row[2]:
+            rows[name] = row
+    frame = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+    return frame.sort_values("fresh texts", ascending=False, kind="stable").rename_axis("package")
+
+
+def _in_group(record: SequenceLosses, name: str) -> np.ndarray:
+    """Which sequences of a record are of a group; none where it has no groups."""
+    if record.groups is None:
+        return np.zeros(len(record), dtype=bool)
+    return record.groups == label_hash(name)
 
 
 def _labelled(by_hook: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -16,9 +16,9 @@ from conftest import N_CTX, make_texts
 
 from saecert import Corpus, load_corpus
 from saecert.corpora import docstrings
-from saecert.corpora.corpus import second_hash
 from saecert.corpora.docstrings import SPLITS, split_of
 from saecert.corpora.duplicates import near_duplicate_texts
+from saecert.corpora.hashes import second_hash
 from saecert.corpora.tokenize import windows
 
 

@@ -1,10 +1,13 @@
 """Certificates by depth, and what old text is easier by."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from synthetic_losses import ALPHA, HI, LO, make_losses, random_losses
 
 from saecert import certify
+from saecert.corpora.hashes import label_hash
 from saecert.reporting import public
 
 HOOKS = ("blocks.3.hook_resid_post", "blocks.9.hook_resid_post")
@@ -65,3 +68,18 @@ def test_what_old_text_is_easier_by_beyond_the_bigram():
     assert moved.loc["bigram", "lower"] < 0 < moved.loc["bigram", "upper"]
     assert (moved["lower"] < moved["difference"]).all()
     assert (moved["difference"] < moved["upper"]).all()
+
+
+def test_means_by_package_are_those_of_its_texts():
+    bare = [random_losses(60, seed) for seed in (0, 1)]
+    assert public.by_group(*bare, ALPHA).empty, "no groups, nothing to tell"
+    labels = np.array([label_hash(label) for label in ("scipy", "pandas", "mine")], dtype=np.uint64)
+    rows = (np.arange(60) % 2, np.arange(60) % 3)
+    old, fresh = (
+        replace(record, groups=labels[row]) for record, row in zip(bare, rows, strict=True)
+    )
+    found = public.by_group(old, fresh, ALPHA)
+    assert set(found.index) == {"pandas", "scipy"}, "only packages that are known by name"
+    assert list(found["fresh texts"]) == [20, 20] and list(found["old texts"]) == [30, 30]
+    assert found.loc["pandas", "old"] == pytest.approx(old.at("clean", ALPHA)[1::2].mean())
+    assert found.loc["pandas", "fresh"] == pytest.approx(fresh.at("clean", ALPHA)[1::3].mean())
