@@ -212,7 +212,7 @@ else:
 # A certificate on old text would come out lower by about that difference. Is it memory? The table does not tell: the bigram finds the old documents
 # easier, too, in the sample by as much or more. It is no neutral judge either, as it was fitted on discovery, where nothing is fresh. And the second table
 # says where most of the difference is: more than half of the fresh texts are from one package, a library of machine learning, in which fresh text is
-# harder; in the other packages old and fresh text cost about the same in the sample. What remains is that the two populations differ, and that a certificate speaks of the one that was sampled.
+# harder; in the next three packages old and fresh text cost about the same in the sample. What remains is that the two populations differ, and that a certificate speaks of the one that was sampled.
 
 # %% [markdown]
 # ## Which claims of other pages hold here?

@@ -111,9 +111,9 @@ def test_what_only_looks_like_text(subject, tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "named"),
     [
-        ("a.jsonl", '{"text": "a"}\n{"text": 5}', "line 2, 'text': 5 is no text but a int"),
+        ("a.jsonl", '{"text": "a"}\n{"text": 5}', "line 2, 'text': 5 is of type int, not text"),
         ("a.jsonl", '{"text": "a"}\n\n{"text": "b\\ud800"}', "line 3, 'text': half a character"),
-        ("a.jsonl", '{"text": ["a"]}', "line 1, 'text': ['a'] is no text but a list"),
+        ("a.jsonl", '{"text": ["a"]}', "line 1, 'text': ['a'] is of type list, not text"),
         ("a.jsonl", "[" * 100_000, "line 1: not JSON"),
         ("a.json", '["a", 7]', "element 2: no text under 'text' (it has int)"),
         ("a.json", '["a", "b\\udfff"]', "element 2: half a character"),

@@ -59,9 +59,8 @@ def test_what_lacks_has_its_limits_the_other_way_round():
 
 
 def test_first_against_last():
-    record = random_losses(80)
-    certificate = certify(record)
-    pair = compare(certificate, certificate, (record, record))
+    records = [random_losses(80, seed) for seed in (0, 1)]
+    pair = compare(*map(certify, records), tuple(records))
     errors = (np.array([0.4, 0.6]), np.array([0.1, 0.3]))
     limits = dict.fromkeys((ERROR, OURS, RANDOM), LIMITS)
     frame = layers.first_against_last({"gap": pair}, errors, (0.1, 0.5), limits)

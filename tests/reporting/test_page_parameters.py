@@ -9,7 +9,7 @@ from saecert.reporting.parameters import notebook_parameters
 from saecert.reporting.settings import SettingsError, check_settings
 
 PAGES = sorted(Path(__file__).parents[2].glob("notebooks/[0-9][0-9]_*.py"))
-LISTS = ("one_over_lambda", "other_l0", "expansions")
+LISTS = ("one_over_lambda", "one_over_lambda_small", "other_l0", "expansions")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

@@ -76,7 +76,7 @@ def test_values_take_the_type_of_the_default(text, default, value):
     [("many", 1), ("0.5", 1), ("true", 1), ("1", True), ("3", [1]), ("{a: [", 1.0)],
 )
 def test_values_of_another_type_are_refused(text, default):
-    with pytest.raises(RunError, match=f"p takes a {type(default).__name__}"):
+    with pytest.raises(RunError, match=f"p takes a value of type {type(default).__name__}"):
         parse_value("p", text, default)
 
 
