@@ -21,7 +21,7 @@
 # the bound falls as sequences are added, and the floor that remains when complexity has vanished. What this page measures is kept under
 # `measurements/`.
 
-# %% tags=["parameters", "hide-input"]
+# %% tags=["parameters"]
 # the shipped one, one of the paper's, or a model folder
 subject = "docstring-6l"
 # its SAEs, if not in the model folder

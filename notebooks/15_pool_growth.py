@@ -22,7 +22,7 @@
 # one adds to it, and how many sequences are enough, at every hook point of the subject. What it measures is kept under
 # `measurements/`.
 
-# %% tags=["parameters", "hide-input"]
+# %% tags=["parameters"]
 # the shipped one, one of the paper's, or a model folder
 subject = "docstring-6l"
 # its SAEs, if not in the model folder
@@ -85,7 +85,10 @@ from saecert.statistics.inequalities import dirichlet_upper, lower
 #
 # Let $a(n)$ be the mean of $\lvert A^{(n)}\rvert$ over all $\binom{M}{n}$ choices of the sequences. Then
 #
-# $$a(n) = \sum_j \Bigl[1 - \tbinom{M-n_j}{n} \big/ \tbinom{M}{n}\Bigr], \qquad \mathbb{E}\,a(n) = \sum_j \bigl[1 - (1-p_j)^n\bigr] \quad (n \le M),$$
+# $$\begin{aligned}
+# a(n) &= \sum_j \Bigl[1 - \tbinom{M-n_j}{n} \big/ \tbinom{M}{n}\Bigr], \\
+# \mathbb{E}\,a(n) &= \sum_j \bigl[1 - (1-p_j)^n\bigr] \quad (n \le M),
+# \end{aligned}$$
 #
 # and its slope has the expected number of latents that a further sequence adds to the pool as its expectation:
 #

@@ -21,7 +21,7 @@
 # atoms fitted, and the model itself, the most faithful proxy there is, on samples too small for what is asked of them. What
 # it measures is kept under `measurements/`.
 
-# %% tags=["parameters", "hide-input"]
+# %% tags=["parameters"]
 # the shipped one, one of the paper's, or a model folder
 subject = "docstring-6l"
 # its SAEs, if not in the model folder
@@ -258,12 +258,10 @@ split = by_copies(
 each = f"n = {len(packed)}, delta = {delta:g} each, alpha = {alpha:g}"
 unmoved = split["unmoved"]
 show(
-    pd.concat([split["dictionary"]["latents"], unmoved], axis=1).assign(
-        **{f"concepts within {EPS:g} bits": split["concepts", "count"]}
-    ),
-    "What aliases do not move: bound of T1, direct bound, price, bits",
+    pd.concat([split["dictionary"]["latents"], unmoved], axis=1),
+    "What aliases do not move: bounds and price, in bits",
     note=f"{each}, k = {k} times the aliases",
-    decimals=4,
+    decimals=2,
     upper=list(unmoved),
 )
 
@@ -272,6 +270,8 @@ ways = list(split["bound"])
 moved_by = split[["dictionary", "nats", "bound"]].drop(
     columns=[("dictionary", "latents")]
 )
+concepts = split["concepts", "count"]
+moved_by["concepts", f"within {EPS:g} bits"] = concepts
 titles = {"nats": "cost of the pool, nats", "bound": "bound, bits"}
 show(
     moved_by.rename(columns=titles, level=0),

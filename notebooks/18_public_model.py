@@ -22,7 +22,7 @@
 # quantised model. `make smollm2` installs it; the SAEs at four depths, trained for this book, come with saecert, and so does what this page
 # measured.
 
-# %% tags=["parameters", "hide-input"]
+# %% tags=["parameters"]
 # the shipped one, one of the paper's, or a model folder
 subject = "smollm2-135m"
 # its SAEs, if not in the model folder
@@ -178,10 +178,16 @@ show(fidelity, "The whole SAE by layer", note=note, decimals=3)
 
 # %% tags=["hide-input"]
 beside = public.beside_published(certificates)
+printed = beside.index.str.endswith("as printed")
+ours, theirs = beside[~printed], beside[printed]
+show(ours, "A public model here: bits per token", decimals=3)
+
+# %% tags=["hide-input"]
 show(
-    beside,
-    "A public model here, and three there: bits per token",
+    theirs,
+    "Three models there: bits per token",
     decimals=3,
+    nearest=list(theirs),
 )
 
 # %% [markdown]

@@ -20,7 +20,7 @@
 # {cite:t}`korznikov2026sanity` trained SAEs of which a part stays where it started, at random, and found that these **random baselines** come near to trained SAEs by the usual scores. What they cost the model was not
 # reported, nor how sure the scores are. Here baselines and trained SAEs are made side by side and judged in five ways, with limits, the certificate among them. They are kept under `measurements/`; `make measure` trains them anew.
 
-# %% tags=["parameters", "hide-input"]
+# %% tags=["parameters"]
 # the shipped one, one of the paper's, or a model folder
 subject = "docstring-6l"
 # text: a name, a file or a hub data set
@@ -236,7 +236,7 @@ plt.show()
 # %% tags=["hide-input"]
 counts = baselines.verdict_counts(paired)
 show(
-    counts,
+    counts.T,
     "Baselines that are certified to be worse than their twins",
     note=f"{note}; delta = {delta:g}, jointly with all figures",
     decimals=0,

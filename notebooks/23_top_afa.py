@@ -228,12 +228,14 @@ compared = {
 paired = pd.concat(compared, names=[""])
 
 # %% tags=["hide-input"]
-show(
-    paired[["NMSE", top_afa.LARGER_NMSE, "gap", top_afa.LARGER_GAP]],
-    "top-AFA less another SAE with as many active latents: error, gap",
-    note=f"n = {n_all}, delta = {delta:g}; jointly with the next table",
-    decimals=3,
-)
+PARTS = {
+    "error": ["NMSE", top_afa.LARGER_NMSE],
+    "gap": ["gap", top_afa.LARGER_GAP],
+}
+joint = f"n = {n_all}, delta = {delta:g}; this and the next two jointly"
+for word, columns in PARTS.items():
+    caption = f"top-AFA less another SAE with as many latents: {word}"
+    display(show(paired[columns], caption, note=joint, decimals=3))
 
 # %% tags=["hide-input"]
 show(
@@ -316,12 +318,9 @@ for part, caption in more.items():
 # %% tags=["hide-input"]
 fewer = told.joined(below, "paired")
 probed = told.joined(below, "probed")
-show(
-    fewer[["NMSE", top_afa.LARGER_NMSE, "gap", top_afa.LARGER_GAP]],
-    "The same: top-AFA less another SAE with as many active latents",
-    note=note,
-    decimals=3,
-)
+for word, columns in PARTS.items():
+    caption = f"A smaller dictionary: top-AFA less another SAE, {word}"
+    display(show(fewer[columns], caption, note=note, decimals=3))
 
 # %% [markdown]
 # Now top-AFA has clearly fewer active latents than dimensions, 122 and 142 on these texts and 152 at most with certainty. Its error is still the larger one on every text of the sample, and with certainty on 96 % of all texts; on average it is about three times as large. The gap is larger on 82 % to 96 % of the sample, with certainty
@@ -372,7 +371,10 @@ captions = {
 for part, caption in captions.items() if public else ():
     table = getattr(elsewhere, part)
     title = f"Block 9 of SmolLM2: {caption}"
-    display(show(table, title, note=note, decimals=3))
+    wide = part == "paired"
+    halves = [table[x] for x in PARTS.values()] if wide else [table]
+    for half in halves:
+        display(show(half, title, note=note, decimals=3))
 
 # %% [markdown]
 # The number is *above* that of the dimensions here, 962 on these texts where there are 576 dimensions; 46 % of the tokens get fewer. So this depth says nothing of the case below. At matched numbers top-AFA has the larger error on all 40 texts, and with certainty on 84 % of all; the larger gap on 80 % or more of the sample, and with certainty on
