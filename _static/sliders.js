@@ -144,7 +144,12 @@
     });
     root.hidden = false;
     draw();
-    window.addEventListener("resize", draw);
+    let width = 0;
+    new ResizeObserver(() => {
+      if (root.clientWidth === width) return;
+      width = root.clientWidth;
+      draw();
+    }).observe(root);
   }
 
   const begin = () => document.querySelectorAll(".saecert-sliders").forEach(start);

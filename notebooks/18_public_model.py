@@ -251,7 +251,7 @@ claims(
     strict,
     {
         "every depth is certified better than a reference": useful,
-        "the old texts are easier for the model than the fresh ones": easier,
+        "the old texts are easier for it than the fresh ones": easier,
     },
 )
 print(f"best sharp bound: {upper_text(sharpest)} bits per token")

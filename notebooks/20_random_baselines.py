@@ -432,7 +432,9 @@ claims(strict, {**said, **there})
 # A soft decoder may turn each row by at most $\arccos .8 = 37$ degrees. Predict: with a least cosine of .95 (18 degrees), does its explained variance come nearer to that of the frozen decoder or to that of the trained SAE? Then try it at one hook point:
 # `python -m saecert train baselines --subject docstring-6l --hooks blocks.4.hook_resid_post --tokens 150000 --samples 204800 --batch-size 256 --l0 24 --start isotropic --frozen decoder soft-decoder --soft-cosine 0.95 --out my-baselines`.
 #
-# ```{dropdown} Answer
+# ```{admonition} Answer
+# :class: dropdown
+#
 # Nearer to the trained SAE, two thirds of the way. The command, run once on the machine that made this page, printed .496 for the frozen decoder, .704 for the soft one and .813 for the trained SAE, which it trains besides: explained variance pooled over 50,000 held-out activations, without limits. With a least cosine of .8 the
 # soft decoder of this page came to .79 of .83, measured in the same way on 20,000. In 192 dimensions a turn by 18 degrees is far more than random rows need to be of use. (The command's learning rate is .0015, the page's .002, and it multiplies in bfloat16.)
 # ```

@@ -376,7 +376,9 @@ claims(
 # Which of the numbers on this page change if every row of the decoder is scaled to unit length, and its latents by what it was? Predict first, then try it
 # with `quasi_orthogonality` on the random decoders above.
 #
-# ```{dropdown} Answer
+# ```{admonition} Answer
+# :class: dropdown
+#
 # None. $\tilde f$ is the code in units of what it writes, so that lengths of rows cancel, and angles do not know of lengths. Only a *selection* that reads latents before they are
 # scaled could change.
 # ```

@@ -477,7 +477,9 @@ claims(
 # many latents does a token keep? Then try it: `python -m saecert train sae --subject docstring-6l --hooks blocks.2.hook_resid_post --tokens 60000 --samples 102400 --batch-size 256
 # --architecture top_afa --afa-coefficient 0 --out my-training`.
 #
-# ```{dropdown} Answer
+# ```{admonition} Answer
+# :class: dropdown
+#
 # By (iii) of the theorem codes that are too short keep all their active latents, codes that are too long are cut back. Nothing asks for length any more, and the SAEs above that were not asked have short codes: so one should expect
 # codes that are too short, and a token that keeps most of what is active. The line printed at the end has the number of active latents; if it is far above those of the table, the guess was right.
 # ```

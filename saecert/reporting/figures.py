@@ -208,7 +208,7 @@ def plot_frontier(frame: pd.DataFrame, chosen: str, eps: Sequence[Number], d_sae
         label = f"{ranking} (chosen)" if ranking == chosen else ranking
         look = {"color": COLOURS[place], "marker": MARKERS[place]}
         ax.plot(part["k"], part["pool_gap_upper"], label=label, **look)
-        ax.plot(part["k"], part["pool_gap"], "--", color=COLOURS[place], alpha=0.5)
+        ax.plot(part["k"], part["pool_gap"], "--", color=COLOURS[place], alpha=0.8)
     ax.hlines(eps, 0, d_sae, color="black", linestyle=":", linewidth=1)
     if (frame["pool_gap"] > 0).all():
         ax.set_yscale("log")
@@ -229,7 +229,7 @@ def plot_outside(frame: pd.DataFrame, d_sae: int) -> Figure:
     """
     fig, axes = panels(2, height=4.2)
     drawn = {"price": (0, PURPLE, 1), "outside_firings": (1, RED, 100)}
-    drawn |= {"outside_energy": (1, SKY, 100)}
+    drawn |= {"outside_energy": (1, BLUE, 100)}
     for name, (place, colour, unit) in drawn.items():
         if frame[name].isna().all():
             continue
@@ -237,7 +237,7 @@ def plot_outside(frame: pd.DataFrame, d_sae: int) -> Figure:
         upper = unit * frame[f"{name}_upper"]
         mean = unit * frame[name]
         axes[place].plot(frame["k"], upper, "o-", color=colour, label=f"{label}: at most")
-        axes[place].plot(frame["k"], mean, "--", color=colour, alpha=0.5, label=f"{label}: mean")
+        axes[place].plot(frame["k"], mean, "--", color=colour, alpha=0.8, label=f"{label}: mean")
     axes[0].set(title="price of explanation", ylabel="bits per token")
     axes[1].set(title="outside the pool", ylabel="% of a sequence")
     for ax in axes:
@@ -454,7 +454,7 @@ def plot_growth(curve: pd.DataFrame, needed: pd.DataFrame) -> Figure:
     """
     fig, axes = panels(3)
     labels = list(dict.fromkeys(curve["label"]))
-    shades = sns.color_palette("viridis", len(labels))
+    shades = sns.color_palette("viridis", len(labels) + 2)[1:-1]
     for colour, label in zip(shades, labels, strict=True):
         part = curve[curve["label"] == label]
         axes[0].plot(part["n"], part["pool"], color=colour, label=label)

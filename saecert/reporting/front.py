@@ -35,7 +35,7 @@ NAMES = {"gpt2-small": "GPT-2 Small", "gemma-2b": "Gemma-2B", "llama-3-8b": "Lla
 PUBLISHED = "published means"
 RANDOM = "no SAE"
 _LOOKS = {
-    False: {"text": "#1a1a1a", "model": "#0158a0", "sae": "#e07b00", "none": "#8c8c8c"},
+    False: {"text": "#1a1a1a", "model": "#3a86b7", "sae": "#e07b00", "none": "#8c8c8c"},
     True: {"text": "#e6e6e6", "model": "#7cc4ff", "sae": "#ffb068", "none": "#8f8f8f"},
 }
 
@@ -71,6 +71,7 @@ def plot_front(frame: pd.DataFrame, dark: bool = False) -> Figure:
     text = {"text.color": look["text"], "axes.labelcolor": look["text"]}
     text |= {"xtick.color": look["text"], "ytick.color": look["text"], "font.size": 12}
     text |= {"axes.edgecolor": look["none"], "svg.hashsalt": "front", "axes.grid": False}
+    text |= {"axes.facecolor": "none"}
     with plt.rc_context({**plt.rcParamsDefault, **text}):
         fig, ax = plt.subplots(figsize=(6.8, 6.8), layout="constrained")
         _bars(ax, frame, look)
