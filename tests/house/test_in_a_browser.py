@@ -136,7 +136,7 @@ def test_sliders_are_moved_by_keys_and_say_what_they_show(browser, name, mode):
     told = [one.get_attribute("aria-label") for one in root.locator("svg[role=img]").all()]
     assert told in ([], [said.inner_text()])
     assert all(one.bounding_box()["width"] <= MODES[mode][0] for one in root.locator("svg").all())
-    assert root.locator("svg .s0").first.is_visible()
+    assert root.locator("svg circle.s0").first.is_visible()
     assert not faults
     page.context.close()
 
