@@ -62,7 +62,7 @@ import pandas as pd
 from saecert import certify, compare
 from saecert.dictionaries import amplification as amplify
 from saecert.reporting import figures, layers, sliders
-from saecert.reporting.claims import claims
+from saecert.reporting.claims import Undecided, claims
 from saecert.reporting.study import open_study
 from saecert.reporting.tables import footing, show
 from saecert.statistics.paired import difference_limits
@@ -333,11 +333,12 @@ told = trend.index[trend["verdict"] == "larger"]
 print("certified to be larger at the last hook point:")
 print(", ".join(told) or "nothing")
 alone = "needs two hook points" if len(places) == 1 else ""
+untold = {"not told": Undecided("the limits leave it open")}
 claims(
     strict,
     {
         f"{name} is larger at the last than at the first": alone
-        or verdict == "larger"
+        or untold.get(verdict, verdict == "larger")
         for name, verdict in trend["verdict"].items()
     },
 )

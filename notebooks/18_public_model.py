@@ -225,8 +225,8 @@ else:
 #
 # The pages of this book were written about a small model trained for it. These have been run on this subject, on few sequences each, by
 # `python -m saecert run PAGE --subject smollm2-135m -p corpus=docstrings-fresh -p strict=False` and sizes that are kept with the verdicts. Most claims are that
-# something is *certified*. So one that is listed as not certified need not be false: on 60 texts the limits mostly leave it open, and may do so no longer on more. All five
-# of page 11, for instance, are the case in the sample. The two of page 14 about a promise presuppose that discovery and the text that is tested are of one population, which fresh text is not.
+# something is *certified*. So one that is listed as not certified need not be false: on 60 texts the limits mostly leave it open, and may do so no longer on more. The five
+# of page 11, which are undecided, are all the case in the sample. The two of page 14 about a promise presuppose that discovery and the text that is tested are of one population, which fresh text is not.
 
 # %% tags=["hide-input"]
 name = subject.rstrip("/").split("/")[-1]
