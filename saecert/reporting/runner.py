@@ -72,8 +72,7 @@ LONGEST = (
     "02_four_terms",
     "11_layers",
 )
-"""Pages that take a minute or more when everything is measured, the longest first; 21 takes both
-processors for most of its time."""
+"""Pages that take a minute or more when everything is measured, the longest first."""
 KEPT_MEMORY = {"MALLOC_MMAP_THRESHOLD_": "33554432", "MALLOC_TRIM_THRESHOLD_": "1073741824"}
 """For glibc: memory that was given back is used again. From the system it would come page by page,
 which takes longer than most of what arrays of some megabytes are for."""

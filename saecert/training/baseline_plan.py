@@ -7,7 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from saecert.training.compared import N_HELD_OUT
-from saecert.training.recipes import BATCH_TOP_K, COVARIANCE, FROZEN, JUMP_RELU, TOP_K, SAERecipe
+from saecert.training.recipes import (
+    BATCH_TOP_K,
+    COVARIANCE,
+    FROZEN,
+    JUMP_RELU,
+    TOP_K,
+    SAERecipe,
+    plan_fields,
+)
 
 ISOTROPIC = "isotropic"
 KINDS = (
@@ -75,7 +83,7 @@ class Plan:
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> Plan:
         """The plan that `settings` describe: its fields, with lists for tuples, among others."""
-        given = {key: x for key, x in settings.items() if key not in ("progress", "build")}
+        given = plan_fields(settings)
         several = {key: tuple(given[key]) for key in ("other_l0", "shares")}
         kinds = tuple((kind, start) for kind, start in given.get("kinds", KINDS))
         return cls(**{**given, **several, "kinds": kinds})

@@ -26,7 +26,14 @@ from saecert.measurement.identity import digest
 from saecert.storage import cache_dir
 from saecert.subjects.subject import Subject
 from saecert.training.activations import cache_activations
-from saecert.training.recipes import ARCHITECTURES, BATCH_TOP_K, TOP_AFA, TOP_K, SAERecipe
+from saecert.training.recipes import (
+    ARCHITECTURES,
+    BATCH_TOP_K,
+    TOP_AFA,
+    TOP_K,
+    SAERecipe,
+    plan_fields,
+)
 from saecert.training.sae import train_sae
 from saecert.training.text import training_text
 
@@ -160,7 +167,7 @@ def compared(
 
 def plan_of(settings: Mapping[str, Any]) -> Plan:
     """The plan in the settings of `compared`."""
-    given = {key: value for key, value in settings.items() if key not in ("progress", "build")}
+    given = plan_fields(settings)
     return Plan(**{**given, "lambdas": tuple(given["lambdas"])})
 
 

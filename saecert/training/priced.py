@@ -22,7 +22,7 @@ from saecert.measurement.identity import digest
 from saecert.storage import cache_dir
 from saecert.subjects.subject import Subject
 from saecert.training.compared import Acts, activations, quietly, token_counts
-from saecert.training.recipes import BATCH_TOP_K, STANDARD, SAERecipe
+from saecert.training.recipes import BATCH_TOP_K, STANDARD, SAERecipe, plan_fields
 from saecert.training.sae import price_of, train_sae
 
 BY_LATENT = ("implied_lambda", "angle", "agreement")
@@ -99,7 +99,7 @@ def priced(
     ValueError
         What `saecert.training.sae.train_sae` and `optimality` refuse.
     """
-    given = {key: value for key, value in settings.items() if key not in ("progress", "build")}
+    given = plan_fields(settings)
     plan = Plan(**given)
     folder = cache_dir() / "priced" / digest(subject.fingerprint, *plan.of_training)[:16]
     options = {"seed": plan.seed, "progress": False}

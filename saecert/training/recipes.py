@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -233,3 +234,10 @@ is what two cores give in the background in some two hours.
 blocks.9.hook_resid_post blocks.15.hook_resid_post blocks.22.hook_resid_post --tokens 1200000
 --samples 2400000 --out runs/smollm2-135m``
 """
+
+
+def plan_fields(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Of the settings with which a page has something measured, those that are about what is
+    trained: without "progress" and "build".
+    """
+    return {key: value for key, value in settings.items() if key not in ("progress", "build")}

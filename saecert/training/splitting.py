@@ -20,7 +20,7 @@ from saecert.measurement.identity import digest
 from saecert.storage import cache_dir
 from saecert.subjects.subject import Subject
 from saecert.training.compared import Acts, activations, quietly
-from saecert.training.recipes import SAERecipe
+from saecert.training.recipes import SAERecipe, plan_fields
 from saecert.training.sae import train_sae
 
 BATCH = 5_000
@@ -99,7 +99,7 @@ def splitting(
     ValueError
         What `Plan` and `saecert.training.sae.train_sae` refuse.
     """
-    given = {key: value for key, value in settings.items() if key not in ("progress", "build")}
+    given = plan_fields(settings)
     plan = Plan(**{**given, "expansions": tuple(given["expansions"])})
     sizes = (plan.n_cached, plan.n_samples, plan.l0, plan.batch_size, plan.learning_rate)
     key = digest(subject.fingerprint, *sizes, plan.seed)[:16]

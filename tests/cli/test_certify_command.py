@@ -137,7 +137,10 @@ def test_the_middle_hook_point_of_one_sae_elsewhere(folders, text, tmp_path, cap
         (["docstring-6l", "--hop", "first"], "unrecognized arguments: --hop"),
     ],
 )
-def test_what_cannot_be_is_told_in_a_line_or_two(arguments, message, capsys):
+def test_what_cannot_be_is_told_before_anything_is_measured(
+    arguments, message, capsys, monkeypatch
+):
+    monkeypatch.setattr("saecert.cli.certify._losses", lambda *_: pytest.fail("measured"))
     assert message in wrong(["certify", *arguments], capsys)
 
 
