@@ -493,7 +493,9 @@ def tidy(folder: str | Path) -> None:
     """Remove what killed processes left in a folder of shards, and its empty folders."""
     folder = Path(folder)
     unfinished = folder / UNFINISHED
-    inside = sorted(unfinished.iterdir()) if unfinished.is_dir() else []
+    inside: list[Path] = []
+    with suppress(FileNotFoundError):  # nothing is unfinished, or another process removed it
+        inside = sorted(unfinished.iterdir())
     for place in (folder, *inside, unfinished):
         remove_litter(place)
         if place != folder:

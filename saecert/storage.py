@@ -12,7 +12,7 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
@@ -138,9 +138,9 @@ def _temporary_file(path: Path) -> str:
     """Name of a new empty file in the folder of `path`, which is made."""
     prefix = f"{_PARTIAL}-{_machine()}-{os.getpid()}-"
     for attempt in range(_ATTEMPTS):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        remove_litter(path.parent)
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            remove_litter(path.parent)
             handle, name = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=path.suffix)
             break
         except FileNotFoundError:  # another process removed the folder while it was empty
@@ -225,7 +225,10 @@ def partial_folder(parent: str | Path) -> Iterator[Path]:
 
 def remove_litter(folder: Path) -> None:
     """Remove temporary files of processes that are gone, and old ones of other machines."""
-    for path in folder.glob(f"{_PARTIAL}-*"):
+    found: list[Path] = []
+    with suppress(FileNotFoundError):  # another process removed the folder
+        found.extend(folder.glob(f"{_PARTIAL}-*"))
+    for path in found:
         machine, process = path.name.removeprefix(f"{_PARTIAL}-").split("-")[:2]
         try:
             if machine == _machine() and process.isdigit():

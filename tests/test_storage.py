@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -29,6 +30,30 @@ def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path):
         raise KeyboardInterrupt
     assert target.read_text() == "old"
     assert [path.name for path in target.parent.iterdir()] == ["file.txt"]
+
+
+@pytest.mark.parametrize("moment", ["mkdir", "glob"])
+def test_a_folder_that_another_process_removes_while_it_is_empty_is_made_again(
+    tmp_path, monkeypatch, moment
+):
+    """It does so as soon as there is one: while it is made, or before it is searched."""
+    folder = tmp_path / "out" / "unfinished"
+    done = getattr(Path, moment)
+    removals = []
+
+    def disturbed(path, *args, **options):
+        if moment == "mkdir":
+            done(path, *args, **options)
+        if path == folder and not removals:
+            folder.rmdir()
+            removals.append(1)
+            raise FileNotFoundError(errno.ENOENT, "gone", str(folder))
+        return None if moment == "mkdir" else done(path, *args, **options)
+
+    monkeypatch.setattr(Path, moment, disturbed)
+    with atomic_path(folder / "file.txt") as partial:
+        partial.write_text("whole")
+    assert removals and [path.name for path in folder.iterdir()] == ["file.txt"]
 
 
 def test_cache_folder_follows_the_environment(tmp_path, monkeypatch):

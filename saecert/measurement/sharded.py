@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,7 @@ def measure_shard(
     if todo:
         rest = replace(choices, hook_names=tuple(todo))
         _measure(rest, corpus, running, folder, (shard, rows, plan.digest))
+    _clear(_checkpoints(folder, shard))  # a process killed after its shard was whole leaves some
     tidy(folder)
     return list(paths.values())
 
@@ -110,10 +112,9 @@ def _measure(
 ) -> None:
     """Measure a shard at all hook points of `choices`, and write it."""
     shard, rows, plan = task
-    unfinished = folder / UNFINISHED
     known = _known(choices, corpus, running, folder)
-    place = unfinished / f"{shard.number}-of-{shard.of}"
-    losses = measured(choices, corpus, running, known, Part(*rows, place))
+    part = Part(*rows, _checkpoints(folder, shard))
+    losses = measured(choices, corpus, running, known, part)
     proxies = choices.all_proxies(known.surveys)
     for name, record in losses.items():
         about = {
@@ -124,8 +125,18 @@ def _measure(
         }
         facts = record.provenance | {"shard": about}
         replace(record, provenance=facts).save(shard_path(folder, name, shard))
-    for path in place.glob("[!.]*.npz"):  # not what another process is just writing
-        path.unlink(missing_ok=True)
+
+
+def _checkpoints(folder: Path, shard: Shard) -> Path:
+    """Folder of what is known of a shard before it is whole."""
+    return folder / UNFINISHED / f"{shard.number}-of-{shard.of}"
+
+
+def _clear(place: Path) -> None:
+    """Remove checkpoints, but not what another process is just writing."""
+    with suppress(FileNotFoundError):  # another process cleared up, and removed the folder
+        for path in list(place.glob("[!.]*.npz")):
+            path.unlink(missing_ok=True)
 
 
 def _facts(choices: Choices, corpus: Corpus, settings: Mapping[str, Any]) -> dict[str, Any]:

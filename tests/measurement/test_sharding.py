@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +18,17 @@ from saecert.measurement import sharded
 from saecert.measurement.engines import Task, measure_all
 from saecert.measurement.sharded import measure_shard
 from saecert.records import SequenceLosses
-from saecert.shards import Plan, Shard, _missing, arriving, begin, merge, read_plan, shard_path
+from saecert.shards import (
+    Plan,
+    Shard,
+    _missing,
+    arriving,
+    begin,
+    merge,
+    read_plan,
+    shard_path,
+    tidy,
+)
 from saecert.subjects.subject import Subject
 
 HOOK = "blocks.1.hook_resid_post"
@@ -74,6 +85,30 @@ def test_a_shard_that_is_measured_is_recognised(folder, subject, corpora, monkey
     for number in range(1, N_SHARDS + 1):
         measured(subject, corpora, folder, Shard(number, N_SHARDS))
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_what_a_process_left_that_was_killed_after_its_shard_was_whole_goes(
+    folder, subject, corpora
+):
+    place = folder / "unfinished" / f"2-of-{N_SHARDS}"
+    place.mkdir(parents=True)
+    (place / "quantity-0123.npz").write_bytes(b"a checkpoint")
+    measured(subject, corpora, folder, Shard(2, N_SHARDS))
+    assert not (folder / "unfinished").exists()
+
+
+def test_tidying_where_another_process_tidies(folder, monkeypatch):
+    """It removes the folder of what is unfinished after it was seen, and before it is listed."""
+    unfinished = folder / "unfinished"
+    unfinished.mkdir()
+
+    def removed(path, listed=Path.iterdir):
+        unfinished.rmdir()
+        return listed(path)
+
+    monkeypatch.setattr(Path, "iterdir", removed)
+    tidy(folder)
+    assert not unfinished.exists()
 
 
 def test_a_damaged_shard_is_measured_again(folder, subject, corpora):
