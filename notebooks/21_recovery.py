@@ -420,7 +420,7 @@ claims(
 #
 # ## Exercise
 #
-# `python -m saecert run 21_recovery -p inequality=hoeffding`, which trains nothing. Predict first how much wider the limits get, and whether JumpReLU in the constant world is still certified to be better than the true decoder.
+# Run the page with Hoeffding's inequality, `saecert run 21 -p inequality=hoeffding`, which trains nothing. Predict first how much wider the limits get, and whether JumpReLU in the constant world is still certified to be better than the true decoder.
 #
 # ```{admonition} Answer
 # :class: dropdown
