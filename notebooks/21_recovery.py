@@ -77,7 +77,7 @@ from saecert.training.synthetic import new_world, uniform_directions
 #
 # $$x = \sum_i b_i\, c_i\, v_i, \qquad b_i \sim \mathrm{Bernoulli}(p_i), \qquad \ln c_i \sim N(0, 0.25^2),$$
 #
-# all independent; the *features* $v_i$ are drawn once, uniform on the unit sphere. In the **constant** world every $p_i$ is .00625, so that 20 of 3,200 features are active
+# all independent; the *features* $v_i$ are drawn once, uniform on the unit sphere. In the **constant** world every $p_i$ is 0.00625, so that 20 of 3,200 features are active
 # at once on average. In the **log-uniform** world $\log_{10} p_i$ is uniform on $[-5.5, -1.2]$: about as many are active, but some features four orders of magnitude more often than others.
 #
 # Drawing 3,200 Bernoulli variables for 20 ones is slow. A Poisson count of rate $-\ln(1-p_i)$ is positive with probability $p_i$ exactly, and all these counts are one Poisson number of
@@ -100,7 +100,7 @@ print(f"scores of features: {z.mean():+.2f}, spread {z.std():.2f}")
 #
 # ## Chance level
 #
-# A feature is **recovered** if some row of the decoder has a cosine above .8 with it. How easily does that happen by chance?
+# A feature is **recovered** if some row of the decoder has a cosine above 0.8 with it. How easily does that happen by chance?
 #
 # ````{prf:theorem} Size of a cap
 # :label: cap-probability
@@ -242,7 +242,7 @@ print(f"share that any would find: at most {share}")
 # %% [markdown]
 # ## The paper's figures
 #
-# Agreement, as fixed beforehand: the recovered count within a factor of 2 (or both at most 1 %), and explained variance within .05.
+# Agreement, as fixed beforehand: the recovered count within a factor of 2 (or both at most 1 %), and explained variance within 0.05.
 
 # %% tags=["hide-input"]
 compared = recovery.against_reported(trained)
@@ -282,8 +282,8 @@ show(
 )
 
 # %% [markdown]
-# It does not stay. In 500 steps the mean largest cosine falls from 1 to .84, and 329 of the 3,200 features have no row beyond .8 any more. What it moves to explains less (.65) than the features do when the decoder is held there for as many steps (.66): at this
-# learning rate the training leaves directions with which it would explain more. From random rows 500 steps find none of them and explain .61. So two things stand between this training and the features: it does not get there, and it does not stay there. What it would lose in 5,000 steps,
+# It does not stay. In 500 steps the mean largest cosine falls from 1 to 0.84, and 285 of the 3,200 features have no row beyond 0.8 any more. What it moves to explains less (0.65) than the features do when the decoder is held there for as many steps (0.66): at this
+# learning rate the training leaves directions with which it would explain more. From random rows 500 steps find none of them and explain 0.61. So two things stand between this training and the features: it does not get there, and it does not stay there. What it would lose in 5,000 steps,
 # and whether more steps or a smaller rate would find the features, was not tried: 20,000 steps from random rows are open.
 #
 # ### A world in which it finds them
@@ -370,7 +370,7 @@ show(
 
 # %% [markdown]
 # With fewer features, more dimensions for each, and more often active ones, more is found, and TopK finds half. Here, too, what explains most variance is not the right explanation: all four are ahead of the true decoder,
-# BatchTopK and Matryoshka with the same number of active latents and fewer than one feature in five. By relative error, which weighs every sample alike, only TopK is certified to be ahead.
+# BatchTopK and Matryoshka with the same number of active latents and about one feature in five. By relative error, which weighs every sample alike, only TopK is certified to be ahead.
 
 # %% tags=["hide-input"]
 show(
@@ -420,10 +420,10 @@ claims(
 #
 # ## Exercise
 #
-# `python -m saecert run 21_recovery -p inequality=hoeffding`, which trains nothing. Predict first how much wider the limits get, and whether JumpReLU in the constant world is still certified to be better than the true decoder.
+# Run the page with Hoeffding's inequality, `saecert run 21 -p inequality=hoeffding`, which trains nothing. Predict first how much wider the limits get, and whether JumpReLU in the constant world is still certified to be better than the true decoder.
 #
 # ```{admonition} Answer
 # :class: dropdown
 # Here Hoeffding's inequality adds $\sqrt{\ln(30/0.05)/40000} = 0.0127$ to every mean and takes it off on the other side, whatever the spread; the limits above are a few thousandths wide. The means of the two,
-# .286 and .301, are only .015 apart, so their limits overlap, and nothing is certified.
+# 0.286 and 0.301, are only 0.015 apart, so their limits overlap, and nothing is certified.
 # ```

@@ -34,6 +34,13 @@ def notebook_names(folder: Path = NOTEBOOKS) -> list[str]:
     return sorted({path.stem for path in paths if re.fullmatch(r"\d\d_\w+", path.stem)})
 
 
+def page_name(name: str, folder: Path = NOTEBOOKS) -> str:
+    """Name of a page by its name, number or path: ``01_bound``, ``01``, ``notebooks/01_bound.py``."""
+    stem = Path(name).stem
+    numbered = [known for known in notebook_names(folder) if known.split("_")[0] == stem]
+    return numbered[0] if len(numbered) == 1 else stem
+
+
 def read_notebook(name: str, folder: Path = NOTEBOOKS) -> NotebookNode:
     """Notebook `name`: its .py file where there is one, since people edit that, else the .ipynb."""
     known = notebook_names(folder)

@@ -32,6 +32,7 @@ from saecert.reporting.executed import (
     NOTEBOOKS,
     ROOT,
     notebook_names,
+    page_name,
     read_notebook,
     reason,
     write_tidy,
@@ -123,7 +124,7 @@ def run_notebooks(
     Parameters
     ----------
     names : sequence of str
-        Notebooks, by name; none means all of them.
+        Notebooks, by name, number or path; none means all of them.
     settings : mapping of str to str, optional
         Parameters as text. Of several notebooks, each gets those that it has.
     out, folder : path, optional
@@ -146,7 +147,7 @@ def run_notebooks(
     os.environ.setdefault("SAECERT_CACHE", str(ROOT / "_build/cache"))
     for name, value in KEPT_MEMORY.items():
         os.environ.setdefault(name, value)
-    stems = [Path(name).stem for name in names] or notebook_names(folder)
+    stems = [page_name(name, folder) for name in names] or notebook_names(folder)
     notebooks = {name: read_notebook(name, folder) for name in stems}
     values = chosen_values(notebooks, settings)
     home = Path(out).absolute() if out else ROOT / "runs" / home_name(notebooks, settings)

@@ -16,6 +16,8 @@ from sae_lens.saes.batchtopk_sae import BatchTopK
 from sae_lens.saes.topk_sae import TopK
 from torch import Tensor, nn
 
+_SLACK = 0.75  # of the least value kept: how far it may fall from one batch to the next
+
 
 class SoonerTopK(TopK):
     """`sae_lens.saes.topk_sae.TopK`: the k largest of each row, those below 0 as 0."""
@@ -36,20 +38,30 @@ class SoonerTopK(TopK):
 class SoonerBatchTopK(BatchTopK):
     """`sae_lens.saes.batchtopk_sae.BatchTopK`: k a row on average, the largest of all rows."""
 
+    _bound = 0.0
+    """Most likely below what the next batch keeps: the numbers above it are partitioned alone."""
+
     def forward(self, x: Float[Tensor, "*rows d_sae"]) -> Float[Tensor, "*rows d_sae"]:
-        """As in sae_lens; ties for the last place are left to it."""
+        """As in sae_lens; ties for the last place, and NaN, are left to it."""
         n_active = int(self.k * x.shape[:-1].numel())
         if x.device.type != "cpu" or not 0 < n_active <= x.numel():
             return super().forward(x)
         acts = x.relu()
-        values = acts.detach().numpy()
-        least = np.partition(values, values.size - n_active, axis=None)[values.size - n_active]
-        if least == 0:  # fewer are positive: all of these
-            return acts
-        chosen = torch.from_numpy(values >= least)
-        if int(chosen.sum()) != n_active:
+        values = acts.detach().numpy().ravel()
+        if np.isnan(values.max()):
             return super().forward(x)
-        return torch.where(chosen, acts, 0)
+        candidates = values[values > self._bound]
+        if len(candidates) < n_active:
+            candidates = values[values > 0]
+        if len(candidates) < n_active:  # fewer are positive: all of these
+            return acts
+        place = len(candidates) - n_active
+        least = np.partition(candidates, place)[place]
+        self._bound = _SLACK * float(least)
+        chosen = values >= least
+        if np.count_nonzero(chosen) != n_active:
+            return super().forward(x)
+        return torch.where(torch.from_numpy(chosen).view(x.shape), acts, 0)
 
 
 def hasten(sae: TrainingSAE) -> None:
@@ -71,7 +83,10 @@ def largest_of(parts: Iterable[Float[Tensor, "_"]], n: int) -> Float[Tensor, "_"
     """
     largest = np.empty(0, dtype=np.float32)
     for part in parts:
-        values = np.concatenate([largest, part.numpy()])
+        values = part.numpy()
+        if 0 < n <= len(largest):
+            values = values[~(values <= largest.min())]
+        values = np.concatenate([largest, values])
         place = max(0, len(values) - n)
         largest = np.partition(values, place)[place:] if len(values) else values
     return torch.from_numpy(largest)

@@ -16,15 +16,12 @@ import torch
 from jaxtyping import Float
 from sae_lens import (
     SAE,
-    BatchTopKTrainingSAE,
     BatchTopKTrainingSAEConfig,
     JumpReLUTrainingSAE,
     JumpReLUTrainingSAEConfig,
     LoggingConfig,
-    MatryoshkaBatchTopKTrainingSAE,
     MatryoshkaBatchTopKTrainingSAEConfig,
     SAETrainer,
-    TopKTrainingSAE,
     TopKTrainingSAEConfig,
     TrainingSAE,
 )
@@ -41,6 +38,7 @@ from saecert.training.recovered import (
     TRUE_START,
 )
 from saecert.training.selection import hasten
+from saecert.training.sparse_steps import SparseBatchTopK, SparseMatryoshka, SparseTopK
 from saecert.training.synthetic import World
 
 DATA = 1
@@ -160,16 +158,16 @@ def _new_sae(world: World, recipe: SyntheticRecipe) -> TrainingSAE:
         own |= {"l0_warm_up_steps": max(1, recipe.steps // 10)}
         sae = JumpReLUTrainingSAE(JumpReLUTrainingSAEConfig(**common, **own))
     elif recipe.architecture == BATCH_TOP_K:
-        sae = BatchTopKTrainingSAE(BatchTopKTrainingSAEConfig(**common, k=recipe.l0))
+        sae = SparseBatchTopK(BatchTopKTrainingSAEConfig(**common, k=recipe.l0))
     elif recipe.architecture == MATRYOSHKA:
         inner = [max(1, round(share * recipe.d_sae)) for share in recipe.nested]
         widths = sorted({*inner, recipe.d_sae})
         settings = MatryoshkaBatchTopKTrainingSAEConfig(
             **common, k=recipe.l0, matryoshka_widths=widths
         )
-        sae = MatryoshkaBatchTopKTrainingSAE(settings)
+        sae = SparseMatryoshka(settings)
     else:
-        sae = TopKTrainingSAE(TopKTrainingSAEConfig(**common, k=recipe.l0))
+        sae = SparseTopK(TopKTrainingSAEConfig(**common, k=recipe.l0))
     hasten(sae)
     with torch.no_grad():
         sae.b_dec.zero_()

@@ -16,6 +16,7 @@ from synthetic_losses import random_losses
 
 from saecert import Certificate, SequenceLosses, certify
 from saecert.reporting import progress, runner
+from saecert.reporting.executed import page_name
 from saecert.reporting.kept import keep
 from saecert.reporting.runner import (
     RunError,
@@ -80,7 +81,14 @@ def test_values_of_another_type_are_refused(text, default):
         parse_value("p", text, default)
 
 
+@pytest.mark.parametrize("name", ["01", "01_double", "01_double.py", "notebooks/01_double.ipynb"])
+def test_a_page_is_found_by_its_number_name_or_path(folder, name):
+    assert page_name(name, folder) == "01_double"
+
+
 def test_what_is_unknown_is_refused_with_what_is_known(folder, tmp_path):
+    with pytest.raises(RunError, match="unknown notebook '03'; known: 01_double, 02_other"):
+        run_notebooks(["03"], out=tmp_path / "out", folder=folder)
     with pytest.raises(RunError, match="unknown notebook '03_none'; known: 01_double, 02_other"):
         run_notebooks(["03_none"], out=tmp_path / "out", folder=folder)
     with pytest.raises(RunError, match="unknown parameter z; 01_double takes: strict, subject, x"):

@@ -62,6 +62,14 @@ def test_numbers_that_are_none_go_the_usual_way():
     assert SoonerBatchTopK(3)(x).isnan().sum() == BatchTopK(3)(x).isnan().sum()
 
 
+def test_batches_of_another_scale_are_picked_as_the_first():
+    """The bound below which nothing is looked at came from the batch before."""
+    sooner = SoonerBatchTopK(5)
+    for scale in (1.0, 10.0, 0.01, 0.0, 1.0):
+        x = scale * torch.randn(16, 40, generator=torch.Generator().manual_seed(3))
+        assert torch.equal(sooner(x), BatchTopK(5)(x))
+
+
 @pytest.mark.parametrize("n", [1, 5, 500, 1000])
 def test_the_largest_of_parts_are_those_of_the_whole(n):
     parts = [torch.randn(100, generator=torch.Generator().manual_seed(seed)) for seed in range(6)]
@@ -71,7 +79,10 @@ def test_the_largest_of_parts_are_those_of_the_whole(n):
 
 
 def test_nan_is_among_the_largest():
-    assert largest_of([torch.tensor([1.0, torch.nan, 2.0])], 1).isnan().all()
+    parts = [torch.tensor([1.0, torch.nan, 2.0]), torch.tensor([5.0, torch.nan])]
+    assert largest_of(parts[:1], 1).isnan().all()
+    assert largest_of(parts, 1).isnan().all()
+    assert int(largest_of(reversed(parts), 3).isnan().sum()) == 2
 
 
 def test_only_functions_of_sae_lens_are_replaced():
