@@ -1,0 +1,120 @@
+"""The files that a book offers for download: each once, and not more than it can carry."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from shutil import copyfile
+from typing import Any
+
+from saecert.certificates.certificate import certify
+from saecert.records import SequenceLosses
+from saecert.reporting import measurements
+from saecert.reporting.kept import certificate_name, losses_name
+from saecert.reporting.layers import labels_of
+from saecert.reporting.notes import DIGITS
+from saecert.reporting.requests import Request
+
+FOLDER = "downloads"
+"""Where the files lie, beside the pages' folder."""
+LIMIT = 25_000_000
+"""Bytes of all files of a book."""
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Losses that a page read, as the book offers them."""
+
+    file: str
+    """Name of the file."""
+    record: SequenceLosses
+    """What is in it."""
+    request: Request
+    """What it answers."""
+
+
+class Shelf:
+    """The files of one book.
+
+    Parameters
+    ----------
+    source
+        Folder of the book's sources; files go to `FOLDER` in it.
+    limit
+        Bytes that they may have together. What would be too much is not offered.
+    """
+
+    def __init__(self, source: Path, limit: int = LIMIT) -> None:
+        self.folder = source / FOLDER
+        self.folder.mkdir(exist_ok=True)
+        self.left = limit
+        self.refused: list[str] = []
+        """Names of files for which there was no room."""
+        self._read: dict[str, Losses | None] = {}
+        self._made: dict[str, str] = {}
+
+    def put(self, name: str, write: Callable[[Path], Any]) -> bool:
+        """Whether the file is there, after `write` wrote it if it was not."""
+        path = self.folder / name
+        if not path.exists() and name not in self.refused:
+            write(path)
+            if path.stat().st_size > self.left:
+                path.unlink()
+                self.refused.append(name)
+            else:
+                self.left -= path.stat().st_size
+        return path.exists()
+
+    def losses(self, note: Mapping[str, Any]) -> Losses | None:
+        """The losses that a page noted, written if they were not; None if they are not kept."""
+        key = f"{note['file']} {note['fingerprint']}"
+        if key not in self._read:
+            self._read[key] = self._losses(note)
+        return self._read[key]
+
+    def _losses(self, note: Mapping[str, Any]) -> Losses | None:
+        plain = json.loads(json.dumps(note))
+        about = ("kind", "file", "line", "fingerprint")
+        parts = {key: value for key, value in plain.items() if key not in about}
+        found = measurements.read_part(plain["file"], parts)
+        if found is None:
+            return None
+        record, request = found
+        fingerprint = record.fingerprint()
+        if fingerprint[:DIGITS] != plain["fingerprint"]:  # measured anew since
+            return None
+        name = f"{losses_name(record.provenance, fingerprint)}.npz"
+        return Losses(name, record, request) if self.put(name, record.save) else None
+
+    def certificate(self, losses: Losses, settings: Mapping[str, Any]) -> str:
+        """Name of the file of a certificate of these losses; "" where none can be had."""
+        key = f"{losses.file} {json.dumps(settings, sort_keys=True)}"
+        if key not in self._made:
+            self._made[key] = ""
+            try:
+                certificate = certify(losses.record, **settings)
+            except ValueError as error:
+                print(f"{losses.file}: no certificate to download: {error}")
+                return ""
+            name = f"{certificate_name(certificate)}.json"
+            self._made[key] = name if self.put(name, certificate.save) else ""
+        return self._made[key]
+
+    def copied(self, name: str) -> dict[str, str]:
+        """The kept file of this name, copied here, and what it is called; nothing without it."""
+        path = measurements.folder() / name
+        side = path.with_suffix(".json")
+        if not (path.exists() and side.exists() and self.put(name, partial(copyfile, path))):
+            return {}
+        request = json.loads(side.read_text(encoding="utf-8"))["request"]
+        if path.suffix == ".csv":
+            return {name: f"simulated numbers: {request['name'].replace('_', ' ')} (CSV)"}
+        layer = labels_of([request["hook_name"]])[0]
+        return {name: f"measured numbers: {request['quantity'].replace('_', ' ')}, layer {layer}"}
+
+    def link(self, text: str, name: str) -> str:
+        """A link that downloads a file, for a page in the folder of pages."""
+        return f"{{download}}`{text} <../{FOLDER}/{name}>`" if name else ""
