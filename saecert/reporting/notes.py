@@ -13,12 +13,15 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import TYPE_CHECKING, Any
 
-from nbformat import NotebookNode
-
-from saecert.certificates.certificate import Certificate, certify
 from saecert.records import SequenceLosses
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
+
+    from saecert.certificates.certificate import Certificate
 
 NOTES = "SAECERT_NOTES"
 """Environment variable: file to which a page that is being executed notes what it reads."""
@@ -70,11 +73,13 @@ def with_notes(notebook: NotebookNode, text: str) -> None:
             what.append(note)
     for cell in notebook.cells:
         if cell.cell_type == "code" and cell.execution_count in notes:
-            cell.metadata[KEY] = NotebookNode(notes[cell.execution_count])
+            cell.metadata[KEY] = notes[cell.execution_count]
 
 
 def settings_that_differ(certificate: Certificate) -> dict[str, Any]:
     """The settings of a certificate that are not the defaults of `saecert.certify`."""
+    from saecert.certificates.certificate import certify
+
     defaults = inspect.signature(certify).parameters
     return {
         name: value
@@ -102,11 +107,11 @@ def _shell() -> Any:
 def _line(shell: Any) -> int:
     """Line of the cell that is being run."""
     line = 0
-    frame = sys._getframe()
-    while frame is not None:  # type: ignore[redundant-expr]
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:
         if frame.f_globals is shell.user_global_ns:
             line = frame.f_lineno  # the last one found is that of the cell itself
-        frame = frame.f_back  # type: ignore[assignment]
+        frame = frame.f_back
     return line
 
 
@@ -135,6 +140,8 @@ def _certified(names: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 def _certificates(value: Any, depth: int = 2) -> Iterator[Certificate]:
     """Certificates in a value of a page: itself, or in lists, tuples and dictionaries."""
+    from saecert.certificates.certificate import Certificate
+
     if isinstance(value, Certificate):
         yield value
     elif depth and isinstance(value, dict | list | tuple):

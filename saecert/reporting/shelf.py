@@ -44,26 +44,26 @@ class Shelf:
     source
         Folder of the book's sources; files go to `FOLDER` in it.
     limit
-        Bytes that they may have together. What would be too much is not offered.
+        Bytes that they may have together. What would be too much is not offered, and it is said.
     """
 
     def __init__(self, source: Path, limit: int = LIMIT) -> None:
         self.folder = source / FOLDER
         self.folder.mkdir(exist_ok=True)
         self.left = limit
-        self.refused: list[str] = []
-        """Names of files for which there was no room."""
+        self._refused: set[str] = set()
         self._read: dict[str, Losses | None] = {}
         self._made: dict[str, str] = {}
 
     def put(self, name: str, write: Callable[[Path], Any]) -> bool:
         """Whether the file is there, after `write` wrote it if it was not."""
         path = self.folder / name
-        if not path.exists() and name not in self.refused:
+        if not path.exists() and name not in self._refused:
             write(path)
             if path.stat().st_size > self.left:
                 path.unlink()
-                self.refused.append(name)
+                self._refused.add(name)
+                print(f"{name}: not offered, the files to download are large enough without it")
             else:
                 self.left -= path.stat().st_size
         return path.exists()
