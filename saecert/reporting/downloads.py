@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,8 +18,8 @@ from nbformat import NotebookNode
 
 from saecert.reporting.layers import labels_of
 from saecert.reporting.models import load_certificates
-from saecert.reporting.notes import KEY
-from saecert.reporting.shelf import Losses, Shelf
+from saecert.reporting.notes import KEY, default_of
+from saecert.reporting.shelf import Losses, Shelf, link
 from saecert.reporting.slices import Statement, behind
 
 ALL_CERTIFICATES = {"10_models": "fig-models"}
@@ -33,10 +34,8 @@ class Behind:
 
     losses: dict[str, Losses] = field(default_factory=dict)
     """Losses that were read, by the beginning of their fingerprint."""
-    arrays: dict[str, str] = field(default_factory=dict)
-    """Files of other measured numbers, with what each is called."""
-    frames: dict[str, str] = field(default_factory=dict)
-    """Files of simulated numbers, with what each is called."""
+    others: dict[str, Mapping[str, str]] = field(default_factory=dict)
+    """Files of other measured, and of simulated numbers, with facts about each."""
     certificates: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     """Certificates of these losses: the beginning of a fingerprint, and settings."""
     own: bool = True
@@ -88,9 +87,8 @@ def _behind(notebook: NotebookNode, position: int, shelf: Shelf) -> Behind:
             losses = shelf.losses(note)
             if losses:
                 found.losses[note["fingerprint"]] = losses
-        else:
-            kind = found.arrays if note["kind"] == "arrays" else found.frames
-            kind |= shelf.copied(note["file"])
+        elif facts := shelf.copied(note["file"]):
+            found.others[note["file"]] = facts
     names = {name for one in statements for name in one.changed}
     made = [note for cell in cells for note in cell.metadata.get(KEY, {}).get("certified", [])]
     made = [note for note in made if note["fingerprint"] in found.losses]
@@ -103,10 +101,11 @@ def _behind(notebook: NotebookNode, position: int, shelf: Shelf) -> Behind:
 
 
 def _notes(cells: Sequence[NotebookNode], statements: Iterable[Statement]) -> list[Mapping]:
-    """What was noted in these statements."""
+    """What was noted in these statements, but for those that only say how large something is."""
     return [
         note
         for one in statements
+        if one.used
         for note in cells[one.cell].metadata.get(KEY, {}).get("read", [])
         if note.get("line", 0) in one.lines
     ]
@@ -153,22 +152,27 @@ def _at_parameters(
 
 def _text(found: Behind, shelf: Shelf) -> str:
     """The links of one figure; nothing if it stands on nothing that is kept."""
-    labels = dict(zip(found.losses, labelled(list(found.losses.values())), strict=True))
-    links = [shelf.link(f"losses{labels[key]}", one.file) for key, one in found.losses.items()]
+    told = labelled([one.facts for one in found.losses.values()])
+    labels = dict(zip(found.losses, told, strict=True))
+    losses = [(labels[key], one.file) for key, one in found.losses.items()]
     made = []
     for key, settings in found.certificates:
+        label = [labels[key], *_apart(key, settings, found.certificates)]
         file = shelf.certificate(found.losses[key], settings)
-        if file:
-            made.append((f"certificate{labels[key]}", file))
-    links += [shelf.link(text, file) for text, file in numbered(made)]
-    links += [shelf.link(text, file) for file, text in found.arrays.items()]
-    links += [shelf.link(text, file) for file, text in found.frames.items()]
-    if not any(links):
+        made += [(", ".join(filter(None, label)), file)] if file else []
+    groups = [_links("losses", "losses", losses), _links("certificate", "certificates", made)]
+    by_name: dict[str, list[tuple[str, Mapping[str, str]]]] = defaultdict(list)
+    for file, facts in found.others.items():
+        by_name[facts["name"]].append((file, facts))
+    for name, files in by_name.items():
+        own = labelled([facts for _, facts in files])
+        groups.append(_links(name, name, list(zip(own, [file for file, _ in files], strict=True))))
+    if not any(groups):
         return ""
-    text = f"Behind this figure: {', '.join(filter(None, links))}."
+    text = f"Behind this figure: {'; '.join(filter(None, groups))}."
     if len(made) == 1:
-        losses = found.losses[found.certificates[0][0]].file
-        text += f" In one folder, `saecert verify {made[0][1]} {losses}` recomputes every number"
+        file = found.losses[found.certificates[0][0]].file
+        text += f" In one folder, `saecert verify {made[0][1]} {file}` recomputes every number"
         text += " of the certificate."
     elif made:
         text += " A certificate is named after its losses; in one folder,"
@@ -178,29 +182,41 @@ def _text(found: Behind, shelf: Shelf) -> str:
     return text
 
 
-def labelled(losses: Sequence[Losses]) -> list[str]:
-    """What tells these losses from one another, such as " of layer 2"; "" for a single one."""
-    facts = []
-    for one in losses:
-        layer = labels_of([one.request["hook_name"]])[0]
-        words = {"subject": one.request["subject"], "layer": f"layer {layer}"}
-        words |= {key: one.request[key] for key in ("corpus", "split")}
-        words["bos"] = "without BOS" if one.request["bos"] is False else "with BOS"
-        words["rank"] = f"ranked by {one.request['rank']}"
-        words["n"] = f"{len(one.record)} sequences"
-        facts.append(words)
-    keys = [key for key in facts[0] if len({words[key] for words in facts}) > 1] if facts else []
-    told = [", ".join(words[key] for key in keys) for words in facts]
-    return [text and f" ({text})" for text, _ in numbered([(text, "") for text in told])]
+def _links(one: str, several: str, files: Sequence[tuple[str, str]]) -> str:
+    """Links to files with their labels: "losses", or "losses (layer 0, layer 1)"."""
+    if len(files) == 1:
+        return link(one, files[0][1])
+    links = [link(label, file) for label, file in numbered(files)]
+    return f"{several} ({', '.join(links)})" if links else ""
+
+
+def _apart(
+    key: str, settings: Mapping[str, Any], made: Sequence[tuple[str, Mapping[str, Any]]]
+) -> list[str]:
+    """What tells a certificate from others of the same losses, such as "pool = 1152"."""
+    same = [other for fingerprint, other in made if fingerprint == key]
+    names = dict.fromkeys(name for other in same for name in other)
+    differ = [name for name in names if len({repr(other.get(name)) for other in same}) > 1]
+    return [f"{name} = {settings.get(name, default_of(name))}" for name in differ]
+
+
+def labelled(facts: Sequence[Mapping[str, str]]) -> list[str]:
+    """What tells things from one another, such as "layer 2", by facts of each; "" for one alone.
+
+    Their names do not count.
+    """
+    keys = [key for key in facts[0] if key != "name"] if facts else []
+    differ = [key for key in keys if len({each[key] for each in facts}) > 1]
+    return [", ".join(each[key] for key in differ) for each in facts]
 
 
 def numbered(named: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Pairs of a text and a file; texts that several have are numbered."""
+    """Pairs of a text and a file; texts that several have, or that are empty, get a number."""
     texts = [text for text, _ in named]
     found = []
     for index, (text, file) in enumerate(named):
-        number = f" {texts[: index + 1].count(text)}" if texts.count(text) > 1 else ""
-        found.append((text + number, file))
+        number = str(texts[: index + 1].count(text)) if texts.count(text) > 1 or not text else ""
+        found.append((" ".join(filter(None, (text, number))), file))
     return found
 
 
@@ -218,6 +234,6 @@ def _all(shelf: Shelf) -> str:
         links = []
         for name, one in certificates.items():
             if one.provenance["hook_name"] == hook and shelf.put(name, one.save):
-                links.append((-one.alpha, shelf.link(f"alpha = {one.alpha:g}", name)))
+                links.append((-one.alpha, link(f"alpha = {one.alpha:g}", name)))
         lines.append(f"* layer {labels[hook]}: {', '.join(link for _, link in sorted(links))}")
     return "The certificates of the shipped model, to keep:\n\n" + "\n".join(lines)

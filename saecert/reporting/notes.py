@@ -78,19 +78,16 @@ def with_notes(notebook: NotebookNode, text: str) -> None:
 
 def settings_that_differ(certificate: Certificate) -> dict[str, Any]:
     """The settings of a certificate that are not the defaults of `saecert.certify`."""
+    settings = certificate.settings.items()
+    return {name: value for name, value in settings if value != default_of(name)}
+
+
+def default_of(name: str) -> Any:
+    """The default of a setting of `saecert.certify`, as JSON has it."""
     from saecert.certificates.certificate import certify
 
-    defaults = inspect.signature(certify).parameters
-    return {
-        name: value
-        for name, value in certificate.settings.items()
-        if name not in defaults or not _same(value, defaults[name].default)
-    }
-
-
-def _same(value: Any, default: Any) -> bool:
-    """Whether a setting has its default, which may be a tuple where JSON has a list."""
-    return value == (list(default) if isinstance(default, tuple) else default)
+    default = inspect.signature(certify).parameters[name].default
+    return list(default) if isinstance(default, tuple) else default
 
 
 def _wanted() -> bool:

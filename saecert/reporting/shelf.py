@@ -22,6 +22,8 @@ FOLDER = "downloads"
 """Where the files lie, beside the pages' folder."""
 LIMIT = 25_000_000
 """Bytes of all files of a book."""
+QUANTITIES = {"built": "measured on SAEs trained here"}
+"""What measured quantities are called, where their own name says little."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,8 @@ class Losses:
     """Name of the file."""
     record: SequenceLosses
     """What is in it."""
-    request: Request
-    """What it answers."""
+    facts: Mapping[str, str]
+    """What tells it from others, in words."""
 
 
 class Shelf:
@@ -87,7 +89,9 @@ class Shelf:
         if fingerprint[:DIGITS] != plain["fingerprint"]:  # measured anew since
             return None
         name = f"{losses_name(record.provenance, fingerprint)}.npz"
-        return Losses(name, record, request) if self.put(name, record.save) else None
+        facts = {**facts_of(request), "rank": f"ranked by {request['rank']}"}
+        facts["n"] = f"{len(record)} sequences"
+        return Losses(name, record, facts) if self.put(name, record.save) else None
 
     def certificate(self, losses: Losses, settings: Mapping[str, Any]) -> str:
         """Name of the file of a certificate of these losses; "" where none can be had."""
@@ -104,17 +108,26 @@ class Shelf:
         return self._made[key]
 
     def copied(self, name: str) -> dict[str, str]:
-        """The kept file of this name, copied here, and what it is called; nothing without it."""
+        """Facts about the kept file of this name, copied here; none if it is not kept any more."""
         path = measurements.folder() / name
         side = path.with_suffix(".json")
         if not (path.exists() and side.exists() and self.put(name, partial(copyfile, path))):
             return {}
         request = json.loads(side.read_text(encoding="utf-8"))["request"]
         if path.suffix == ".csv":
-            return {name: f"simulated numbers: {request['name'].replace('_', ' ')} (CSV)"}
-        layer = labels_of([request["hook_name"]])[0]
-        return {name: f"measured numbers: {request['quantity'].replace('_', ' ')}, layer {layer}"}
+            return {"name": f"simulated {request['name'].replace('_', ' ')} (CSV)"}
+        quantity = request["quantity"]
+        return {"name": QUANTITIES.get(quantity, quantity.replace("_", " ")), **facts_of(request)}
 
-    def link(self, text: str, name: str) -> str:
-        """A link that downloads a file, for a page in the folder of pages."""
-        return f"{{download}}`{text} <../{FOLDER}/{name}>`" if name else ""
+
+def facts_of(request: Request) -> dict[str, str]:
+    """What tells measurements from one another, in words."""
+    (layer,) = labels_of([request["hook_name"]])
+    facts = {"subject": request["subject"], "layer": f"layer {layer}"}
+    facts |= {key: request[key] for key in ("corpus", "split")}
+    return {**facts, "bos": "without BOS" if request["bos"] is False else "with BOS"}
+
+
+def link(text: str, name: str) -> str:
+    """A link that downloads a file, for a page in the folder of pages."""
+    return f"{{download}}`{text} <../{FOLDER}/{name}>`"

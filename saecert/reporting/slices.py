@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 SIZES = ("d_sae", "n_vocab", "pool_sizes", "hook_name", "hook_names")
 """Attributes that say how large something is or what it is called: nothing that was measured."""
+SIZING = ("len", "common_pool")
+"""Functions that return a size."""
 GROWING = ("append", "extend", "insert", "update", "add", "setdefault")
 """Methods that put what they are given into what they belong to."""
 _OWN = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp, ast.Lambda)
@@ -78,7 +80,7 @@ def _used(node: ast.AST) -> set[str]:
         return {node.id} if isinstance(node.ctx, ast.Load) else set()
     if isinstance(node, ast.Attribute) and node.attr in SIZES:
         return set()
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "len":
+    if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in SIZING:
         return set()
     found = {name for child in ast.iter_child_nodes(node) for name in _used(child)}
     if isinstance(node, ast.AugAssign):

@@ -11,8 +11,7 @@ from saecert.__main__ import main
 from saecert.reporting import measurements
 from saecert.reporting.downloads import labelled, numbered, offer, parameters_of
 from saecert.reporting.notes import KEY
-from saecert.reporting.shelf import Losses, Shelf
-from saecert.reporting.study import open_study
+from saecert.reporting.shelf import Shelf, facts_of
 
 LINK = re.compile(r"\{download\}`([^<`]+) <\.\./downloads/([^>]+)>`")
 
@@ -67,12 +66,13 @@ def test_each_figure_of_page_06_has_what_it_stands_on_and_each_file_is_there_onc
     assert all("recomputes" in said for said, _ in found.values()) and "CERTIFICATE" in text
     losses = {file: label for file, label in links.items() if file.endswith(".npz")}
     ranks = ("frequency", "energy", "attribution")
-    assert list(losses.values()) == [f"losses (ranked by {rank})" for rank in ranks]
+    assert list(losses.values()) == [f"ranked by {rank}" for rank in ranks]
+    assert "figure: losses (" in text and "; certificates (" in text
     for file, label in losses.items():
         record = SequenceLosses.load(shelf.folder / file)
-        assert record.discovery.rule == label.split()[-1].rstrip(")")
+        assert record.discovery.rule == label.split()[-1]
         (name,) = [name for name in links if name.startswith(file[:-4]) and name != file]
-        assert links[name] == label.replace("losses", "certificate")
+        assert links[name] == label
         certificate = Certificate.load(shelf.folder / name)
         assert certificate.verify(record) > 0
         assert certificate.k == record.d_sae, "as the page has it, not the default pool"
@@ -113,13 +113,12 @@ def test_other_numbers_that_were_kept_are_offered_as_they_are(tmp_path):
     shelf = Shelf(tmp_path)
     found = offered(noted("a = read()\nb = read()", notes, "plot(a, b)"), "01_bound", shelf)
     _, links = found["fig"]
-    assert links == {
-        arrays.name: "measured numbers: fidelity, layer 0",
-        frame.name: "simulated numbers: wealth (CSV)",
-    }
+    assert links == {arrays.name: "fidelity", frame.name: "simulated wealth (CSV)"}
     for path in (arrays, frame):
         assert (shelf.folder / path.name).read_bytes() == path.read_bytes()
     assert not offered(noted("a = read()\nb = read()", notes, "plot(c)"), "01_bound", shelf)
+    sizes = "a = len(study.read())\nb = 1"
+    assert not offered(noted(sizes, notes, "plot(a, b)"), "01_bound", shelf), "only a size"
 
 
 def noted(source, notes, figure):
@@ -178,20 +177,33 @@ def test_parameters_are_those_with_which_the_page_was_executed():
     assert parameters_of(notebook)["delta"] == 0.1
 
 
+def test_several_certificates_of_the_same_losses_say_what_differs(tmp_path):
+    notebook = page("02_four_terms")
+    for cell in notebook.cells:
+        for note in list(cell.metadata.get(KEY, {}).get("certified", [])):
+            changed = {**note, "settings": {**note["settings"], "delta": 0.1}}
+            cell.metadata[KEY]["certified"].append(changed)
+    shelf = Shelf(tmp_path)
+    text, links = offered(notebook, "02_four_terms", shelf)["fig-four-terms"]
+    assert "certificates (" in text and "verify CERTIFICATE LOSSES" in text
+    deltas = {Certificate.load(shelf.folder / f).delta: links[f] for f in links if "json" in f}
+    assert deltas == {0.05: "delta = 0.05", 0.1: "delta = 0.1"}
+
+
 def test_labels_say_what_differs_and_nothing_else():
-    study = open_study(n_seq=40)
-    asked = {"controls": False}
-    records = {name: study.losses(hook_names=[name], **asked)[name] for name in study.hook_names}
     request = {"subject": "a", "corpus": "text", "split": "certification", "bos": None}
-    request |= {"rank": "frequency"}
-    few = [Losses("", one, {**request, "hook_name": hook}) for hook, one in records.items()][:2]
-    assert labelled(few) == [" (layer 0)", " (layer 1)"]
+    places = ("blocks.0.hook_resid_post", "blocks.1.hook_resid_post")
+    few = [facts_of({**request, "hook_name": place}) for place in places]
+    assert labelled(few) == ["layer 0", "layer 1"]
     assert labelled(few[:1]) == [""]
     assert labelled([]) == []
-    other = Losses("", few[0].record, {**few[0].request, "corpus": "code", "bos": False})
-    assert labelled([few[0], other]) == [" (text, with BOS)", " (code, without BOS)"]
+    changed = {"hook_name": places[0], "corpus": "code", "bos": False}
+    other = facts_of({**request, **changed})
+    assert labelled([few[0], other]) == ["text, with BOS", "code, without BOS"]
+    assert labelled([{"name": "x"}]) == [""]
 
 
 def test_texts_that_several_have_are_numbered():
     named = [("a", "1"), ("b", "2"), ("a", "3")]
     assert numbered(named) == [("a 1", "1"), ("b", "2"), ("a 2", "3")]
+    assert numbered([("", "1"), ("", "2")]) == [("1", "1"), ("2", "2")]

@@ -54,7 +54,11 @@ def test_names_that_only_exist_inside_a_comprehension_or_function_do_not_count()
 
 
 def test_sizes_and_names_stand_on_no_measured_number():
-    cells = ("a = read()", "n = len(a)\nk = a.d_sae\nplaces = a.hook_names", "plot(n, k, places)")
+    cells = (
+        "a = read()",
+        "n = len(a)\nk = a.d_sae + common_pool(a)\nplaces = a.hook_names",
+        "plot(n, k, places)",
+    )
     assert (0, "a = read()") not in lines(*cells)
     assert (0, "a = read()") in lines(*cells[:2], "plot(n, a.loss)")
 
