@@ -13,6 +13,8 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -53,11 +55,12 @@ def render(executed: Path, html: Path, subject: str = "") -> None:
             _launch(config, repository)
         (source / "_config.yml").write_text(yaml.safe_dump(config), encoding="utf-8")
         (source / "notebooks").mkdir()
+        offer = None if subject else downloads(source)
         for name in pages():
             notebook = page(executed, name, subject)
             with_text(notebook, name)
-            if not subject:
-                with_downloads(notebook, name, source)
+            if offer:
+                offer(notebook, Path(name).name)
             nbformat.write(notebook, source / f"{name}.ipynb")
         _build(source, [] if subject else ["-W", "-n", "--keep-going"])
         (source / "_build/html/index.html").write_text(ENTRANCE, encoding="utf-8")
@@ -139,12 +142,12 @@ def with_text(notebook: NotebookNode, name: str) -> None:
         print(f"{name}: no text in its tables of latents: {error}")
 
 
-def with_downloads(notebook: NotebookNode, name: str, source: Path) -> None:
-    """Offer certificates, and the losses behind one, below the figures that show them."""
-    from saecert.reporting.downloads import FIGURES, offer
+def downloads(source: Path) -> Callable[[NotebookNode, str], None]:
+    """What offers losses and certificates below the figures of a page that stand on them."""
+    from saecert.reporting.downloads import offer
+    from saecert.reporting.shelf import Shelf
 
-    if Path(name).name in FIGURES:
-        offer(notebook, Path(name).name, source)
+    return partial(offer, shelf=Shelf(source))
 
 
 def _launch(config: dict, repository: str) -> None:

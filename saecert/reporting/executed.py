@@ -15,6 +15,7 @@ from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
 from PIL import Image
 
+from saecert.reporting.notes import with_notes
 from saecert.reporting.parameters import RunError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -53,9 +54,13 @@ def read_notebook(name: str, folder: Path = NOTEBOOKS) -> NotebookNode:
     return nbformat.read(folder / f"{name}.ipynb", as_version=4)
 
 
-def write_tidy(executed: Path, target: Path, facts: dict[str, Any]) -> None:
-    """Write what was executed to `target`, the same bytes whenever it ran; `facts` go with it."""
+def write_tidy(executed: Path, target: Path, facts: dict[str, Any], notes: str = "") -> None:
+    """Write what was executed to `target`, the same bytes whenever it ran.
+
+    `facts` go with it, and into its cells the `notes` of what they read.
+    """
     notebook = tidy(nbformat.read(executed, as_version=4))
+    with_notes(notebook, notes)
     if facts:
         notebook.metadata["saecert"] = facts
     nbformat.write(notebook, target)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,18 @@ def keep(certificate: Any, losses: Any) -> None:
     folder = os.environ.get(RUN)
     if not folder:
         return
-    source = [str(certificate.provenance.get(key, "")) for key in ("subject", "hook_name")]
-    name = re.sub(r"[^\w.-]+", "-", "-".join([*source, certificate.fingerprint[:8]]))
-    settings = hashlib.sha256(repr(certificate).encode()).hexdigest()[:4]
-    certificate.save(Path(folder, "certificates", f"{name}-{settings}.json"))
+    certificate.save(Path(folder, "certificates", f"{certificate_name(certificate)}.json"))
+    name = losses_name(certificate.provenance, certificate.fingerprint)
     losses.save(Path(folder, "losses", f"{name}.npz"))
+
+
+def losses_name(provenance: Mapping[str, Any], fingerprint: str) -> str:
+    """Name for a file of losses: their subject and hook point, and a part of their fingerprint."""
+    source = [str(provenance.get(key, "")) for key in ("subject", "hook_name")]
+    return re.sub(r"[^\w.-]+", "-", "-".join([*source, fingerprint[:8]]))
+
+
+def certificate_name(certificate: Any) -> str:
+    """Name for a file of a certificate: that of its losses, and a hash of what it says."""
+    settings = hashlib.sha256(repr(certificate).encode()).hexdigest()[:4]
+    return f"{losses_name(certificate.provenance, certificate.fingerprint)}-{settings}"

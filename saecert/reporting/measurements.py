@@ -24,7 +24,7 @@ from filelock import FileLock
 
 from saecert.measurement.named import parse
 from saecert.records import Discovery, SequenceLosses, smoothed_support
-from saecert.reporting import latents
+from saecert.reporting import latents, notes
 from saecert.reporting.requests import Request, canonical, file_name
 from saecert.storage import atomic_path, cache_dir, pack_arrays
 from saecert.subjects.listing import SHIPPED, is_installed, package_of
@@ -84,7 +84,22 @@ def find_losses(request: Request) -> SequenceLosses | None:
     for kept in all_kept("losses"):
         if _answers(kept, request):
             with suppress(FileNotFoundError):  # another page has just saved one that holds more
-                return _part(load_record(kept), request)
+                record = _part(load_record(kept), request)
+                parts = {key: request[key] for key in _PARTIAL if request[key] != kept.request[key]}
+                notes.note_losses(kept.path, parts, record)
+                return record
+    return None
+
+
+def read_part(name: str, parts: Mapping[str, Any]) -> tuple[SequenceLosses, Request] | None:
+    """The part of a kept record that was asked for, and its request; None if it is not kept.
+
+    `name` is that of its file, `parts` what of the file's request was asked for otherwise.
+    """
+    for kept in all_kept("losses"):
+        if kept.path.name == name:
+            request = {**kept.request, **parts}
+            return (_part(load_record(kept), request), request) if _answers(kept, request) else None
     return None
 
 
@@ -103,6 +118,7 @@ def find_arrays(request: Request) -> dict[str, np.ndarray] | None:
             rows = request["n_seq"] or None
             cut = {name: array[:rows] for name, array in arrays.items() if array.ndim}
             arrays = arrays | cut if kept.facts["by_sequence"] else arrays
+            notes.note_file("arrays", kept.path)
             return {name: _widened(array) for name, array in arrays.items()}
     return None
 
@@ -111,6 +127,7 @@ def find_frame(request: Request) -> pd.DataFrame | None:
     """The kept frame that answers `request`; None if there is none."""
     for kept in all_kept("frame"):
         if canonical(kept.request) == canonical(request):
+            notes.note_file("frame", kept.path)
             return read_frame(kept.path)
     return None
 

@@ -26,7 +26,7 @@ from nbclient.exceptions import DeadKernelError
 from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
 
-from saecert.reporting import kept, measurements
+from saecert.reporting import kept, measurements, notes
 from saecert.reporting.executed import (
     KERNEL,
     NOTEBOOKS,
@@ -179,10 +179,11 @@ def execute(job: Job, progress: Progress, head: str = "") -> None:
     job.notebook.metadata = NotebookNode(kernelspec=NotebookNode(KERNEL))
     with atomic_path(job.target) as partial, partial_folder(job.target.parent) as scratch:
         nbformat.write(job.notebook, partial)
-        bars = scratch / "bars"
+        bars, noted = scratch / "bars", scratch / "notes"
         try:
             with progress.page(head, bars) as bar:
-                options = {"progress_bar": bar, "extra_arguments": _kernel_options(job, bars)}
+                options = {"progress_bar": bar}
+                options |= {"extra_arguments": _kernel_options(job, bars, noted)}
                 _execute_in_place(partial, job, progress, options)
         except (PapermillExecutionError, DeadKernelError) as error:
             if progress.interrupted.is_set():  # its kernel was ended, nothing failed
@@ -191,7 +192,8 @@ def execute(job: Job, progress: Progress, head: str = "") -> None:
             write_tidy(partial, failed, {"error": why})
             raise RunError(f"{why} (see {failed})") from None
         facts = {"parameters": dict(job.parameters), "stamp": job.stamp} if job.stamp else {}
-        write_tidy(partial, partial, facts)
+        read = noted.read_text(encoding="utf-8") if noted.exists() else ""
+        write_tidy(partial, partial, facts, read)
     failed.unlink(missing_ok=True)
 
 
@@ -300,12 +302,12 @@ def _default_jobs(settings: Mapping[str, str]) -> int:
     return min(2, os.cpu_count() or 1) if reads and not own else 1
 
 
-def _kernel_options(job: Job, bars: Path) -> list[str]:
-    """What a kernel is told at its start: where bars are drawn, and where the page may keep
-    things.
+def _kernel_options(job: Job, bars: Path, noted: Path) -> list[str]:
+    """What a kernel is told at its start: where bars are drawn, where it is noted what is read, and
+    where the page may keep things.
     """
     home = str(job.target.parent.resolve()) if job.keeps else ""
-    variables = {BARS: str(bars), kept.RUN: home}
+    variables = {BARS: str(bars), notes.NOTES: str(noted.resolve()), kept.RUN: home}
     first = f"import os; os.environ.update({variables!r}); del os"
     # the kernel's remarks on its transport are not about the page
     return ["--IPKernelApp.log_level=50", f"--IPKernelApp.exec_lines={first}"]
