@@ -2,8 +2,9 @@
 
 A browser may begin a line between a formula and the comma behind it. Both are put into one span
 that no line ends in (``.kept-together`` in the style sheet), with an opening bracket before them.
-A formula that may be as wide as a phone is left alone: what holds its comma would not fit, either.
-Names in code get places to break at: behind an underscore, a dot or a slash.
+A formula that may be as wide as a phone is of the class ``long`` besides: it shrinks to what its
+comma leaves, and scrolls. Names in code get places to break at: behind an underscore, a dot or a
+slash, and before a bracket.
 """
 
 import re
@@ -14,13 +15,13 @@ from sphinx.application import Sphinx
 from sphinx.transforms.post_transforms import SphinxPostTransform
 
 GLYPHS = 24
-"""Longest formula that is held: so many glyphs are less than two thirds of a phone's column."""
+"""Longest formula that is not ``long``: so many are less than two thirds of a phone's column."""
 
 _CLOSING = re.compile(r"(?:[.,;:!?%)\]}\u2026\u2019\u201d'\"/\u2010-\u2014-]+|(?:th|s)\b)+")
 _OPENING = re.compile(r"[(\[{\u2018\u201c'\"]+$")
 _CODE = re.compile(r'(<code class="[^"]*\bliteral\b[^"]*">)(.*?)(</code>)', re.DOTALL)
 _TEXT = re.compile(r"(?<=>)[^<]+")
-_BREAK = re.compile(r"(?<=\w)([._/]|::)(?=[^\W\d])")
+_BREAK = re.compile(r"(?<=\w)(?:([._/]|::)(?=[^\W\d])|(?=[\[(]))")
 
 
 class KeptTogether(SphinxPostTransform):
@@ -42,7 +43,7 @@ def hold(node: nodes.Element) -> None:
     closing = _CLOSING.match(behind) if behind else None
     if not (opening or closing):
         return
-    kept = nodes.inline(classes=["kept-together"])
+    kept = nodes.inline(classes=["kept-together", *(["long"] if _is_long(node) else [])])
     parent, place = node.parent, node.parent.index(node)
     first, last = place, place + 1
     pieces: list[nodes.Node] = []
@@ -91,9 +92,12 @@ def _break(app: Sphinx, page: str, template: str, context: dict[str, Any], doctr
 
 
 def _is_held(node: nodes.Node) -> bool:
-    if isinstance(node, nodes.math):
-        return glyphs(node.astext()) <= GLYPHS
-    return isinstance(node, nodes.literal) and not isinstance(node.parent, nodes.reference)
+    code = isinstance(node, nodes.literal) and not isinstance(node.parent, nodes.reference)
+    return code or isinstance(node, nodes.math)
+
+
+def _is_long(node: nodes.Node) -> bool:
+    return isinstance(node, nodes.math) and glyphs(node.astext()) > GLYPHS
 
 
 def _neighbour(node: nodes.Element, step: int) -> str:
