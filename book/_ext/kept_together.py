@@ -4,7 +4,7 @@ A browser may begin a line between a formula and the comma behind it. Both are p
 that no line ends in (``.kept-together`` in the style sheet), with an opening bracket before them.
 A formula that may be as wide as a phone is of the class ``long`` besides: it shrinks to what its
 comma leaves, and scrolls. Names in code get places to break at: behind an underscore, a dot or a
-slash, and before a bracket.
+slash.
 """
 
 import re
@@ -21,7 +21,7 @@ _CLOSING = re.compile(r"(?:[.,;:!?%)\]}\u2026\u2019\u201d'\"/\u2010-\u2014-]+|(?
 _OPENING = re.compile(r"[(\[{\u2018\u201c'\"]+$")
 _CODE = re.compile(r'(<code class="[^"]*\bliteral\b[^"]*">)(.*?)(</code>)', re.DOTALL)
 _TEXT = re.compile(r"(?<=>)[^<]+")
-_BREAK = re.compile(r"(?<=\w)(?:([._/]|::)(?=[^\W\d])|(?=[\[(]))")
+_BREAK = re.compile(r"(?<=\w)([._/]|::)(?=[^\W\d])")
 
 
 class KeptTogether(SphinxPostTransform):
