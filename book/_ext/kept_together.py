@@ -4,7 +4,7 @@ A browser may begin a line between a formula and the comma behind it. Both are p
 that no line ends in (``.kept-together`` in the style sheet), with an opening bracket before them.
 A formula that may be as wide as a phone is of the class ``long`` besides: it shrinks to what its
 comma leaves, and scrolls. Names in code get places to break at: behind an underscore, a dot or a
-slash.
+slash; an option of a command keeps its hyphens.
 """
 
 import re
@@ -22,6 +22,8 @@ _OPENING = re.compile(r"[(\[{\u2018\u201c'\"]+$")
 _CODE = re.compile(r'(<code class="[^"]*\bliteral\b[^"]*">)(.*?)(</code>)', re.DOTALL)
 _TEXT = re.compile(r"(?<=>)[^<]+")
 _BREAK = re.compile(r"(?<=\w)([._/]|::)(?=[^\W\d])")
+_OPTION = re.compile(r"(?<![\w-])--?[A-Za-z][\w-]*")
+_WHOLE = r'<span class="kept-together">\g<0></span>'
 
 
 class KeptTogether(SphinxPostTransform):
@@ -74,7 +76,8 @@ def with_breaks(body: str) -> str:
     """A page in which a line may end inside of code, at places that leave words whole."""
 
     def broken(found: re.Match[str]) -> str:
-        inside = _TEXT.sub(lambda text: _BREAK.sub(r"\1<wbr>", text[0]), found[2])
+        inside = _TEXT.sub(lambda text: _OPTION.sub(_WHOLE, text[0]), found[2])
+        inside = _TEXT.sub(lambda text: _BREAK.sub(r"\1<wbr>", text[0]), inside)
         return found[1] + inside + found[3]
 
     return _CODE.sub(broken, body)

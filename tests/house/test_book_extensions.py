@@ -110,13 +110,20 @@ def test_glyphs_are_counted_as_they_are_seen(source, count):
         ("means[&quot;gap&quot;]", ["means[&quot;gap&quot;]"]),
         ("0.05", ["0.05"]),
         ("_private", ["_private"]),
-        ("--html", ["--html"]),
+        ("n--1", ["n--1"]),
     ],
 )
 def test_names_in_code_break_at_their_joints(name, pieces):
     code = '<td><code class="docutils literal notranslate"><span class="pre">{}</span></code></td>'
     around = f'<p class="a_b">a_b</p>{code}<p>a_b</p>'
     assert kept_together.with_breaks(around.format(name)) == around.format("<wbr>".join(pieces))
+
+
+@pytest.mark.parametrize("option", ["--pages-only", "-p"])
+def test_an_option_keeps_its_hyphens(option):
+    code = '<code class="docutils literal notranslate"><span class="pre">{}</span></code>'
+    kept = code.format(f'<span class="kept-together">{option}</span>')
+    assert kept_together.with_breaks(code.format(option)) == kept
 
 
 def test_old_places_are_found_on_the_page_of_their_room():
