@@ -94,7 +94,7 @@ class Page(HTMLParser):
     def _close(self, tag: str, given: Attributes, text: str) -> None:
         if tag == "title" and not self.title:
             self.title = text
-        control = tag == "button" or (tag == "a" and "href" in given)
+        control = tag in ("button", "summary") or (tag == "a" and "href" in given)
         hidden = given.get("aria-hidden") == "true"
         if control and not hidden and not text and not any(given.get(name) for name in _NAMES):
             self.unnamed.append(

@@ -66,7 +66,7 @@ def check_code(root: Path) -> list[str]:
 
 def check_prose(root: Path) -> list[str]:
     """Control characters in pages, and links in sentences that insert a whole title."""
-    paths = [root / "README.md", *sorted((root / "book").glob("*.md")), *notebook_sources(root)]
+    paths = [root / "README.md", *sorted((root / "book").rglob("*.md")), *notebook_sources(root)]
     complaints = []
     for path in (path for path in paths if path.exists()):
         name = path.relative_to(root).as_posix()

@@ -135,7 +135,8 @@ def find_frame(request: Request) -> pd.DataFrame | None:
 def save_losses(request: Request, record: SequenceLosses, n_discovery: int) -> Path:
     """The file in which `record`, the answer to `request`, now is, with its side file.
 
-    Kept records that are a part of it are removed: it answers for them.
+    Kept records that are a part of it are removed: it answers for them. If it is itself a part of
+    one, which another page may just have kept, the file is that one's.
     """
     facts = {
         "n_seq": len(record),
@@ -149,6 +150,9 @@ def save_losses(request: Request, record: SequenceLosses, n_discovery: int) -> P
     words = [request[key] for key in ("subject", "hook_name", "corpus", "split")]
     words += ["" if request["rank"] == "frequency" else request["rank"]]
     with FileLock(cache_dir() / "measurements.lock"):  # pages side by side share files of latents
+        for other in all_kept("losses"):
+            if canonical(other.request) != canonical(request) and _answers(other, request):
+                return other.path
         bare, facts["latents"] = latents.put_aside(record, request, folder())
         path = _save("losses", request, words, facts, ".npz", bare.save)
         kept = Kept(path, {"request": request, **facts})

@@ -12,7 +12,7 @@ GOOD = """<html lang="en"><head><title>A page</title></head><body><article>
 <a href="other.html"><img src="a.png" alt="a picture"></a><img src="a.png" alt="">
 <label for="field">n</label><input id="field" type="range"><label>k <select></select></label>
 <input type="search" aria-label="Search"><input type="hidden"><button title="More"></button>
-<svg><line x1="0"/></svg>
+<svg><line x1="0"/></svg><details><summary aria-label="below"><i></i></summary>x</details>
 </article></body></html>"""
 OTHER = '<html lang="en"><head><title>Other</title></head><body><p id="there">x</p></body></html>'
 
@@ -41,6 +41,7 @@ def test_a_folder_may_be_named_from_here(tmp_path, monkeypatch):
         ('<img src="a.png" alt="">', '<img src="a.png">', "<img src='a.png'> has no alt text"),
         ('for="field"', 'for="fields"', "<input id='field'> has no label"),
         (' title="More"', "", "<button ''> has no name"),
+        (' aria-label="below"', "", "<summary ''> has no name"),
         ('alt="a picture"', 'alt=""', "<a 'other.html'> has no name"),
         ("<h2>Two</h2>", "", "heading of level 3 right below one of level 1"),
         ("other.html#there", "other.html#here", "no such place on that page"),
