@@ -97,7 +97,7 @@ def plot_coverage(
         Titles of panels that show rates up to one and a half times the nominal one.
     """
     count = max(frame[rows].nunique() for frame in frames.values())
-    fig, axes = panels(len(frames), height=max(3.6, 1.6 + 0.42 * count))
+    fig, axes = panels(len(frames), height=max(3.6, 1.9 + 0.42 * count))
     for ax, (title, frame) in zip(axes, frames.items(), strict=True):
         plot_miss_rates(frame, ax, rows).set_title(title)
         if title in narrow:
@@ -107,7 +107,7 @@ def plot_coverage(
         fig.legend(*named[0], loc="outside lower center", ncols=4, fontsize=9.5)
         return fig
     for ax in axes:
-        legend_below(ax, below=0.8 / (fig.get_figheight() - 2.4))
+        legend_below(ax, below=0.5 / (fig.get_figheight() - 1.5))
     return fig
 
 
