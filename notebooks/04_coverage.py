@@ -71,6 +71,7 @@ from saecert import certify
 from saecert.reporting import (
     experiments,
     figures,
+    miss_tables,
     sharp_coverage,
     simulations_groups,
 )
@@ -275,13 +276,10 @@ measured = study.simulated(
 # %% tags=["hide-input"]
 table = worst_rates(measured, ["label", "inequality"], "n")
 table = table.rename_axis(index=["quantity", "inequality"])
-missed = table.max(axis=1) > 0
-for level in table.index.names:
-    often = missed.groupby(level=level, sort=False).any()
-    never = ", ".join(often.index[~often]) or "none"
-    print(wrapped(f"{level}, no miss at all: {never}"))
+print(wrapped(miss_tables.without_misses(table)))
+table = table[table.max(axis=1) > 0]
 caption = "Misses in percent, measured losses"
-show(table[missed], caption, note=footing(chosen))
+show(table, caption, note=footing(chosen))
 
 # %% [markdown]
 # Nearly everywhere there is no miss at all. **Measured losses are a weak test**: a bound pays for a rare event that the sample does not show, and there is none in
@@ -340,11 +338,8 @@ if grouped_text:
         simulations_groups.group_facts,
         cells=[{"by": by} for by in simulations_groups.GROUPINGS],
         losses=losses,
-    ).set_index("by")
-columns = {name: name.replace("_", " ") for name in resemblance}
-columns |= {"n_seq": "sequences", "largest": "largest group"}
-resemblance = resemblance.rename(columns=columns)
-resemblance = resemblance.rename_axis("grouped by")
+    )
+    resemblance = miss_tables.group_table(resemblance)
 caption = "Groups of the certification split"
 show(resemblance, caption, note=note) if grouped_text else None
 
@@ -440,11 +435,7 @@ print(f"valid methods: {valid.sum()} of {len(valid)} cells pass")
 print(f"wrong methods: {caught.sum()} of {len(caught)} are rejected")
 ignored = kept = "no groups are known for this text"
 if grouped_text:
-    whole_packages = redrawn[redrawn["by"] == "package"]
-    taken = whole_packages["unit"] == "sequence"
-    ignored = (whole_packages[taken]["verdict"] == "rejected").all()
-    one_each = redrawn[redrawn["unit"] == "group"]
-    kept = (one_each["verdict"] == "valid").all()
+    ignored, kept = miss_tables.group_verdicts(redrawn)
 widths = whole.pivot(index="n", columns="inequality", values="width")
 narrower = widths["betting, of the list"] < widths["betting"]
 claims(

@@ -3,7 +3,13 @@
 import pandas as pd
 import pytest
 
-from saecert.reporting.miss_tables import miss_table, worst_rates
+from saecert.reporting.miss_tables import (
+    group_table,
+    group_verdicts,
+    miss_table,
+    without_misses,
+    worst_rates,
+)
 
 CELLS = pd.DataFrame(
     {
@@ -32,3 +38,30 @@ def test_rates_have_their_limits_and_labels_the_name_that_they_are_given():
     assert table.iloc[1].tolist()[:4] == ["joint loss (T1)", "Hoeffding", 20, 1000]
     assert table.iloc[1][["misses (%)", "from", "to"]].tolist() == pytest.approx([3.0, 2.0, 4.0])
     assert isinstance(table.index, pd.RangeIndex), "or the table would number its rows"
+
+
+def test_what_never_missed_is_named_by_level():
+    table = worst_rates(CELLS.assign(miss_rate=[0.0, 0.0, 0.06]), ["label", "inequality"], "n")
+    assert without_misses(table) == "no miss at all: joint loss (T1), Hoeffding"
+    assert without_misses(table.iloc[1:]) == "no miss at all: none"
+
+
+def test_facts_of_groups_have_words_in_their_head():
+    facts = {"by": ["module"], "groups": [3], "n_seq": [9], "largest": [4]}
+    table = group_table(pd.DataFrame(facts | {"design_effect": [2.0]}))
+    assert list(table) == ["groups", "sequences", "largest group", "design effect"]
+    assert table.index.name == "grouped by"
+
+
+@pytest.mark.parametrize(
+    ("package", "one", "expected"),
+    [
+        ("rejected", "valid", (True, True)),
+        ("valid", "valid", (False, True)),
+        ("rejected", "rejected", (True, False)),
+    ],
+)
+def test_verdicts_on_groups_are_of_packages_and_of_one_sequence_each(package, one, expected):
+    rows = [("package", "sequence", package), ("module", "sequence", "valid")]
+    rows += [("package", "group", one), ("module", "group", "valid")]
+    assert group_verdicts(pd.DataFrame(rows, columns=["by", "unit", "verdict"])) == expected
