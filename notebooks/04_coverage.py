@@ -154,15 +154,15 @@ known = study.simulated(
 least = known["draws"].min()
 note = f"delta = {delta:g}; {least:,} to {draws:,} samples a cell"
 caption = "Misses in percent, worst population and sample size"
-table = worst_rates(known, "inequality", "label")
+table = worst_rates(known, {"inequality": "inequality"}, "label")
 show(table, caption, note=note)
 
 # %% [markdown]
 # No number is above the nominal rate. The same by sample size, folded:
 
 # %% tags=["hide-cell"]
-by_size = worst_rates(known, ["label", "inequality"], "n")
-by_size = by_size.rename_axis(index=["pool rule", "inequality"])
+rows = {"label": "pool rule", "inequality": "inequality"}
+by_size = worst_rates(known, rows, "n")
 show(by_size, "Misses in percent, worst population", note=note)
 
 # %% [markdown]
@@ -259,9 +259,8 @@ chosen = certify(
 )
 print(study)
 joint = quantities["v_A (T1)"].values.mean()
-print(f"mean joint loss {joint:.2f} bits per token")
 risk = chosen.means["model risk"]
-print(f"mean loss of the model {risk:.2f} bits per token")
+print(f"means, bits: joint loss {joint:.2f}, model {risk:.2f}")
 
 # %%
 cells = [{"quantity": q, "n": n} for q, n in product(quantities, sizes)]
@@ -274,8 +273,7 @@ measured = study.simulated(
 )
 
 # %% tags=["hide-input"]
-table = worst_rates(measured, ["label", "inequality"], "n")
-table = table.rename_axis(index=["quantity", "inequality"])
+table = worst_rates(measured, rows | {"label": "quantity"}, "n")
 print(wrapped(miss_tables.without_misses(table)))
 table = table[table.max(axis=1) > 0]
 caption = "Misses in percent, measured losses"

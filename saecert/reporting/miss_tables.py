@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
 from saecert.reporting.wording import in_words
 
 
-def worst_rates(frame: pd.DataFrame, rows: str | Sequence[str], columns: str) -> pd.DataFrame:
+def worst_rates(frame: pd.DataFrame, rows: Mapping[str, str], columns: str) -> pd.DataFrame:
     """Largest miss rate in percent, by columns of a frame of `coverage_table`, in words.
 
     Parameters
     ----------
     frame
         As `saecert.statistics.coverage.coverage_table` makes it.
-    rows, columns
-        Its columns by which the table has rows and columns, in the order of the frame.
+    rows
+        Its columns by which the table has rows (in the order of the frame), and their names.
+    columns
+        That by which it has columns.
     """
     rates = {"values": "miss_rate", "aggfunc": "max", "sort": False}
-    return in_words(100 * frame.pivot_table(index=rows, columns=columns, **rates))
+    table = 100 * frame.pivot_table(index=list(rows), columns=columns, **rates)
+    return in_words(table).rename_axis(index=list(rows.values()))
 
 
 def miss_table(frame: pd.DataFrame, label: str, names: Sequence[str] = ()) -> pd.DataFrame:

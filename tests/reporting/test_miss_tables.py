@@ -25,8 +25,12 @@ CELLS = pd.DataFrame(
 )
 
 
+ROWS = {"label": "quantity", "inequality": "inequality"}
+
+
 def test_of_several_cells_the_worst_is_shown():
-    table = worst_rates(CELLS, ["label", "inequality"], "n")
+    table = worst_rates(CELLS, ROWS, "n")
+    assert table.index.names == ["quantity", "inequality"]
     assert table.loc[("joint loss (T1)", "Hoeffding"), 20] == pytest.approx(3.0)
     assert table.loc[("coins", "Dirichlet"), 100] == pytest.approx(6.0)
 
@@ -41,7 +45,7 @@ def test_rates_have_their_limits_and_labels_the_name_that_they_are_given():
 
 
 def test_what_never_missed_is_named_by_level():
-    table = worst_rates(CELLS.assign(miss_rate=[0.0, 0.0, 0.06]), ["label", "inequality"], "n")
+    table = worst_rates(CELLS.assign(miss_rate=[0.0, 0.0, 0.06]), ROWS, "n")
     assert without_misses(table) == "no miss at all: joint loss (T1), Hoeffding"
     assert without_misses(table.iloc[1:]) == "no miss at all: none"
 
