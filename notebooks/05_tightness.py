@@ -278,7 +278,7 @@ fig = figures.plot_bounds(curve, vacuous)
 # %% [markdown]
 # The gap between the two lowest lines is the inequality, those above it are the pool rule. All changes matter most on few sequences.
 
-# %%
+# %% tags=["hide-input"]
 later = quantity[quantity["n"] >= 50]
 flips = [t for n, t in coins.items() if n >= 500]
 pair = frame[(frame["quantity"] == "v_A") & (frame["n"] >= 1000)]

@@ -288,7 +288,7 @@ fig = figures.plot_outside(rows, d_sae)
 # The price falls fastest over the first 400 latents, and so do the shares that are left out; the share of energy is always the smaller one, as one
 # expects of a ranking by energy.
 
-# %%
+# %% tags=["hide-input"]
 filled = counts.fillna(d_sae + 1)
 ordered = filled.apply(lambda k: k.is_monotonic_decreasing).all()
 fewer = filled[chosen].iloc[-1] < d_sae
