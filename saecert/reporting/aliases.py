@@ -75,6 +75,21 @@ def by_copies(
     return frame.astype(dict.fromkeys(whole, int))
 
 
+def unmoved_table(split: pd.DataFrame) -> pd.DataFrame:
+    """Of the frame of `by_copies`, what aliases leave as it is, as it is printed."""
+    names = {"T1": "bound, fixed pool", "direct": "direct bound", "price": "price of explanation"}
+    unmoved = split["unmoved"].rename(columns=names)
+    return pd.concat([split["dictionary"]["latents"], unmoved], axis=1)
+
+
+def moved_table(split: pd.DataFrame) -> pd.DataFrame:
+    """Of the frame of `by_copies`, prices and bounds of pools read off the sample, and concepts."""
+    chosen = split[["dictionary", "nats", "bound"]].drop(columns=[("dictionary", "latents")])
+    chosen["concepts", f"within {EPS:g} bits"] = split["concepts", "count"]
+    titles = {"nats": "cost of the pool, nats", "bound": "bound, bits"}
+    return chosen.rename(columns=titles, level=0)
+
+
 def _certified(record: SequenceLosses, pool: int, common: Mapping[str, Any]) -> dict[Any, Any]:
     """The certificates of one record."""
     fixed = certify(record, pool=pool, eps=(EPS,), **common)
