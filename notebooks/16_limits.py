@@ -306,8 +306,8 @@ still = float((unmoved.max() - unmoved.min()).max())
 prices = split["nats"].iloc[[0, -1]]
 dearer = prices.iloc[-1] / prices.iloc[0]
 rising = split["leaving", "share"].is_monotonic_increasing
-print(f"from 1 to {split.index[-1]} aliases, limits move by {still:g} bits;")
-print("the cost of the pool is multiplied, with")
+print(f"from 1 to {split.index[-1]} aliases, limits move by")
+print(f"{still:g} bits; the cost of the pool is multiplied, with")
 for way in dearer.index:
     print(f"  {way}, by {float(f'{dearer[way]:.2g}'):,g}")
 
@@ -376,7 +376,8 @@ fig = figures.plot_denser_codes(drawn, faithful.reset_index(), vacuous)
 # grows; the model's own predictions are the same throughout. Four cases of a sample too small, and one of a sample large enough:
 
 # %% tags=["hide-input"]
-small, middle, n_all = min(10, len(losses)), min(50, len(losses)), len(losses)
+n_all = len(losses)
+small, middle = min(10, n_all), min(50, n_all)
 cases = [("delta = 10⁻⁶", 2), ("alpha = 10⁻⁶", 2)]
 cases += [("cheapest superset", small), (EXACT, middle), (own, n_all)]
 bounds = [wide.loc[case] for case in cases]
@@ -406,7 +407,9 @@ claims(
         "random encoders are certified": all(
             c.verdict for x, c in certificates.items() if "random" in x
         ),
-        "a perfect proxy can be vacuous": bool(empty and perfect.verdict),
+        "a perfect proxy can be vacuous": bool(
+            empty and perfect.verdict
+        ),
     },
 )
 
