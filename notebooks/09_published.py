@@ -89,7 +89,7 @@ rows = (models, layers, pools)
 largest = max(published.largest_difference(part) for part in rows)
 n_rows = sum(len(part) for part in rows)
 print(f"{n_rows} rows, largest difference from what is printed:")
-print(f"{largest:.1e} bits")
+print(f"{1e6 * largest:.1f} millionths of a bit")
 
 # %% [markdown]
 # The bounds are what the formula gives, up to the digits of the printed means. The direct bound, which needs no SAE, is the smallest in each

@@ -362,7 +362,7 @@ claims(
 #
 # ## Exercise
 #
-# `python -m saecert run 11_layers -p hooks=blocks.3.hook_resid_post,blocks.5.hook_resid_post`. Predict first: which rows of the last table
+# Run `python -m saecert run 11_layers -p hooks=blocks.3.hook_resid_post,blocks.5.hook_resid_post`. Predict first: which rows of the last table
 # stay "not told"? Compare the limits of their change with the difference of the two means.
 #
 # ```{admonition} Answer

@@ -426,7 +426,7 @@ claims(
 #
 # ## Exercise
 #
-# `python -m saecert run 16_limits -p n_seq=100`, which reads what is kept, then the same with `-p pool_share=0.25` as well, which measures anew
+# Run `python -m saecert run 16_limits -p n_seq=100`, which reads what is kept, then the same with `-p pool_share=0.25` as well, which measures anew
 # for some minutes. Predict first whether mixing still leaves the bound where it was, which of the four terms grow, and which rows do
 # not move. Then compare the two tables of bounds.
 #

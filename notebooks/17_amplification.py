@@ -325,7 +325,7 @@ claims(
 #
 # ## Exercise
 #
-# `python -m saecert run 17_amplification -p n_seq=100`, which reads what is kept, then the same with `-p alpha=0.01` as well, which measures anew
+# Run `python -m saecert run 17_amplification -p n_seq=100`, which reads what is kept, then the same with `-p alpha=0.01` as well, which measures anew
 # for a minute or two. Predict first: which of the three kinds of statement change, and do the limits on the mean smoothed KL become narrower or wider?
 # ($\Lambda$ grows from 6.001 to 18.444 bits, and the smoothed KL itself grows, too.) Look at the last layer less the first.
 #
