@@ -265,12 +265,12 @@ each = f"n = {len(packed)}, delta = {delta:g} each, alpha = {alpha:g}"
 unmoved = split["unmoved"]
 show(
     unmoved_table(split),
-    "What aliases do not move: limits in bits",
+    "Limits in bits, which aliases do not move, and concept counts",
     note=f"{each}, k = {k} times the aliases",
 )
 
 # %% [markdown]
-# Up to 32 aliases a latent, and nothing moves. Now a pool that is read off the sample, paid for in three ways:
+# No limit moves, up to 32 aliases a latent, and the concept count is multiplied by their number. Now a pool that is read off the sample, paid for in three ways:
 
 # %% tags=["hide-input"]
 moved_by = moved_table(split)

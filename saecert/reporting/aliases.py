@@ -76,16 +76,17 @@ def by_copies(
 
 
 def unmoved_table(split: pd.DataFrame) -> pd.DataFrame:
-    """Of the frame of `by_copies`, what aliases leave as it is, as it is printed."""
+    """Of the frame of `by_copies`, limits that aliases leave as they are, and concept counts."""
     names = {"T1": "bound, fixed pool", "direct": "direct bound", "price": "price of explanation"}
-    unmoved = split["unmoved"].rename(columns=names)
-    return pd.concat([split["dictionary"]["latents"], unmoved], axis=1)
+    table = split["unmoved"].rename(columns=names)
+    table.insert(0, "latents", split["dictionary", "latents"])
+    table[f"concepts within {EPS:g} bits"] = split["concepts", "count"]
+    return table
 
 
 def moved_table(split: pd.DataFrame) -> pd.DataFrame:
-    """Of the frame of `by_copies`, prices and bounds of pools read off the sample, and concepts."""
+    """Of the frame of `by_copies`, prices and bounds of pools read off the sample."""
     chosen = split[["dictionary", "nats", "bound"]].drop(columns=[("dictionary", "latents")])
-    chosen["concepts", f"within {EPS:g} bits"] = split["concepts", "count"]
     titles = {"nats": "cost of the pool, nats", "bound": "bound, bits"}
     return chosen.rename(columns=titles, level=0)
 
