@@ -131,10 +131,11 @@ ceiling = measured[places[0]][CEILING]
 n_all = len(ceiling)
 print(f"smoothed KL is at most {upper_text(ceiling[0], 3)} bits")
 
-# %% tags=["hide-input"]
-means = horizon_limits.mean_divergences(measured, delta)
+# %% [markdown]
+# The SAE's own error first, wherever it is read:
 
 # %% tags=["hide-input"]
+means = horizon_limits.mean_divergences(measured, delta)
 behind = "read so many blocks behind"
 show(
     pd.concat({behind: horizons.by_horizon(means)}, axis=1),
@@ -168,8 +169,6 @@ show(
 
 # %% tags=["hide-input"]
 against = horizon_limits.against_controls(measured, delta, inequality)
-
-# %% tags=["hide-input"]
 note = f"n = {n_all}, delta = {delta:g}, alpha = {alpha:g} (smoothed)"
 note += "; certified limits jointly"
 words = dict(zip(places, layers.labels_of(places), strict=True))
@@ -237,8 +236,6 @@ trend = horizon_limits.last_against_first(measured, delta, inequality)
 damped = horizon_limits.output_against_local(
     measured, delta, inequality
 )
-
-# %% tags=["hide-input"]
 show(
     horizons.statements(trend)
     .rename(index={0: "local"})
