@@ -64,9 +64,10 @@ from saecert.statistics.rounding import nearest_text, upper_text
 # {cite}`hoeffding1963` limits the three at $\delta/3$, $\delta/6$ and $\delta/3$; their sum is below $\delta$.
 # ````
 #
-# This is `U_SAE`. `U_SAE + Occam` puts $\sqrt{(\ln\binom{m}{k} + \ln(3/\delta))/2n}$, with $m$ the number of all latents, in the place of one of the two equal roots, so it is never
+# This is the paper's $U_{\mathrm{SAE}}$, here the bound for a **fixed pool**. Its second form, **with Occam**, puts $\sqrt{(\ln\binom{m}{k} + \ln(3/\delta))/2n}$, with $m$ the number of all latents, in the place of one of the two equal roots, so it is never
 # smaller, and holds for a fixed pool as well. It is *not* a certificate for a pool that was read off the same sequences: there $p$ would have to
-# pay for the choice, too, and so would the size $k$. The paper's pools come from other text, so nothing has to be paid.
+# pay for the choice, too, and so would the size $k$. The paper's pools come from other text, so nothing has to be paid. The **direct**
+# bound is one on $\ell_f$ alone, by the same inequality, without an SAE.
 #
 # Three models, recomputed. "Sharper" is explained below.
 
@@ -88,7 +89,7 @@ rows = (models, layers, pools)
 largest = max(published.largest_difference(part) for part in rows)
 n_rows = sum(len(part) for part in rows)
 print(f"{n_rows} rows, largest difference from what is printed:")
-print(f"{largest:.1e} bits")
+print(f"{1e6 * largest:.1f} millionths of a bit")
 
 # %% [markdown]
 # The bounds are what the formula gives, up to the digits of the printed means. The direct bound, which needs no SAE, is the smallest in each
@@ -149,8 +150,9 @@ show(table, "Samples in which a limit is below its mean", note=note)
 for row in models.itertuples():
     gained = row.fixed - row.sharper_fixed
     print(f"{row.model}: {row.fixed:.3f} as printed,")
-    print(f"  at most {upper_text(row.sharper_fixed, 3)} bits sharper,")
-    print(f"  {gained:.2f} lower; core {row.core:.3f}")
+    sharper = upper_text(row.sharper_fixed, 3)
+    print(f"  sharper: at most {sharper} bits, {gained:.2f} lower;")
+    print(f"  core {row.core:.3f}")
 
 # %% [markdown]
 # So 0.38 to 0.45 bits of each certificate were the inequality. Of what is left, nearly all is the **core**, proxy risk + gap + mismatch term: it is the
@@ -163,6 +165,10 @@ for row in models.itertuples():
 # %% mystnb={"figure": {"caption": "Llama-3-8B by layer from published means (n = 70,000, delta = 0.05 for each mark on its own, alpha = 0.5, m = 131,072, k from 72,752 at layer 4 to 130,700 at layer 30). Left: bounds as printed (dotted) and by sharper inequalities (solid), their empirical core, and the bound without an SAE. Right: what the core is the sum of. Dashed: log2 V, above which a bound says nothing. Grey: layers whose core is above it already, where no inequality helps.", "name": "fig-published"}, "image": {"alt": "Left, bounds against layer: those with Occam fall from 40 to 10 bits as printed and from 29 to 9 when sharper, those of fixed pools from 27 to 7, just above their core, the thin line on top with small crosses. Right, stacked bars: model risk of 5.3 bits throughout, and two equal parts above it that shrink from 10 bits each to one."}} tags=["hide-input"]
 plot_published_layers(layers)
 plt.show()
+
+# %% [markdown]
+# The sharper bound for a fixed pool lies so close to its core that the two lines can hardly be told apart: what makes early layers vacuous is the
+# core, not the size of the sample. In numbers:
 
 # %% tags=["hide-input"]
 vacuous = layers["uniform"].iloc[0]
@@ -184,7 +190,7 @@ for row in helped.itertuples():
 # ````{prf:corollary} The whole dictionary is never dearer
 # :label: published-whole
 #
-# With all $m$ latents for $A$, both printed bounds are equal, and at most `U_SAE` of any other pool on the same sequences.
+# With all $m$ latents for $A$, both printed bounds are equal, and at most that for any other fixed pool on the same sequences.
 # ````
 #
 # ````{prf:proof}
@@ -217,13 +223,17 @@ show(twice_layers, "Parts of the core, layers of Llama-3-8B", note=note)
 #
 # ## One token is enough to leave the pool
 #
-# A stricter pool keeps the latents that were active at least `tau` times on the calibration text (Llama-3-8B, layer 30). A sequence is
+# A stricter pool keeps the latents that were active at least so many times on the calibration text (Llama-3-8B, layer 30). A sequence is
 # "outside" if any of its tokens has an active latent that is not in the pool:
 
 # %% tags=["hide-input"]
 note = f"n = 10,000, m = 131,072, {setting}"
-caption = "Pools of latents seen at least tau times, bits per token"
-show(published.thresholds(pools), caption, note=note, decimals=4)
+note += "; seen at least: times; outside: sequences"
+caption = "Bounds for pools of latents seen often, bits per token"
+show(published.thresholds(pools), caption, note=note, decimals=3)
+
+# %% [markdown]
+# From the first row to the last:
 
 # %% tags=["hide-input"]
 first, last = pools.iloc[0], pools.iloc[-1]
@@ -231,7 +241,7 @@ moved = (pools["proxy_risk"] - first["proxy_risk"]).abs().max()
 kept = last["pool"] / first["pool"]
 print(f"latents dropped: {1 - kept:.1%}")
 print(f"proxy risk moves by at most {moved:.5f} bits,")
-print(f"U_SAE by {last['fixed'] - first['fixed']:.2f} bits")
+print(f"the bound by {last['fixed'] - first['fixed']:.2f} bits")
 
 # %% [markdown]
 # Without an eighth of the pool the proxy predicts as before, to a ten-thousandth of a bit. But a sequence counts as lost when *one* of its tokens has
@@ -275,8 +285,6 @@ excess = published.counted_twice(models)["share of gap (%)"]
 excess_layers = twice_layers["share of gap (%)"]
 doubled = min(excess.min(), excess_layers.min()) > 89
 new_layer = list(helped["layer"]) == [28]
-
-# %%
 claims(
     strict,
     {
@@ -318,7 +326,7 @@ claims(
 #
 # ## Exercise
 #
-# By how much would ten times as many sequences lower `U_SAE` of Llama at layer 30, by the printed formula and by the sharper one? Predict first, from the
+# By how much would ten times as many sequences lower the bound of Llama at layer 30 for its fixed pool, by the printed formula and by the sharper one? Predict first, from the
 # core, then compute:
 #
 # ```python

@@ -329,7 +329,7 @@ def plot_models(
     ax.axvline(1, **DASHED)
     name_rows(ax, labels)
     right = max(1.2, 1.05 * frame["share of uniform"].max())
-    ax.set(xlim=(0, right), xlabel="bound / log2 V, low is good")
+    ax.set(xlim=(0, right), xlabel="bound as a share of log2 V; lower is better")
     fig.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return fig
 
