@@ -31,7 +31,6 @@ def _mend(app: Sphinx, page: str, template: str, context: dict[str, Any], doctre
     scripts = context.get("script_files", [])
     context["script_files"] = [script for script in scripts if not _of_thebe(script)]
 
-
     if make := context.get("generate_toctree_html"):
         context["generate_toctree_html"] = _with_names(make)
 

