@@ -62,7 +62,7 @@ from saecert.dictionaries.monitor import (
     trained_threshold,
 )
 from saecert.reporting import figures
-from saecert.reporting.claims import claims
+from saecert.reporting.claims import claims, decided
 from saecert.reporting.study import open_study
 from saecert.reporting.tables import show
 from saecert.statistics.rounding import lower_text
@@ -432,19 +432,25 @@ print(f"  {len(kept)} of {len(names)}")
 
 # %% tags=["hide-input"]
 random_kinds = [kind for kind in others if kind.startswith("random")]
-exposed = worse = beaten = "the score is constant"
+exposed = beaten = "the score is constant"
 if counted:
-    rows = [(kind, "active latents") for kind in random_kinds]
-    least = by.loc[rows, "alarms, at least"].min()
+    found = by.loc[[(kind, "active latents") for kind in random_kinds]]
+    least = found["alarms, at least"].min()
+    most = found["alarms, at most"].min()
     share = lower_text(100 * least, 0)
     print(f"random sequences found: at least {share} %")
-    upper = ahead.loc["shifted text", "count ahead by, at most"]
-    better = ", ".join(upper.index[upper < 0]) or "none"
+    exposed = decided(least > 0.9, most <= 0.9)
+
+# %% tags=["hide-input"]
+if counted:
+    lead = ahead.loc["shifted text"].filter(like="at ")
+    lower, upper = lead.to_numpy().T
+    better = ", ".join(lead.index[upper < 0]) or "none"
     print(f"on shifted text the count is worse than: {better}")
-    exposed = bool(least > 0.9)
-    beaten = (
-        bool(upper["SAE error"] < 0) if "SAE error" in upper else None
-    )
+    beaten = None
+    if "SAE error" in lead.index:
+        at = lead.index.get_loc("SAE error")
+        beaten = decided(upper[at] < 0, lower[at] >= 0)
 
 # %% tags=["hide-input"]
 claims(
