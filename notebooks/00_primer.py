@@ -137,6 +137,8 @@ fig = plot_hundred(counts / n_seq, limits, truth)
 plt.show()
 
 # %% [markdown]
+# Most lines end to the right of the dashed one: their limits are right. The six thick lines end to the left of it, and their limits are wrong.
+#
 # The samples with a wrong limit did nothing wrong. They had few bad documents by chance, and from inside a sample this cannot be seen: a low count looks the
 # same whether it is luck or truth. So the promise is not about one limit. It is about the *procedure*:
 #
@@ -272,7 +274,8 @@ print(f"gambler ever at {1 / delta:g} coins: {rich:.1%}")
 # %% [markdown]
 # ## One real document
 #
-# So far a document was one number. Here is what stands behind it. A model $f$ predicts each token of a text and loses so many bits at it. The same model, read through a pool $A$ of latents of its SAE, is another
+# So far a document was one number. Here is what stands behind it. A model $f$ predicts each token of a text and loses so many bits at it. The SAE writes an activation as a weighted sum of a few of its
+# *latents*, and a *pool* $A$ is a set of latents that are kept, here three quarters of them. The same model, read through the pool, is another
 # predictor, $g_A$, and loses other amounts. The text was written for this page, in the manner of those that the shipped model knows. Write $\ell_f$ and $\ell_{g_A}$ for the two losses at a token. Each token
 # is coloured by $\lvert \ell_f - \ell_{g_A} \rvert$, how far they are apart.
 

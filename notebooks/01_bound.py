@@ -19,7 +19,7 @@
 # pool? And which of the many inequalities in the textbooks may be trusted to turn a sample mean into it?
 #
 # This page derives the quantity that the certificate bounds, and tests by simulation five inequalities that could bound it. It
-# needs no model. What it measures is kept under `measurements/`.
+# needs no model. What it simulates is kept under `measurements/`.
 
 # %% tags=["parameters"]
 # sequences in a simulated sample
@@ -44,6 +44,7 @@ from saecert.reporting.experiments import misses_made_up
 from saecert.reporting.figures import plot_coverage
 from saecert.reporting.study import simulated
 from saecert.reporting.tables import show
+from saecert.reporting.wording import in_words, worded
 from saecert.statistics.inequalities import INEQUALITIES
 from saecert.statistics.mutants import mutants
 from saecert.statistics.rounding import lower_text, upper_text
@@ -74,7 +75,7 @@ print(f"losses between {least} and {most} bits per token")
 # ````{prf:theorem} Joint certificate
 # :label: joint-certificate
 #
-# Let $v_A(x) = \min\bigl\{\ell(g_A, x) + |\ell(f, x) - \ell(g, x)| + |\ell(g, x) - \ell(g_A, x)|,\ \mathrm{hi}\bigr\}$. Then
+# Let the **joint loss** be $v_A(x) = \min\bigl\{\ell(g_A, x) + |\ell(f, x) - \ell(g, x)| + |\ell(g, x) - \ell(g_A, x)|,\ \mathrm{hi}\bigr\}$. Then
 # $v_A(x) \in [\mathrm{lo}, \mathrm{hi}]$ and
 #
 # $$R(f),\ R(g),\ R(g_A)\ \le\ \mathbb{E}\, v_A .$$
@@ -99,7 +100,7 @@ print(f"losses between {least} and {most} bits per token")
 # ````{prf:theorem} Sharp form
 # :label: sharp-certificate
 #
-# Let $s_A(x) = \max\{\ell(f, x), \ell(g, x), \ell(g_A, x)\}$, with $\ell_f, \ell_g, \ell_A$ short for the three and $(y)_+$ for $\max\{y, 0\}$. Then $s_A \in [\mathrm{lo}, \mathrm{hi}]$, $s_A \le v_A$ on every
+# Let the **sharp loss** be $s_A(x) = \max\{\ell(f, x), \ell(g, x), \ell(g_A, x)\}$, with $\ell_f, \ell_g, \ell_A$ short for the three and $(y)_+$ for $\max\{y, 0\}$. Then $s_A \in [\mathrm{lo}, \mathrm{hi}]$, $s_A \le v_A$ on every
 # sequence, $R(f), R(g), R(g_A) \le \mathbb{E}\, s_A$, and
 #
 # $$s_A = \ell_A + (\ell_g - \ell_A)_+ + \bigl(\ell_f - \max\{\ell_g, \ell_A\}\bigr)_+ .$$
@@ -146,7 +147,7 @@ mismatch, gap = one_sided(clean, full, pooled)
 assert np.array_equal(s, np.maximum.reduce([clean, full, pooled]))
 assert np.allclose(pooled + mismatch + gap, s, atol=1e-12)
 assert (s <= v + 1e-12).all()
-print(f"mean of v_A {v.mean():.2f}, of s_A {s.mean():.2f} bits")
+print(f"mean joint loss {v.mean():.2f} bits, sharp {s.mean():.2f} bits")
 
 # %% [markdown]
 # On random losses, which have nothing in common, the difference is large; on those of a real model it is a fraction of a bit
@@ -180,19 +181,24 @@ tested, mutated = frame[~wrong], frame[wrong]
 def percent(rows):
     """Miss rates in percent, one line a method."""
     axes = {"index": "inequality", "columns": "population"}
-    return rows.pivot(**axes, values="miss_rate").mul(100)
+    values = {"values": "miss_rate", "sort": False}
+    return in_words(rows.pivot_table(**axes, **values).mul(100))
 
 
 note = f"n = {n_seq}, delta = {delta:g}, {draws:,} samples a population"
 caption = "Misses in percent of the samples, the five inequalities"
 show(percent(tested), caption, note=note)
 
+# %% [markdown]
+# Where are the most misses, and how far may the simulation be off?
+
 # %% tags=["hide-input"]
 worst = tested.loc[tested["miss_rate"].idxmax()]
-print(f"most misses: {worst['inequality']} on {worst['population']}")
-print(f"{100 * worst['miss_rate']:.2f} %")
+name = worded(worst["inequality"])
+print(f"most misses: {name} on {worst['population']}")
 low, high = 100 * worst["ci_low"], 100 * worst["ci_high"]
-print(f"99 % limits {lower_text(low)} and {upper_text(high)} %")
+limits = f"99 % limits {lower_text(low)} and {upper_text(high)} %"
+print(f"{100 * worst['miss_rate']:.2f} %, {limits}")
 
 # %% [markdown]
 # The largest rate of the table, with its limits: they reach down to the nominal rate or below it, so nothing here contradicts the
@@ -216,13 +222,15 @@ panels = {"five inequalities": tested, "mutants": mutated}
 plot_coverage(panels, narrow=["five inequalities"])
 plt.show()
 
-# %% tags=["hide-input"]
+# %% [markdown]
+# Left, the bars of all five inequalities reach down to the dashed line or end below it. Right, every mutant has a population on which
+# its bar begins beyond it.
+
+# %%
 rejected = mutated[mutated["verdict"] == "rejected"]["inequality"]
 caught = rejected.nunique()
 print(f"mutants rejected: {caught} of {len(mutants())}")
 print(f"inequalities tested: {len(INEQUALITIES)}")
-
-# %%
 passed = (tested["verdict"] == "valid").all()
 claims(
     strict,

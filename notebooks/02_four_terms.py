@@ -160,6 +160,10 @@ print(certificate)
 # Each bound is the sum of the four terms above it; each further line says what it limits, and the last ones at which
 # $\delta$ each statement holds.
 #
+# *Loss recovered*, the usual score of an SAE, stands there, too: of the loss that an ablation adds to the model's it is the share
+# that the SAE avoids, here with a lower limit. It compares the SAE with a constant. The bound says how many bits are lost, and the
+# ladder below compares them with predictors that one could have without the model.
+#
 # ## What counting once is worth
 #
 # In the first column gap and mismatch are absolute differences. In the second they are what the model's loss, or that of the SAE
@@ -219,6 +223,9 @@ plot_four_terms(
 plt.show()
 
 # %% [markdown]
+# Nearly all of the first bar is proxy risk, and most of that is the model's own loss, the second bar; gap, mismatch and complexity are
+# the thin slices at its end. The first two bars end before the dotted line of the bigram predictor, the ablations at the ceiling.
+#
 # ## The verdict
 #
 # A reference counts as beaten only if the *paired* difference $s_A - \ell_{\mathrm{ref}}$ is certifiably negative. Rungs are tested in
@@ -226,25 +233,35 @@ plt.show()
 # limit holds on its own.
 
 # %% tags=["hide-input"]
-columns = ["through", "rung", "risk", "mean", "upper", "claimed"]
-rungs = ladder_table(certificate)[columns].set_index("through")
-caption = "s_A, or the model's loss, minus the reference's, bits"
-show(rungs, caption, note=footing(certificate))
+columns = {
+    "through": "predictors",
+    "rung": "reference",
+    "risk": "its risk",
+    "mean": "difference, mean",
+    "upper": "difference, at most",
+    "claimed": "beaten",
+}
+routes = {"proxy": "all three", "direct": "model alone"}
+rungs = ladder_table(certificate)[list(columns)].rename(columns=columns)
+rungs["predictors"] = rungs["predictors"].map(routes)
+caption = "Differences of losses from the reference's, bits per token"
+note = footing(certificate)
+show(rungs.set_index("predictors"), caption, note=note)
 
 # %% [markdown]
-# Where the upper limit is negative the reference is beaten: by all three predictors in the rows "proxy", by the model alone in
-# the rows "direct".
+# Where the upper limit is negative the reference is beaten. In the rows "all three" the difference is that of the sharp loss $s_A$, the
+# largest of the three losses, so that model, SAE proxy and pooled proxy all beat the reference; in the rows "model alone" it is that of $\ell_f$.
 
 # %%
 signed = certificate.statements["signed_gap"]
 least, most = signed["lower"], signed["upper"]
-print(
-    f"R(g_A) - R(f) from {lower_text(least)} to {upper_text(most)} bits"
-)
-print(f"price of explanation at most {upper_text(certificate.price)}")
+limits = f"{lower_text(least)} to {upper_text(most)}"
+print(f"pooled proxy minus model: {limits} bits per token")
+price = upper_text(certificate.price)
+print(f"price of explanation: at most {price} bits per token")
 
 # %% [markdown]
-# So much the pooled proxy loses more than the model. The first line is two-sided, the second puts all of its $\delta$ on one side
+# So much more than the model the pooled proxy loses, $R(g_A) - R(f)$. The first line is two-sided, the second puts all of its $\delta$ on one side
 # and is a little smaller.
 
 # %% tags=["hide-input"]
@@ -256,8 +273,6 @@ if monotone:
     )
 limit = f"above the {bigram}, at least"
 above = bool((risks[limit] > 0).all()) if len(risks) else None
-
-# %%
 claims(
     strict,
     {

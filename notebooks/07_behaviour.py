@@ -19,8 +19,9 @@
 # by token? And of two SAEs, which keeps the model's behaviour better?
 #
 # Total variation and top-1 disagreement between the next-token distributions of the model and of its proxies are certified like losses,
-# next to two ablations; then the SAEs at two hook points are compared, paired, with a delta of its own. What the page measures is kept under
-# `measurements/`.
+# next to two ablations; then the SAEs at two hook points are compared, paired, with a delta of its own. Scores in use, such as loss recovered,
+# difference in cross-entropy or mean KL, are means over tokens without limits, and say of two SAEs which mean is smaller, not whether the
+# sample tells. What the page measures is kept under `measurements/`.
 
 # %% tags=["parameters"]
 # the shipped one, one of the paper's, or a model folder
@@ -66,6 +67,12 @@ from saecert.reporting.study import open_study, wrapped
 from saecert.reporting.tables import footing, show
 from saecert.statistics.rounding import upper_text
 
+
+def told(name):
+    """A comparison in lines as wide as the page."""
+    text = str(found.get(name, "one SAE: nothing to compare"))
+    return "\n".join(wrapped(line) for line in text.splitlines())
+
 # %% [markdown]
 # ## What a limit on total variation says
 #
@@ -110,6 +117,9 @@ assert np.allclose(hardest, variation)
 largest = np.max(answers / variation)
 print(f"most that a random question finds: {largest:.0%}")
 
+# %% [markdown]
+# Of the total variation a random $\psi$ finds at most that share, and the worst one all of it. In the same pairs, the remark on ties:
+
 # %% tags=["hide-input"]
 lead = np.diff(np.sort(p, axis=1)[:, -2:])[:, 0]
 flipped = p.argmax(axis=1) != p_proxy.argmax(axis=1)
@@ -120,8 +130,7 @@ print(f"most likely token differs: {flipped.mean():.0%} of all pairs,")
 print(f"{flipped[clear].mean():.0%} of those with a clear lead")
 
 # %% [markdown]
-# No random question comes near the total variation, the worst one reaches it exactly, and a clear lead is never lost: the theorem and the
-# remark on ties hold in every pair.
+# A clear lead, one of more than $2\,\mathrm{TV}(p, p')$, is never lost: the theorem and the remark on ties hold in every pair.
 #
 # ## Behaviour, certified
 #
@@ -158,13 +167,6 @@ for hook, part in frame.groupby("hook", sort=False):
     caption = f"Distance from the model at {hook}"
     display(show(table[columns], caption, decimals=3, note=shares))
 
-# %% tags=["hide-input"]
-whole = frame[frame["proxy"] == behaviour.WHOLE]
-for row in whole.itertuples():
-    limit = upper_text(row.upper, 3)
-    print(f"{row.hook}, {row.quantity}:")
-    print(f"  mean {row.mean:.3f}, at most {limit}")
-
 # %% [markdown]
 # So at the middle hook point of the shipped subject the whole SAE changes the most likely token at about one position in six, and an answer
 # to any question about the next token by at most about an eighth on average (in the sample; at most 0.136 in expectation). The smaller the
@@ -175,6 +177,7 @@ for row in whole.itertuples():
 # %% tags=["hide-input"]
 against = behaviour.against_ablations(records, **settings)
 table = against.set_index(["hook", "quantity", "ablation"])
+table = table.rename_axis(["hook point", "quantity", "ablation"])
 table.columns = ["SAE minus ablation", "at most"]
 caption = "The whole SAE against the two constants"
 show(table, caption, decimals=3, note=note)
@@ -200,7 +203,8 @@ show(table, caption, decimals=3, note=note)
 #
 # Two bounds $U_a < U_b$ say $\mathbb{E} z_a \le U_a$ and $\mathbb{E} z_b \le U_b$, which is compatible with either order. Limits from both sides that do not
 # overlap do order them, at $\delta/4$ a limit, but they ignore the pairing. In three worlds whose truth is known (500 sequences, values in
-# $[0, 1]$, empirical Bernstein, the fastest), how often is a name given, and how often a wrong one?
+# $[0, 1]$, limits by empirical Bernstein, the fastest to compute), how often is a name given, and how often a wrong one? "Smaller bound" names the
+# one whose upper limit is smaller, "apart" asks for limits that do not overlap, "paired" is the theorem:
 
 # %% tags=["hide-input"]
 given = experiments.names_given(draws=draws, delta=delta, seed=seed)
@@ -226,13 +230,6 @@ show(table, caption, decimals=1, note=note, nearest=[rule])
 # $\delta$. First the gap in loss:
 
 
-# %% tags=["hide-input"]
-def told(name):
-    """A comparison in lines as wide as the page."""
-    text = str(found.get(name, "one SAE: nothing to compare"))
-    return "\n".join(wrapped(line) for line in text.splitlines())
-
-
 # %%
 options = {**settings, "alpha": alpha, "eps": ()}
 certificates = [
@@ -247,6 +244,9 @@ if pair:
     found["gap (bits)"] = compare(*pair[0], pair[1], delta=delta / 3)
 print(told("gap (bits)"))
 
+# %% [markdown]
+# Here $a$ is the SAE at the first hook point and $b$ that at the second. What their separate limits would have said:
+
 # %% tags=["hide-input"]
 limits = [c.statements["gap"]["upper"] for c in certificates]
 texts = " and ".join(upper_text(limit) for limit in limits)
@@ -254,7 +254,7 @@ print(f"limits on the gaps alone, no comparison: {texts} bits")
 print(footing(certificates))
 
 # %% [markdown]
-# The paired limits say more than the two limits below them, which are compatible with either order. Next, how differently the whole
+# The two limits alone are compatible with either order; the paired ones are not. Next, how differently the whole
 # distributions come out:
 
 # %%
@@ -279,6 +279,10 @@ print(told("top-1 disagreement"))
 # %% mystnb={"figure": {"caption": "Total variation and top-1 disagreement between the model and its proxies at two hook points (alpha does not matter): markers are certified limits, all jointly at delta, and small bars the sample means just below. Pools: shares of the dictionary. n, delta and its size are under the tables above.", "name": "fig-behaviour"}, "image": {"alt": "Two dot plots for the whole SAE, four pools, mean and zero ablation at two hook points: values rise from the whole SAE to the smallest pool, and both ablations are at 0.88 or more."}} tags=["hide-input"]
 fig = figures.plot_behaviour(frame)
 
+# %% [markdown]
+# Read from top to bottom, the model's behaviour is lost step by step, at both hook points. The whole SAE is nearer to the model at the first
+# hook point, the smaller pools at the second, by the sample means.
+
 # %% mystnb={"figure": {"caption": "The whole SAE at the first hook point minus that at the second, paired, with limits that hold jointly at delta, the whole dictionary each; n, alpha and delta are given above. Left of zero the first one is smaller.", "name": "fig-differences"}, "image": {"alt": "Three differences with their limits, all left of the line at zero; that of the gap has the widest limits."}} tags=["hide-input"]
 rows = [
     {
@@ -293,6 +297,10 @@ if rows:
     figures.plot_differences(pd.DataFrame(rows))
 else:
     print("one SAE: no figure")
+
+# %% [markdown]
+# On the shipped subject all three intervals end left of zero: the first SAE has the smaller expectation by each of them. The interval of the
+# gap is the longest.
 
 # %% tags=["hide-input"]
 smaller = {c.smaller for c in found.values()}

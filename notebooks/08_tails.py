@@ -18,7 +18,8 @@
 # **Question.** A limit on the mean gap between model and pooled proxy is well above every mean in sight: what is it spent on? And what can be
 # certified of the gap of *most* sequences, and of the score that SAEs are usually given, loss recovered?
 #
-# The gap $|\ell_f - \ell_{g_A}|$ of each sequence is that of {doc}`the concept counts <06_concepts>`. What the page measures is kept under
+# The gap $|\ell_f - \ell_{g_A}|$ of a sequence, in bits per token, is the distance between the loss of the model $f$ and that of the proxy $g_A$,
+# which keeps the latents of a pool $A$; it is that of {doc}`the concept counts <06_concepts>`. What the page measures is kept under
 # `measurements/`.
 
 # %% tags=["parameters"]
@@ -91,7 +92,7 @@ from saecert.statistics.rounding import upper_text
 # ````
 #
 # Neither asks how large a gap can be, and where the second holds, a share $q$ of all sequences has a gap of at most $G_{(r)}$. The
-# **capped mean** $\mathbb{E} \min(G, c)$ needs only $c$, chosen before the sample is seen. A concept count at a quantile tests sizes downwards
+# **capped mean** $\mathbb{E} \min(G, \kappa)$ needs only $\kappa$ (`cap`), chosen before the sample is seen. A concept count at a quantile tests sizes downwards
 # as in {prf:ref}`testing-downwards`, with this limit instead of one on a mean.
 #
 # ## The gap of each pool
@@ -111,8 +112,9 @@ settings = {"delta": delta, "alpha": alpha}
 note = f"n = {len(losses)}, delta = {delta:g} each, alpha = {alpha:g}"
 largest = max(eps)
 limits = tables.quantile_table(losses, pools, eps=largest, **settings)
-caption = "Quantiles of the gap, at most (bits), by pool size"
-show(limits, caption, note=note, decimals=3, upper=limits.columns)
+table = tables.named_quantiles(limits, largest)
+caption = "Limits on quantiles of the gap (bits), by size of the pool"
+show(table, caption, note=note, decimals=3)
 
 # %% [markdown]
 # On the shipped subject, at least 95 % of sequences keep within four tenths of a bit with the pool of three quarters of the latents, and a
@@ -139,14 +141,20 @@ means = tables.mean_table(
 table = means[
     ["mean", "mean, at most", "capped mean", "capped, at most"]
 ]
+table = table.rename_axis("latents in the pool")
 caption = f"Mean gap (bits); capped: gaps count up to {cap:g}"
 upper = ["capped, at most", "mean, at most"]
 show(table, caption, note=note, decimals=3, upper=upper)
 
+# %% [markdown]
+# The limit on the mean is some 0.036 bits above it for the three larger pools, that on the capped mean at most 0.010. How large a share of
+# sequences, all at the largest gap there is, would account for the difference?
+
 # %% tags=["hide-input"]
 spent, share = means.loc[middle, ["spent", "share"]]
 allowance = 1 - delta ** (1 / len(losses))
-print(f"pool of {middle:,}: the limit is {spent:.3f} above the mean,")
+print(f"pool of {middle:,}: the limit is {spent:.3f} bits above")
+print("the sample mean,")
 print(f"as if {share:.2%} of sequences had the largest gap there is;")
 print(
     f"{allowance:.2%} of sequences may go unseen at delta = {delta:g}"
@@ -212,6 +220,7 @@ recovered = tables.recovered_table(
     losses, pools, inequality=inequality, **settings
 )
 table = recovered.set_index(["ablation", "k"])
+table = table.rename_axis(["ablation", "latents in the pool"])
 table.columns = ["loss recovered", "at least", "at most"]
 show(table, "Loss recovered by pool size", note=note, decimals=3)
 
@@ -242,12 +251,14 @@ table = divergences.pivot(
     index="proxy", columns="alpha", values=["mean", "upper"]
 )
 table = table.swaplevel(axis=1).reindex(measured)
+table = table.rename(tables.proxy_in_words)
 table = table[[(w, x) for w in alphas for x in ("mean", "upper")]]
 table.columns = pd.MultiIndex.from_tuples(
-    [(f"alpha {w:g}", x) for w, x in table.columns]
+    [(f"alpha = {w:g}", x) for w, x in table.columns]
 )
 note = f"n = {len(losses)}, delta = {delta:g} each"
-show(table, "KL(f || proxy) in bits per token", note=note, decimals=3)
+caption = "KL of a proxy's predictions from the model's, bits per token"
+show(table, caption, note=note, decimals=3)
 
 # %% [markdown]
 # The order of the proxies is that of their losses, and at either weight even the smallest pool is far closer to the model than the two
@@ -257,18 +268,25 @@ show(table, "KL(f || proxy) in bits per token", note=note, decimals=3)
 sample = tables.exceedance(losses, pools, alpha)
 fig = tail_figures.plot_tails(sample, limits, means)
 
+# %% [markdown]
+# On the left the certified quantiles lie close to the curves of the sample, in the tail as well. On the right the limits on the capped mean lie
+# close to zero, and those on the mean do not, whatever the pool.
+
 # %% mystnb={"figure": {"caption": "Loss recovered by pool size, relative to mean and to zero ablation, with limits each at delta = 0.05 (n = 1,000, alpha = 0.5, pools of 1,536 latents by frequency); 1 is as good as the model.", "name": "fig-recovered"}, "image": {"alt": "Five rows of two short intervals; they fall from just below 1 for the whole dictionary to below two thirds for the smallest pool."}} tags=["hide-input"]
 if len(recovered):
     fig = tail_figures.plot_recovered(recovered)
 else:
     print("no ablation was measured: no figure")
 
+# %% [markdown]
+# Loss recovered falls with the pool, slowly first; which of the two ablations is taken matters less than the size of the pool, and most where
+# the pool is small.
+
 # %% tags=["hide-input"]
 scored = recovered[recovered["k"] == pools[0]]
 untested = "ablations were not measured"
 closest = divergences[divergences["proxy"] == "full"]["upper"].max()
 distant = divergences[divergences["proxy"].isin(["mean", "zero"])]
-# %% tags=["hide-input"]
 claims(
     strict,
     {

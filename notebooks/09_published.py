@@ -64,9 +64,10 @@ from saecert.statistics.rounding import nearest_text, upper_text
 # {cite}`hoeffding1963` limits the three at $\delta/3$, $\delta/6$ and $\delta/3$; their sum is below $\delta$.
 # ````
 #
-# This is `U_SAE`. `U_SAE + Occam` puts $\sqrt{(\ln\binom{m}{k} + \ln(3/\delta))/2n}$, with $m$ the number of all latents, in the place of one of the two equal roots, so it is never
+# This is the paper's $U_{\mathrm{SAE}}$, here the bound for a **fixed pool**. Its second form, **with Occam**, puts $\sqrt{(\ln\binom{m}{k} + \ln(3/\delta))/2n}$, with $m$ the number of all latents, in the place of one of the two equal roots, so it is never
 # smaller, and holds for a fixed pool as well. It is *not* a certificate for a pool that was read off the same sequences: there $p$ would have to
-# pay for the choice, too, and so would the size $k$. The paper's pools come from other text, so nothing has to be paid.
+# pay for the choice, too, and so would the size $k$. The paper's pools come from other text, so nothing has to be paid. The **direct**
+# bound is one on $\ell_f$ alone, by the same inequality, without an SAE.
 #
 # Three models, recomputed. "Sharper" is explained below.
 
@@ -164,6 +165,10 @@ for row in models.itertuples():
 plot_published_layers(layers)
 plt.show()
 
+# %% [markdown]
+# The sharper bound for a fixed pool lies so close to its core that the two lines can hardly be told apart: what makes early layers vacuous is the
+# core, not the size of the sample. In numbers:
+
 # %% tags=["hide-input"]
 vacuous = layers["uniform"].iloc[0]
 hopeless = layers["core"] >= vacuous
@@ -184,7 +189,7 @@ for row in helped.itertuples():
 # ````{prf:corollary} The whole dictionary is never dearer
 # :label: published-whole
 #
-# With all $m$ latents for $A$, both printed bounds are equal, and at most `U_SAE` of any other pool on the same sequences.
+# With all $m$ latents for $A$, both printed bounds are equal, and at most that for any other fixed pool on the same sequences.
 # ````
 #
 # ````{prf:proof}
@@ -217,13 +222,17 @@ show(twice_layers, "Parts of the core, layers of Llama-3-8B", note=note)
 #
 # ## One token is enough to leave the pool
 #
-# A stricter pool keeps the latents that were active at least `tau` times on the calibration text (Llama-3-8B, layer 30). A sequence is
+# A stricter pool keeps the latents that were active at least so many times on the calibration text (Llama-3-8B, layer 30). A sequence is
 # "outside" if any of its tokens has an active latent that is not in the pool:
 
 # %% tags=["hide-input"]
 note = f"n = 10,000, m = 131,072, {setting}"
-caption = "Pools of latents seen at least tau times, bits per token"
-show(published.thresholds(pools), caption, note=note, decimals=4)
+note += "; seen at least: times; outside: sequences"
+caption = "Bounds for pools of latents seen often, bits per token"
+show(published.thresholds(pools), caption, note=note, decimals=3)
+
+# %% [markdown]
+# From the first row to the last:
 
 # %% tags=["hide-input"]
 first, last = pools.iloc[0], pools.iloc[-1]
@@ -231,7 +240,7 @@ moved = (pools["proxy_risk"] - first["proxy_risk"]).abs().max()
 kept = last["pool"] / first["pool"]
 print(f"latents dropped: {1 - kept:.1%}")
 print(f"proxy risk moves by at most {moved:.5f} bits,")
-print(f"U_SAE by {last['fixed'] - first['fixed']:.2f} bits")
+print(f"the bound by {last['fixed'] - first['fixed']:.2f} bits")
 
 # %% [markdown]
 # Without an eighth of the pool the proxy predicts as before, to a ten-thousandth of a bit. But a sequence counts as lost when *one* of its tokens has
@@ -275,8 +284,6 @@ excess = published.counted_twice(models)["share of gap (%)"]
 excess_layers = twice_layers["share of gap (%)"]
 doubled = min(excess.min(), excess_layers.min()) > 89
 new_layer = list(helped["layer"]) == [28]
-
-# %%
 claims(
     strict,
     {
@@ -318,7 +325,7 @@ claims(
 #
 # ## Exercise
 #
-# By how much would ten times as many sequences lower `U_SAE` of Llama at layer 30, by the printed formula and by the sharper one? Predict first, from the
+# By how much would ten times as many sequences lower the bound of Llama at layer 30 for its fixed pool, by the printed formula and by the sharper one? Predict first, from the
 # core, then compute:
 #
 # ```python

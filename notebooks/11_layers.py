@@ -152,7 +152,8 @@ print(f"pools of {k} latents")
 # %% [markdown]
 # ## Certificates by depth
 #
-# Each of $H$ hook points has $\delta/H$, half of it for $\mathbb{E}\,v_A$, whose limit is the bound, and a sixth for each term, so that
+# The bound of a certificate is a limit on the expectation of the **joint loss** $v_A$, the sum of the three terms below, cut off at $\mathrm{hi}$
+# ({doc}`the four terms <02_four_terms>`). Each of $H$ hook points has $\delta/H$, half of it for the joint loss and a sixth for each term, so that
 # *all* limits of the table hold together with probability $1-\delta$.
 
 # %%
@@ -177,16 +178,12 @@ certificates = {
 for name, certificate in certificates.items():
     study.keep(certificate, losses[name])
 terms = layers.certified_terms(certificates)
-show(
-    layers.by_layer(terms),
-    "Sample means and upper limits, bits per token, by layer",
-    note=f"{footing(certificates.values(), delta)}; all limits jointly",
-)
-
-# %% tags=["hide-input"]
-bounds = terms[terms["quantity"] == "v_A"].set_index("layer")
-print(f"smallest mean of v_A: at layer {bounds['mean'].idxmin()}")
-print(f"largest mean of v_A: at layer {bounds['mean'].idxmax()}")
+caption = "Sample means and upper limits, bits per token, by layer"
+note = f"{footing(certificates.values(), delta)}; all limits jointly"
+display(show(layers.by_layer(terms), caption, note=note))
+bounds = terms[terms["quantity"] == "joint loss"].set_index("layer")
+print(f"smallest mean joint loss: at layer {bounds['mean'].idxmin()}")
+print(f"largest mean joint loss: at layer {bounds['mean'].idxmax()}")
 
 # %% [markdown]
 # These are sample means and limits; which of two layers has the larger expectation is a question for the paired test below, which is asked
@@ -199,20 +196,11 @@ print(f"largest mean of v_A: at layer {bounds['mean'].idxmax()}")
 # relative error, so that they have limits. Amplifications are in bits per unit of relative error.
 
 
-# %% tags=["hide-input"]
-def stacked(proxy):
-    """Losses of one proxy, one row a hook point."""
-    return np.stack([losses[name].at(proxy, alpha) for name in places])
-
-
-noise = "noise" if not seed else f"noise_seed_{seed}"
-clean, full, noisy = map(stacked, ("clean", "full", noise))
-local = {
-    quantity: np.stack([fidelity[name][quantity] for name in places])
-    for quantity in fidelity[places[0]]
-}
-
 # %%
+noise = "noise" if not seed else f"noise_seed_{seed}"
+local, clean, full, noisy = layers.stacked(
+    losses, fidelity, alpha=alpha, noise=noise
+)
 limits = amplify.fidelity_and_amplification(
     local,
     clean,
@@ -224,31 +212,36 @@ limits = amplify.fidelity_and_amplification(
 )
 
 # %% tags=["hide-input"]
+rows = f"n = {len(losses[places[0]])}, delta = {delta:g}"
+note = f"{rows}, alpha = {alpha:g}; three tables jointly"
+near = {name: limits[name] for name in local}
+caption = "Local fidelity by layer, with two-sided limits"
+show(layers.by_quantity(near, places), caption, note=note)
+
+# %% [markdown]
+# In the sample every SAE reconstructs worse than the one before it, by each of the three. What the rest of the model makes of the error, and of a
+# random one of the same size:
+
+# %% tags=["hide-input"]
 changes = np.abs(clean - np.stack([full, noisy]))
 print(f"largest loss change of a sequence: {changes.max():.1f} bits,")
 print(f"counted up to {cap:.1f}")
-rows = f"n = {len(losses[places[0]])}, delta = {delta:g}"
-note = f"{rows}, alpha = {alpha:g}; both tables jointly"
-unpaired = {
+beyond = {
     name: frame
     for name, frame in limits.items()
-    if name != amplify.PAIRED
+    if name not in (*local, amplify.PAIRED)
 }
-show(
-    layers.by_quantity(unpaired, places),
-    "Local fidelity and amplification by layer, with two-sided limits",
-    note=note,
-)
+caption = "Loss change (bits) and amplification by layer, with limits"
+show(layers.by_quantity(beyond, places), caption, note=note)
+
+# %% [markdown]
+# Both kinds of error change the loss more at each layer than at the one before, in the sample, also for each unit of their size. Whether the SAE's
+# is the costlier one is a question for the paired difference:
 
 # %% tags=["hide-input"]
-show(
-    layers.by_layer_limits(limits[amplify.PAIRED], places),
-    "Loss change, SAE less random, by layer, bits per token",
-    note=note,
-    decimals=3,
-)
-
-# %% tags=["hide-input"]
+table = layers.by_layer_limits(limits[amplify.PAIRED], places)
+caption = "Loss change, SAE less random, by layer, bits per token"
+display(show(table, caption, note=note, decimals=3))
 paired = limits[amplify.PAIRED].set_axis(layers.labels_of(places))
 ours = limits["loss change"]["mean"]
 ratio = ours / limits["loss change of random error"]["mean"]
@@ -259,9 +252,10 @@ print(f"cheaper, certified at layer: {cheaper}")
 print(f"ratio in the sample: {ratio.min():.2f} to {ratio.max():.2f}")
 
 # %% [markdown]
-# The ratio is that of the two amplifications, by (i) of the theorem. Only the paired difference decides whether it is above one.
+# The ratio is that of the two amplifications, by (i) of the theorem. Where the limits of the paired difference include 0, the sample does not tell
+# whether it is above one.
 
-# %% mystnb={"figure": {"caption": "The subject layer by layer. Left, on a logarithmic scale: terms of the certificates and what they add up to, v_A, whose upper limit is the bound. Right: local fidelity, drawn as what it lacks. Bars are limits, which hold together within a panel at delta; in both panels lower is better.", "name": "fig-layers"}, "image": {"alt": "Two line plots against layer. In the sample v_A and the reconstruction gap are smaller at the first layer than at the last; so are relative error, unexplained variance and one minus cosine."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "The subject layer by layer. Left, on a logarithmic scale: terms of the certificates and what they add up to, the joint loss, whose upper limit is the bound. Right: local fidelity, drawn as its distance from a perfect reconstruction, which is at 0. Bars are limits, which hold together within a panel at delta; in both panels lower is better.", "name": "fig-layers"}, "image": {"alt": "Two line plots against layer. In the sample the joint loss and the reconstruction gap are smaller at the first layer than at the last; so are relative error, unexplained variance and one minus cosine."}} tags=["hide-input"]
 by_term = {
     name: part.reset_index(drop=True)
     for name, part in terms.groupby("quantity", sort=False)
@@ -273,10 +267,14 @@ frames = [
     layers.layer_panel(
         "certificate", "bits per token", by_term, places
     ),
-    layers.layer_panel("local fidelity", "lacking", lacks, places),
+    layers.layer_panel("local fidelity", "0: perfect", lacks, places),
 ]
 figures.plot_layers(pd.concat(frames), ["certificate"])
 plt.show()
+
+# %% [markdown]
+# The joint loss is nearly all proxy risk, and what grows with depth on the left is mainly the gap. On the right all three lines rise: a later SAE
+# is further from the activation that it reconstructs.
 
 # %% mystnb={"figure": {"caption": "Amplification of the SAE's error, and of a random error of the same size at the same place. Bars are limits, which hold together at delta.", "name": "fig-amplification"}, "image": {"alt": "Line plot against layer. In the sample both amplifications are several times larger at the last layer than at the first, and that of the SAE's error is a little above that of a random error everywhere."}} tags=["hide-input"]
 both = {name: limits[name] for name in (amplify.OURS, amplify.RANDOM)}
@@ -285,6 +283,10 @@ figures.plot_layers(
     layers.layer_panel("downstream", unit, both, places)
 )
 plt.show()
+
+# %% [markdown]
+# A unit of relative error costs more the later it is made, whether it is the SAE's or random. The SAE's lies a little above the random one at each
+# layer, in the sample; the bars of the two overlap at most layers, and only the paired differences above compare them.
 
 # %% tags=["hide-input"]
 sliders.layer_sliders(
@@ -300,7 +302,7 @@ sliders.layer_sliders(
 #
 # ## First against last layer
 #
-# Last minus first, fixed beforehand as the pair to compare. Bound ($\mathbb{E}\,v_A$), gap and relative error are paired by sequence and
+# Last minus first, fixed beforehand as the pair to compare. Joint loss, gap and relative error are paired by sequence and
 # hold together with probability $1-\delta$; the differences of amplifications follow from the limits of amplification above and hold where
 # those do. No other pair of layers is tested.
 
@@ -328,18 +330,19 @@ show(
     note=f"{footing(pair, delta)}; the first three jointly",
 )
 
+# %% [markdown]
+# Where both limits of the change are above 0 the quantity is certified to be larger at the last hook point. The claims ($v_A$ is the joint loss):
+
 # %% tags=["hide-input"]
-told = trend.index[trend["verdict"] == "larger"]
-print("certified to be larger at the last hook point:")
-print(", ".join(told) or "nothing")
 alone = "needs two hook points" if len(places) == 1 else ""
 untold = {"not told": Undecided("the limits leave it open")}
+verdicts = trend["verdict"].rename({"joint loss": "v_A"})
 claims(
     strict,
     {
         f"{name} is larger at the last than at the first": alone
         or untold.get(verdict, verdict == "larger")
-        for name, verdict in trend["verdict"].items()
+        for name, verdict in verdicts.items()
     },
 )
 
@@ -364,7 +367,7 @@ claims(
 # ```{admonition} Answer
 # :class: dropdown
 # The reconstruction gap alone stays not told: its change is 0.11 by the two means, 0.24 less 0.13,
-# with limits from $-0.02$ to $0.22$. Everything else is larger at layer 5, $v_A$ just so: 0.14 by
+# with limits from $-0.02$ to $0.22$. Everything else is larger at layer 5, the joint loss just so: 0.14 by
 # the means, with limits from 0.02 to 0.27. Limits of both are some 0.12 bits to either side, as
 # they were between layers 0 and 5, since the range and $n$ are the same; but what is to be told is
 # smaller, as layer 3 is closer.

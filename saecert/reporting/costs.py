@@ -83,6 +83,17 @@ def counted_operations(model: str) -> list[dict[str, Any]]:
     return [row]
 
 
+def counted_table(counted: pd.DataFrame) -> pd.DataFrame:
+    """The frame of `counted_operations` by model, as it is printed: billions, and percent."""
+    billions = counted.set_index("model")[["P_blocks", "P_unembed", "P_SAE", "counted"]] / 1e9
+    beyond = 100 * (counted.set_index("model")["per weight"] - 1)
+    weights = [("weights (billions)", part) for part in ("blocks", "unembedding", "SAE")]
+    names = [*weights, ("operations a token", "billions")]
+    table = billions.set_axis(pd.MultiIndex.from_tuples(names), axis=1)
+    table["operations a token", "beyond two a weight (%)"] = beyond
+    return table
+
+
 def operations(row: pd.Series, n_proxies: int) -> float:
     """Floating-point operations a token of `saecert.collect` with so many proxies.
 

@@ -97,17 +97,17 @@ def plot_coverage(
         Titles of panels that show rates up to one and a half times the nominal one.
     """
     count = max(frame[rows].nunique() for frame in frames.values())
-    fig, axes = panels(len(frames), height=max(3.6, 1.6 + 0.42 * count))
+    fig, axes = panels(len(frames), height=max(3.6, 1.9 + 0.42 * count))
     for ax, (title, frame) in zip(axes, frames.items(), strict=True):
         plot_miss_rates(frame, ax, rows).set_title(title)
         if title in narrow:
             ax.set_xlim(-0.2, 160 * frame["delta"].iloc[0])
-    handles = {}
+    named = [ax.get_legend_handles_labels() for ax in axes]
+    if all(labels == named[0][1] for _, labels in named):
+        fig.legend(*named[0], loc="outside lower center", ncols=4, fontsize=9.5)
+        return fig
     for ax in axes:
-        drawn, names = ax.get_legend_handles_labels()
-        handles |= dict(zip(names, drawn, strict=True))
-    place = {"loc": "outside lower center", "ncols": 4, "fontsize": 9.5}
-    fig.legend(handles.values(), handles.keys(), **place)
+        legend_below(ax, below=0.5 / (fig.get_figheight() - 1.5))
     return fig
 
 
@@ -155,9 +155,12 @@ def plot_wealth(wealth: pd.DataFrame, delta: Number) -> Figure:
     ax.plot([], [], color=GREY, label="other orders of the same sequences")
     for order, part in wealth.groupby("order"):
         look = recorded if order == 0 else other
-        ax.plot(part["n_seq"], part["log10_wealth"], **look)
-    ax.axhline(-np.log10(delta), label="1/delta: certain", **DASHED)
-    ax.set(xlabel="sequences read", ylabel="wealth (power of ten)", xlim=(0, None))
+        ax.plot(part["n_seq"], 10 ** part["log10_wealth"], **look)
+    ax.axhline(1 / delta, label="1/delta: certain", **DASHED)
+    ax.set(xlabel="sequences read", ylabel="wealth (starts at 1)", xlim=(0, None), yscale="log")
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.yaxis.set_major_formatter("{x:g}")
+    ax.yaxis.set_minor_locator(NullLocator())
     legend_below(ax, columns=3)
     return fig
 
@@ -182,7 +185,7 @@ def plot_tightness(
     titles = ("joint loss", "Dirichlet bound, each quantity")
     for ax, (by, part), title in zip(axes, parts.items(), titles, strict=True):
         plot_lines(part, ax, "n", "tightness", by)
-        ax.axhline(goal, **DASHED)
+        ax.axhline(goal, label=f"goal: {goal:g}", **DASHED)
         log_axis(ax, part["n"].unique())
         ax.set(title=title, xlabel="sequences", ylabel="tightness")
     if len(floor):
@@ -326,7 +329,7 @@ def plot_models(
     ax.axvline(1, **DASHED)
     name_rows(ax, labels)
     right = max(1.2, 1.05 * frame["share of uniform"].max())
-    ax.set(xlim=(0, right), xlabel="bound / log2 V, low is good")
+    ax.set(xlim=(0, right), xlabel="bound as a share of log2 V; lower is better")
     fig.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return fig
 
@@ -501,7 +504,5 @@ def plot_denser_codes(codes: pd.DataFrame, faithful: pd.DataFrame, vacuous: Numb
     left.set(xlabel="active latents per token (L0)", ylabel="bound (bits per token)", ylim=(0, top))
     legend_below(left)
     plot_convergence(faithful, right, vacuous).set(ylim=(0, None))
-    for text in right.texts:
-        text.set_position((0.99, 1.12 * vacuous))  # clear of bounds clipped at hi
     legend_below(right)
     return fig

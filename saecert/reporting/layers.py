@@ -12,12 +12,13 @@ import pandas as pd
 from saecert.certificates.certificate import Certificate
 from saecert.certificates.comparison import Comparison
 from saecert.dictionaries.amplification import ERROR, OURS, PAIRED, RANDOM, difference
+from saecert.records import SequenceLosses
 
 TERMS = {
     "proxy": "proxy risk",
     "gap": "reconstruction gap",
     "mismatch": "pool mismatch",
-    "bound": "v_A",
+    "bound": "joint loss",
 }
 """Statements of a certificate, and what they are limits on the expectation of."""
 LIMITS = ["lower", "mean", "upper"]
@@ -81,6 +82,30 @@ def by_quantity(limits: Mapping[str, pd.DataFrame], hook_names: Sequence[str]) -
 def by_layer_limits(limits: pd.DataFrame, hook_names: Sequence[str]) -> pd.DataFrame:
     """Limits of one quantity as a table: a row a layer."""
     return limits[LIMITS].set_axis(labels_of(hook_names)).rename_axis("layer")
+
+
+def stacked(
+    losses: Mapping[str, SequenceLosses],
+    fidelity: Mapping[str, Mapping[str, np.ndarray]],
+    *,
+    alpha: float,
+    noise: str,
+) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray, np.ndarray]:
+    """Local fidelity by quantity, and losses of the model, its SAE and `noise`, (hook, sequence).
+
+    They are what `saecert.dictionaries.amplification.fidelity_and_amplification` takes; rows are
+    in the order of `losses`, and `noise` names a proxy.
+    """
+    names = list(losses)
+    local = {
+        quantity: np.stack([fidelity[name][quantity] for name in names])
+        for quantity in fidelity[names[0]]
+    }
+    clean, full, noisy = (
+        np.stack([losses[name].at(proxy, alpha) for name in names])
+        for proxy in ("clean", "full", noise)
+    )
+    return local, clean, full, noisy
 
 
 def layer_panel(

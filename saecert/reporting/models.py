@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -18,6 +18,9 @@ from saecert.records import SequenceLosses
 from saecert.reporting.kept import RUN
 from saecert.reporting.layers import labels_of
 from saecert.reporting.tables import models_table
+
+if TYPE_CHECKING:
+    from saecert.reporting.study import Study
 
 CLONE = Path(__file__).resolve().parents[2]
 SAME = 0.005
@@ -113,6 +116,21 @@ def settings_of(certificates: Mapping[str, Certificate]) -> str:
     }
     text = ", ".join(f"{name} = {values}" for name, values in parts.items())
     return f"{text} of {_listed([c.d_sae for c in chosen], 'or')} latents"
+
+
+def losses_of(
+    certificates: Mapping[str, Certificate], study: Study
+) -> dict[str, SequenceLosses]:
+    """By file, losses of a study at the hook point, alpha and number of sequences of each."""
+    losses: dict[str, SequenceLosses] = {}
+    for size in sorted({c.n_seq for c in certificates.values()}):
+        part = {name: c for name, c in certificates.items() if c.n_seq == size}
+        hooks = {name: c.provenance["hook_name"] for name, c in part.items()}
+        weights = sorted({c.alpha for c in part.values()})
+        sized = study.beside(n_seq=size)
+        records = sized.losses(hook_names=sorted(set(hooks.values())), alphas=weights)
+        losses |= {name: records[hook] for name, hook in hooks.items()}
+    return losses
 
 
 def recomputed(

@@ -15,6 +15,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from saecert.reporting.wording import worded
 from saecert.statistics.rounding import nearest_text, upper_text
 
 BLUE, ORANGE, GREEN, RED, PURPLE, BROWN, PINK, GREY, YELLOW, SKY = sns.color_palette("colorblind")
@@ -112,9 +113,10 @@ def plot_miss_rates(frame: pd.DataFrame, ax: Axes, rows: str = "population") -> 
         limits = percent[["ci_low", "ci_high"]]
         spread = limits.sub(percent["miss_rate"], axis=0).abs().to_numpy().T
         look = {"fmt": MARKERS[place % len(MARKERS)], "color": COLOURS[place % len(COLOURS)]}
-        ax.errorbar(percent["miss_rate"], heights, xerr=spread, markersize=6, label=name, **look)
+        look |= {"markersize": 6, "label": worded(name)}
+        ax.errorbar(percent["miss_rate"], heights, xerr=spread, **look)
     ax.axvline(100 * frame["delta"].iloc[0], label="nominal", **DASHED)
-    name_rows(ax, labels)
+    name_rows(ax, [worded(str(label)) for label in labels])
     ax.set_xlabel("misses (% of samples)")
     return ax
 
@@ -178,9 +180,7 @@ def plot_convergence(frame: pd.DataFrame, ax: Axes, vacuous: Number) -> Axes:
         colour = COLOURS[place % len(COLOURS)] if valid else "0.45"
         look |= {"marker": MARKERS[place % len(MARKERS)], "color": colour}
         ax.plot(part["n_seq"], part["bound"], markersize=4.5, linewidth=1.8, label=name, **look)
-    ax.axhline(vacuous, **DASHED)
-    place = {"xycoords": ("axes fraction", "data"), "ha": "right", "va": "bottom"}
-    ax.annotate("uniform predictor: vacuous above", (0.99, vacuous), fontsize=9, **place)
+    ax.axhline(vacuous, label="uniform predictor: vacuous above", **DASHED)
     log_axis(ax, _unique(frame["n_seq"]))
     ax.set(xlabel="certification sequences", ylabel="bound (bits per token)")
     return ax
@@ -205,7 +205,8 @@ def plot_lines(
         look = {"color": COLOURS[row % len(COLOURS)], "markersize": 5}
         style = f"-{MARKERS[row % len(MARKERS)]}"
         spread = _spread(part, y, limits) if limits else None
-        ax.errorbar(shifted, part[y], yerr=spread, fmt=style, capsize=3, label=name, **look)
+        look |= {"capsize": 3, "label": worded(str(name))}
+        ax.errorbar(shifted, part[y], yerr=spread, fmt=style, **look)
     if words:
         step = 1 + len(places) // 16
         ax.set_xticks(range(0, len(places), step), [str(place) for place in places[::step]])

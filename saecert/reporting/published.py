@@ -19,7 +19,8 @@ FIGURES = Path(__file__).resolve().parents[2] / "book/data/published.csv"
 DELTA, ALPHA = 0.05, 0.5
 """Settings of every published bound."""
 
-FIXED, OCCAM, DIRECT = "U_SAE", "U_SAE + Occam", "direct, no SAE"
+FIXED, OCCAM, DIRECT = "fixed pool", "with Occam", "direct, no SAE"
+"""What tables call the paper's U_SAE, its U_SAE + Occam, and the bound without an SAE."""
 _COLUMNS = {FIXED: "fixed", OCCAM: "occam", DIRECT: "direct"}
 _SAMPLE = ("n_seq", "n_vocab", "d_sae", "pool")
 _MEANS = ("proxy_risk", "gap", "mismatch")
@@ -94,15 +95,15 @@ def counted_twice(frame: pd.DataFrame, label: str = "model") -> pd.DataFrame:
 def thresholds(frame: pd.DataFrame) -> pd.DataFrame:
     """Pools of latents seen at least tau times: how the terms and bounds of `certified` move.
 
-    Columns, by tau: k, proxy risk, outside (sequences that leave the pool), mismatch term, U_SAE as
-    printed, and sharper.
+    Columns, by tau ("seen at least"): k, proxy risk, outside (sequences that leave the pool),
+    mismatch term, U_SAE as printed ("as printed"), and sharper.
     """
     table = pd.DataFrame({"k": frame["pool"], "proxy risk": frame["proxy_risk"]})
     table["outside"] = (frame["mismatch"] * frame["n_seq"]).round().astype(int)
     table["mismatch term"] = frame["mismatch_bits"]
-    table[FIXED] = frame["printed_fixed"]
+    table["as printed"] = frame["printed_fixed"]
     table["sharper, at most"] = frame["sharper_fixed"]
-    return table.set_index(frame["tau"])
+    return table.set_index(frame["tau"].rename("seen at least"))
 
 
 def rankings(frame: pd.DataFrame) -> pd.DataFrame:
@@ -137,8 +138,9 @@ def rows_of_published(delta: float = DELTA) -> pd.DataFrame:
 
 def named_rows(rows: pd.DataFrame) -> pd.DataFrame:
     """The frame of `rows_of_published` as a table, by model and hook point."""
-    columns = ["k", "d_sae", "bound", "share of uniform", "below uniform", "direct bound"]
-    return rows.set_index(["model", "hook_name"])[columns].rename_axis(["model", "hook point"])
+    columns = ["k", "of latents", "bound", "share of uniform", "below uniform", "direct bound"]
+    named = rows.rename(columns={"d_sae": "of latents"}).set_index(["model", "hook_name"])
+    return named[columns].rename_axis(["model", "hook point"])
 
 
 def simulated_misses(

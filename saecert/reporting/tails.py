@@ -36,6 +36,28 @@ def quantile_table(
     return pd.DataFrame(rows).T.rename_axis("k")
 
 
+def named_quantiles(limits: pd.DataFrame, eps: float) -> pd.DataFrame:
+    """The frame of `quantile_table` under two levels of columns, as it is printed."""
+    levels = [("quantile, at most", level) for level in limits.columns[:-1]]
+    names = [*levels, ("probability, at most", f"gap > {eps:g}")]
+    return limits.set_axis(pd.MultiIndex.from_tuples(names), axis=1).rename_axis(
+        "latents in the pool"
+    )
+
+
+def proxy_in_words(name: str) -> str:
+    """What a table calls a proxy.
+
+    >>> [proxy_in_words(name) for name in ("full", "pool_1152", "zero")]
+    ['whole SAE', 'pool of 1,152', 'zero ablation']
+    """
+    if name == "full":
+        return "whole SAE"
+    if name.startswith("pool_"):
+        return f"pool of {int(name.removeprefix('pool_')):,}"
+    return f"{name} ablation" if name in ABLATIONS else name
+
+
 def mean_table(
     losses: SequenceLosses,
     pools: Sequence[int],

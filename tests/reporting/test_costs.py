@@ -79,3 +79,15 @@ def test_weights_of_gpt2():
     weights = costs.weights_of("gpt2")
     assert weights.unembedding == 50_257 * 768
     assert weights.total == weights.blocks + weights.unembedding
+
+
+def test_counted_operations_are_printed_in_billions():
+    counted = [dict(model=model, **costs.counted_operations(model)[0]) for model in STUDIED]
+    rows = pd.DataFrame(counted)
+    table = costs.counted_table(rows)
+    first = rows.iloc[0]
+    assert list(table.index) == list(STUDIED)
+    assert table["weights (billions)", "blocks"].iloc[0] == first["P_blocks"] / 1e9
+    assert table["operations a token", "billions"].iloc[0] == first["counted"] / 1e9
+    beyond = table["operations a token", "beyond two a weight (%)"]
+    assert beyond.between(0, 1.5).all()

@@ -33,10 +33,19 @@ def test_terms_by_layer():
     terms = layers.certified_terms({HOOKS[0]: certificate, HOOKS[1]: certificate})
     table = layers.by_layer(terms)
     assert list(table.index) == ["10", "2"]
-    assert table.loc["10", ("v_A", "upper")] == certificate.bound
+    assert table.loc["10", ("joint loss", "upper")] == certificate.bound
     assert table.loc["2", ("reconstruction gap", "mean")] == pytest.approx(
         certificate.means["reconstruction gap"]
     )
+
+
+def test_measurements_are_stacked_in_the_order_of_the_losses():
+    losses = {HOOKS[1]: random_losses(20, 1), HOOKS[0]: random_losses(20, 0)}
+    fidelity = {hook: {"cosine": np.full(20, place)} for place, hook in enumerate(HOOKS)}
+    local, clean, full, pooled = layers.stacked(losses, fidelity, alpha=0.5, noise="pool_8")
+    assert local["cosine"][:, 0].tolist() == [1, 0]
+    for found, name in ((clean, "clean"), (full, "full"), (pooled, "pool_8")):
+        assert (found[1] == losses[HOOKS[0]].at(name, 0.5)).all()
 
 
 def test_limits_by_quantity_and_for_a_panel():

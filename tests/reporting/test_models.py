@@ -64,6 +64,26 @@ def test_late_digits_may_differ_and_a_bound_may_not():
     assert not models.recomputed({"a": stored}, {"a": far}).loc["a", "same"]
 
 
+def test_losses_are_asked_for_at_the_size_hook_point_and_alpha_of_each_file():
+    asked = []
+
+    class Study:
+        def beside(self, n_seq):
+            self.n_seq = n_seq
+            return self
+
+        def losses(self, hook_names, alphas):
+            asked.append((self.n_seq, hook_names, alphas))
+            return {hook: losses(n_seq=self.n_seq) for hook in hook_names}
+
+    small, large = losses(n_seq=30), losses()
+    made = {"a": certify(large), "b": certify(small), "c": certify(large, alpha=0.01)}
+    given = models.losses_of(made, Study())
+    hook = PROVENANCE["hook_name"]
+    assert asked == [(30, [hook], [0.5]), (60, [hook], [0.01, 0.5])]
+    assert {name: len(record) for name, record in given.items()} == {"a": 60, "b": 30, "c": 60}
+
+
 def test_another_sample_is_said_to_be_one():
     other = losses()
     other = replace(other, ids=other.ids[::-1].copy())

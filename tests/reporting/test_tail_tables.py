@@ -27,6 +27,12 @@ def test_tables_have_a_row_a_pool(losses):
     assert list(limits.columns) == ["0.5", "0.9", "0.95", "0.99", "P(gap > 1), at most"]
     assert list(limits.index) == [16, 8, 4]
     assert limits["P(gap > 1), at most"][16] == pytest.approx(1 - 0.05 ** (1 / 300))
+    printed = tails.named_quantiles(limits, 1.0)
+    assert list(printed.columns[[0, -1]]) == [
+        ("quantile, at most", "0.5"),
+        ("probability, at most", "gap > 1"),
+    ]
+    assert (printed.to_numpy() == limits.to_numpy()).all()
     means = tails.mean_table(losses, pools, cap=0.5, inequality="dirichlet", **SETTINGS)
     assert (means["mean, at most"] > means["mean"]).all()
     assert (means["capped, at most"] > means["capped mean"]).all()
@@ -75,3 +81,9 @@ def test_a_statement_in_the_form_of_page_04(wrong):
     label = "quantile at 0.95, one rank too low" if wrong else "quantile at 0.95"
     assert {row["label"] for row in rows} == {label}
     assert set(statements()) > {"share", "capped mean", "loss recovered"}
+
+
+def test_tables_call_proxies_by_words():
+    names = ("full", "pool_1152", "mean", "noise")
+    words = [tails.proxy_in_words(name) for name in names]
+    assert words == ["whole SAE", "pool of 1,152", "mean ablation", "noise"]
