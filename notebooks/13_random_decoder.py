@@ -231,8 +231,7 @@ show(
 )
 
 # %% [markdown]
-# Limits on two floors that overlap do not say that the floors are alike: the paired differences, whose limits are as wide here, but hold for all
-# comparisons with the SAE at once, decide.
+# Whether a floor is above the SAE's is read off the differences, sequence by sequence, whose limits hold for all stand-ins at once:
 
 # %% tags=["hide-input"]
 show(
@@ -293,7 +292,9 @@ stay = decided(
     (floors.loc[random, "v to"] <= uniform).any(),
 )
 match = floors.loc[f"PCA, {by_fvu} components"]
-near = decided(match["above SAE to"] <= 0.1, match["above SAE from"] > 0.1)
+near = decided(
+    match["above SAE to"] <= 0.1, match["above SAE from"] > 0.1
+)
 
 # %% [markdown]
 # Which numbers of components are certifiably worse is asked of each by itself, and then of all.
@@ -305,7 +306,9 @@ worse = {
     for n in tested
 }
 told = stand_ins.verdicts(floors)
-untold = [n for n in counts if told[f"PCA, {n} components"] == "not told"]
+untold = [
+    n for n in counts if told[f"PCA, {n} components"] == "not told"
+]
 apart = decided(not untold, False, f"not {', '.join(map(str, untold))}")
 
 # %% tags=["hide-input"]

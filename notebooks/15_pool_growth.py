@@ -120,6 +120,9 @@ population = rng.random((3000, 150)) < topics[rng.integers(0, 4, 3000)]
 p = population.mean(axis=0)
 samples = [population[rng.integers(0, 3000, 20)] for _ in range(1000)]
 
+# %% [markdown]
+# Of each of 1,000 samples of 20 sequences, three estimates:
+
 # %% tags=["hide-input"]
 estimates = {
     "size of the pool, n = 5": [pool_growth(x, 5) for x in samples],
@@ -130,6 +133,9 @@ estimates = {
         (x.sum(axis=0) == 1).sum() / 20 for x in samples
     ],
 }
+
+# %% [markdown]
+# Their means beside the truth, with the standard error of such a mean:
 
 # %% tags=["hide-input"]
 check = pd.DataFrame(estimates).agg(["mean", "sem"]).T
@@ -143,9 +149,10 @@ late = (check["mean"].iloc[-1] - p @ (1 - p) ** 20) / check["sem"].iloc[
     -1
 ]
 print(f"Q1 / M for a pool of all 20: {late:.1f} standard errors off")
+named = {"sem": "standard error", "errors off": "off, in such errors"}
 show(
-    check,
-    "Means of 1,000 samples, and standard errors off the truth",
+    check.rename(columns=named),
+    "Means of 1,000 samples beside the truth: latents",
     decimals=3,
 )
 
@@ -182,7 +189,7 @@ show(
 # So searching through all $n$ costs nothing. In code: `sequences_needed(active, fresh, mass, nats)`, where `mass` is
 # $1-\gamma$, with the Dirichlet bound. The limits cover the draw of the fresh sequences; they speak of pools drawn from
 # *these* calibration sequences, on average over the choice. Simulated in the hardest case, in which eight sequences lack
-# exactly the share allowed:
+# exactly the share allowed, in 300 draws of 600 fresh ones:
 
 # %%
 share = missing(samples[0], 8, population).mean() / p.sum()
@@ -219,6 +226,9 @@ studies = [
     if name
 ]
 
+# %% [markdown]
+# What is measured is how often each latent fires in each sequence, at every hook point.
+
 # %% tags=["hide-input"]
 counts, asked = {}, {"discovery": n_calibration, "certification": n_seq}
 for study in studies:
@@ -235,6 +245,9 @@ for study in studies:
             part[hook]["counts"] for part in parts
         ]
 
+# %% [markdown]
+# So many sequences there are; if fewer than were asked for, that is said below.
+
 # %% tags=["hide-input"]
 n_least = min(len(calibration) for calibration, _ in counts.values())
 n_fresh = min(len(fresh) for _, fresh in counts.values())
@@ -245,8 +258,6 @@ n_own = min(n_pool, n_least)
 for (name, layer), (calibration, fresh) in counts.items():
     sizes = f"{len(calibration)} calibration, {len(fresh)} fresh"
     print(f"{name}, {layer}: {sizes} sequences")
-
-# %% tags=["hide-input"]
 for parameter, value, used in (
     ("n_calibration", n_calibration, n_least),
     ("n_seq", n_seq, n_fresh),
@@ -261,7 +272,7 @@ for parameter, value, used in (
 # latents active in a sequence, the pool's share of the dictionary, and $Q_1/n$, its estimate of how many latents the next
 # sequence adds.
 
-# %% tags=["hide-input"]
+# %%
 nats = np.log(5 * len(counts) / delta)
 judged = pd.DataFrame(
     {
@@ -270,6 +281,8 @@ judged = pd.DataFrame(
     }
 ).T.rename_axis(["subject", ""])
 judged = judged if second_subject else judged.droplevel("subject")
+
+# %% tags=["hide-input"]
 titles = {
     "active": "active in a sequence, mean",
     "pool (%)": "pool, % of the dictionary",
@@ -323,7 +336,7 @@ show(
 )
 
 # %% [markdown]
-# What is new is rarely active. The limit is almost all allowance for the unseen: a limit on a mean in $[0, 1]$ cannot fall
+# What is new is rarely active: of a sequence's firings less than one in a thousand. The limit is almost all allowance for the unseen: a limit on a mean in $[0, 1]$ cannot fall
 # below the reach of an event too rare for this many sequences to show.
 #
 # ## Sequences needed
@@ -331,7 +344,7 @@ show(
 # The number of calibration sequences whose pool has 90, 95 and 99 % of the active mass: as they estimate it by themselves,
 # and its limits from fresh sequences, which hold jointly over hook points and masses.
 
-# %% tags=["hide-input"]
+# %%
 masses = (0.90, 0.95, 0.99)
 nats = np.log(2 * len(counts) * len(masses) / delta)
 rows = []
@@ -344,6 +357,9 @@ for (name, layer), (calibration, fresh) in counts.items():
         )
 needed = pd.DataFrame(rows)
 
+# %% [markdown]
+# In the table "to" joins a lower and an upper limit.
+
 # %% tags=["hide-input"]
 said = needed[["subject", "layer", "mass"]].copy()
 for column, left_out in (("estimate", 1), ("low", 0), ("high", 0)):
@@ -353,6 +369,11 @@ for column, left_out in (("estimate", 1), ("low", 0), ("high", 0)):
     ]
 said["limits"] = said["low"] + " to " + said["high"]
 said["mass"] = [f"{mass:.0%}" for mass in said["mass"]]
+in_order = pd.unique(said["layer"])
+said["layer"] = pd.Categorical(said["layer"], in_order)
+
+# %% [markdown]
+# For each share of the mass, the estimate of the calibration sequences and the limits from fresh ones:
 
 # %% tags=["hide-input"]
 rows = ["subject", "layer"] if second_subject else ["layer"]
@@ -368,7 +389,7 @@ show(
 
 # %% [markdown]
 # A ">" would stand where all calibration sequences together were not enough. What the calibration sequences say about
-# themselves is to be compared with the limits beside it.
+# themselves is to be compared with the limits beside it. For the figure, the same along the whole curve:
 
 # %% tags=["hide-input"]
 curves = []
@@ -385,8 +406,11 @@ curve = pd.DataFrame(curves)
 label = needed["subject"] + " " + needed["layer"]
 label = label if second_subject else needed["layer"]
 fig = figures.plot_growth(curve, needed.assign(label=label))
+
 # %% [markdown]
-# The dots lie on the lines: a sample knows how much it has not seen. The last claim counts it, in all cells of the table.
+# The dots lie on the lines: a sample knows how much it has not seen. Below, the rings lie within the limits, and the last two layers stand
+# apart, the more so the larger the share of the mass. The last claim counts the rings, in all cells of the table.
+
 
 # %% tags=["hide-input"]
 def at_most(number):
@@ -396,11 +420,15 @@ def at_most(number):
 
 first = needed[needed["subject"] == needed["subject"].iloc[0]]
 most = first[first["mass"] == 0.99]
-low, high = most["low"], most["high"].where(
-    most["high"] <= most["n"], np.inf
+low, high = (
+    most["low"],
+    most["high"].where(most["high"] <= most["n"], np.inf),
 )
 print(f"sequences for 99 %: {at_most(high.max())}")
 soon = decided(high.max() <= enough, low.max() > enough)
+
+# %% [markdown]
+# Do the last two layers need more than all others? They do where their lower limits are above the upper limits of the others.
 
 # %% tags=["hide-input"]
 ordered = "needs three hook points"
@@ -410,6 +438,9 @@ if len(most) > 2:
     ordered = decided(last > others, before)
     print(f"last two: at least {last}")
     print(f"all others: {at_most(others)}")
+
+# %% [markdown]
+# And the estimates:
 
 # %% tags=["hide-input"]
 inside = needed["estimate"].between(needed["low"], needed["high"])
@@ -435,8 +466,8 @@ claims(
 #
 # ## Exercise
 #
-# `python -m saecert run 15_pool_growth -p n_pool=200`. Predict first which falls fastest when the pool is made from four
-# times as many sequences: the latents *added*, the share of sequences that add *any*, or the limit on *firings*. Then
+# Make the pool from four times as many sequences. Which falls fastest: the latents *added*, the share of sequences that
+# add *any*, or the limit on *firings*? Predict first, then run `python -m saecert run 15_pool_growth -p n_pool=200` and
 # compare the three tables.
 #
 # ```{admonition} Answer

@@ -25,9 +25,7 @@ class ClaimFailed(AssertionError):
 
 
 def decided(
-    shown: bool | np.bool_,
-    refuted: bool | np.bool_,
-    otherwise: str = "the limits leave it open",
+    shown: bool | np.bool_, refuted: bool | np.bool_, otherwise: str = "the limits leave it open"
 ) -> bool | Undecided:
     """What limits say about a claim: that it holds, that its contrary does, or neither.
 
