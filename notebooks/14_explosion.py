@@ -183,10 +183,6 @@ n_usual = min(there, n_other, n_seq or there)
 random = unchecked.beside(corpus="random-tokens", n_seq=n_usual)
 print(study)
 
-# %% [markdown]
-# The other kinds of text, in as many sequences, and the losses and counts of each:
-
-# %% tags=["hide-input"]
 studies = {
     "calibration": calibration,
     "usual text": study,
@@ -239,11 +235,6 @@ here = {
     kind: f"{x.mean():.1f} / {x.std():.1f} / {round(x.max(), -1):.0f}"
     for kind, x in counts.items()
 }
-
-# %% [markdown]
-# The predecessor's numbers as they are reported, beside those measured here:
-
-# %% tags=["hide-input"]
 reported = {
     "usual text": ("59.77 / 17.87 / 162", "58.19 / 17.13 / 249"),
     "shifted text": ("62.03 / 17.08 / 177", "56.06 / 19.90 / 330"),
@@ -287,10 +278,6 @@ def alarm(name, threshold):
     return f"above {threshold:.4g}{unit.get(name, '')}"
 
 
-# %% [markdown]
-# When each score raises the alarm:
-
-# %% tags=["hide-input"]
 print("the same for every sequence:", ", ".join(constant) or "none")
 for name, threshold in thresholds.items():
     print(f"{name}: alarm if {alarm(name, threshold)}")
@@ -314,11 +301,6 @@ if n_cal >= sure:
     }
 else:
     print(f"not tested: needs {sure} sequences, there are {n_cal}")
-
-# %% [markdown]
-# With it the alarm is raised when, and on usual text so often:
-
-# %% tags=["hide-input"]
 for name, threshold in surer.items():
     raised = (usual[name] > threshold).mean()
     print(f"{name}: alarm if {alarm(name, threshold)};")
@@ -330,7 +312,7 @@ for name, threshold in surer.items():
 # ## How often each raises the alarm
 #
 # The share of sequences above the threshold is, on usual text, the rate of false alarms, and elsewhere the rate of
-# detection. Its limits {cite}`clopper1934` are exact once the thresholds are taken as fixed. All limits of this page's
+# detection: first for text with BOS, then, folded, without. Its limits {cite}`clopper1934` are exact once the thresholds are taken as fixed. All limits of this page's
 # tables hold at once with probability $1 - \delta$; $\delta$ is divided by their number.
 
 # %% tags=["hide-input"]
@@ -349,11 +331,6 @@ note = (
     f"n = {' to '.join(map(str, n_kinds))} of each kind, "
     f"level = {level:g}; all limits jointly at delta = {delta:g}"
 )
-
-# %% [markdown]
-# The three kinds of text with BOS, then, folded, the two without:
-
-# %% tags=["hide-input"]
 columns = ["alarms", "alarms, at least", "alarms, at most"]
 raised = by[columns].set_axis(["share", "at least", "at most"], axis=1)
 caption = "Share of sequences that raise the alarm"
@@ -433,8 +410,8 @@ cut = np.nan if constant else thresholds["active latents"]
 fig = figures.plot_monitor(density, roc, drawn, cut, level)
 
 # %% [markdown]
-# Random tokens lie wholly beyond the threshold, usual text and Python source before it, one over the other. At every rate of false alarms the
-# SAE's error detects most of the source, and the count least. Below, at one level: the intervals of the count are apart on random tokens and on
+# Random tokens lie wholly beyond the threshold, nearly all usual text and Python source before it, one over the other. At every rate of false
+# alarms the SAE's error detects most of the source, and at most of them the count least. Below, at one level: the intervals of the count are apart on random tokens and on
 # usual text, and overlap on the source.
 #
 # ## The promise and the rivals
@@ -453,11 +430,6 @@ pvalues = {
 kept = [name for name in names if pvalues[name] > delta / len(names)]
 rank = math.ceil((n_cal + 1) * (1 - level) - 1e-9)
 ends = stats.beta.ppf([0.025, 0.975], n_cal + 1 - rank, rank)
-
-# %% [markdown]
-# What false alarms say of both promises:
-
-# %% tags=["hide-input"]
 chances = [
     stats.binom.sf((usual[name] > limit).sum() - 1, n_usual, level)
     for name, limit in surer.items()
@@ -484,11 +456,6 @@ if counted:
     share = lower_text(100 * least, 0)
     print(f"random sequences found: at least {share} %")
     exposed = decided(least > 0.9, most <= 0.9)
-
-# %% [markdown]
-# And on Python source, from the limits on the differences in AUC:
-
-# %% tags=["hide-input"]
 if counted:
     lead = ahead.loc["shifted text"].filter(like="at ")
     lower, upper = lead.to_numpy().T

@@ -119,11 +119,6 @@ topics = rng.beta(0.2, 1.5, size=(4, 150))
 population = rng.random((3000, 150)) < topics[rng.integers(0, 4, 3000)]
 p = population.mean(axis=0)
 samples = [population[rng.integers(0, 3000, 20)] for _ in range(1000)]
-
-# %% [markdown]
-# Of each of 1,000 samples of 20 sequences, three estimates:
-
-# %% tags=["hide-input"]
 estimates = {
     "size of the pool, n = 5": [pool_growth(x, 5) for x in samples],
     "slope at n = 5": [
@@ -135,7 +130,7 @@ estimates = {
 }
 
 # %% [markdown]
-# Their means beside the truth, with the standard error of such a mean:
+# Of each of 1,000 samples of 20 sequences three estimates; their means beside the truth, with the standard error of such a mean:
 
 # %% tags=["hide-input"]
 check = pd.DataFrame(estimates).agg(["mean", "sem"]).T
@@ -358,7 +353,7 @@ for (name, layer), (calibration, fresh) in counts.items():
 needed = pd.DataFrame(rows)
 
 # %% [markdown]
-# In the table "to" joins a lower and an upper limit.
+# For each share of the mass, the estimate of the calibration sequences, and lower "to" upper limit from fresh ones:
 
 # %% tags=["hide-input"]
 said = needed[["subject", "layer", "mass"]].copy()
@@ -371,11 +366,6 @@ said["limits"] = said["low"] + " to " + said["high"]
 said["mass"] = [f"{mass:.0%}" for mass in said["mass"]]
 in_order = pd.unique(said["layer"])
 said["layer"] = pd.Categorical(said["layer"], in_order)
-
-# %% [markdown]
-# For each share of the mass, the estimate of the calibration sequences and the limits from fresh ones:
-
-# %% tags=["hide-input"]
 rows = ["subject", "layer"] if second_subject else ["layer"]
 table = said.pivot(
     index=rows, columns="mass", values=["estimate", "limits"]
@@ -438,11 +428,6 @@ if len(most) > 2:
     ordered = decided(last > others, before)
     print(f"last two: at least {last}")
     print(f"all others: {at_most(others)}")
-
-# %% [markdown]
-# And the estimates:
-
-# %% tags=["hide-input"]
 inside = needed["estimate"].between(needed["low"], needed["high"])
 print(f"estimates within the limits: {inside.sum()} of {len(inside)}")
 claims(

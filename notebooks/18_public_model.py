@@ -140,7 +140,7 @@ for row in first.ladder:
 # %% [markdown]
 # The sharp bound limits the expectation of the largest of the three losses of a sequence (the model's, the SAE proxy's and the pooled proxy's), the
 # bound is the papers' form with absolute gaps, the direct bound is about the model alone. *Better than* names the best reference that the largest of the three certifiably beats.
-# So the model's mean loss is at most 6.12 bits by way of the SAE at layer 9, 0.06 above what is certified without any SAE; guessing uniformly loses 15.58.
+# So the model's expected loss on such text is at most 6.12 bits by way of the SAE at layer 9, 0.06 above what is certified without any SAE; guessing uniformly loses 15.58.
 
 # %% tags=["hide-input"]
 terms = public.terms_by_layer(certificates)
@@ -236,7 +236,7 @@ else:
 #
 # The pages of this book were written about a small model trained for it. These have been run on this subject, on few sequences each, by
 # `python -m saecert run PAGE --subject smollm2-135m -p corpus=docstrings-fresh -p strict=False` and sizes that are kept with the verdicts. A claim *holds* where the limits show it,
-# and *does not hold* only where they show its contrary. In between it is *undecided*: so few texts leave it open, more of them need not.
+# and *does not hold* only where they show its contrary, or a test rejects it. In between it is *undecided*: so few texts leave it open, more of them need not.
 
 # %% tags=["hide-input"]
 name = subject.rstrip("/").split("/")[-1]
@@ -246,7 +246,7 @@ show(table, f"Claims of other pages on {name}", note=note)
 
 # %% [markdown]
 # The five of page 11 that are undecided are all the case in the sample. So is, on page 14, that the count finds random tokens: it raised the alarm on every one of 60 texts, and the
-# limit is still below the nine tenths that the claim asks for. The number of texts is what decides here, not the model.
+# limit is still below the nine tenths that the claim asks for. Limits on more texts are narrower.
 
 # %% tags=["hide-input"]
 failing = claims_that_fail(name) or ["none of those that were tested"]

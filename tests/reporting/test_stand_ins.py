@@ -65,7 +65,7 @@ def test_worse_only_where_the_limits_show_it():
     floors = stand_ins.floors(records(), 0.5, 0.05, "dirichlet")
     assert stand_ins.certifiably_worse(floors, "other") is True
     assert stand_ins.certifiably_worse(floors, "third") == "not tried"
-    close = stand_ins.floors(records(0.1), 0.5, 0.05, "dirichlet")
+    close = stand_ins.floors(records(0.0), 0.5, 0.05, "dirichlet")
     assert isinstance(stand_ins.certifiably_worse(close, "other"), Undecided)
     better = floors.assign(**{"above SAE from": -2.0, "above SAE to": -1.0})
     assert stand_ins.certifiably_worse(better, "other") is False
