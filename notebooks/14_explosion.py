@@ -183,6 +183,7 @@ n_usual = min(there, n_other, n_seq or there)
 random = unchecked.beside(corpus="random-tokens", n_seq=n_usual)
 print(study)
 
+# %% tags=["hide-input"]
 studies = {
     "calibration": calibration,
     "usual text": study,
@@ -430,13 +431,15 @@ pvalues = {
 kept = [name for name in names if pvalues[name] > delta / len(names)]
 rank = math.ceil((n_cal + 1) * (1 - level) - 1e-9)
 ends = stats.beta.ppf([0.025, 0.975], n_cal + 1 - rank, rank)
+print("rate of false alarms in 19 of 20 calibrations:")
+print(f"  {ends[0]:.1%} to {ends[1]:.1%}")
+
+# %% tags=["hide-input"]
 chances = [
     stats.binom.sf((usual[name] > limit).sum() - 1, n_usual, level)
     for name, limit in surer.items()
 ]
 fits = min(chances) > delta / len(names) if surer else None
-print("rate of false alarms in 19 of 20 calibrations:")
-print(f"  {ends[0]:.1%} to {ends[1]:.1%}")
 print("scores whose false alarms do not contradict the promise:")
 print(f"  {len(kept)} of {len(names)}")
 
@@ -456,6 +459,8 @@ if counted:
     share = lower_text(100 * least, 0)
     print(f"random sequences found: at least {share} %")
     exposed = decided(least > 0.9, most <= 0.9)
+
+# %% tags=["hide-input"]
 if counted:
     lead = ahead.loc["shifted text"].filter(like="at ")
     lower, upper = lead.to_numpy().T

@@ -113,12 +113,14 @@ from saecert.statistics.inequalities import dirichlet_upper, lower
 # Checked on a population of simulated sequences, in which latents come in topics and are far from independent. Samples are
 # drawn from it with replacement, so that every $p_j$ is known exactly.
 
-# %% tags=["hide-input"]
+# %%
 rng = np.random.default_rng(seed)
 topics = rng.beta(0.2, 1.5, size=(4, 150))
 population = rng.random((3000, 150)) < topics[rng.integers(0, 4, 3000)]
 p = population.mean(axis=0)
 samples = [population[rng.integers(0, 3000, 20)] for _ in range(1000)]
+
+# %% tags=["hide-input"]
 estimates = {
     "size of the pool, n = 5": [pool_growth(x, 5) for x in samples],
     "slope at n = 5": [
@@ -299,11 +301,8 @@ show(
 # that a sequence *adds*, by the Dirichlet bound on $[0, m - \lvert A\rvert]$.
 
 # %% tags=["hide-input"]
-show(
-    judged.filter(like="added"),
-    "Latents that a fresh sequence adds",
-    note=note,
-)
+caption = "Latents that a fresh sequence adds"
+show(judged.filter(like="added"), caption, note=note)
 
 # %% [markdown]
 # These are of the same order as $Q_1/n$ of the table before, which is a count of few latents and speaks of a pool one
@@ -311,11 +310,8 @@ show(
 # later:
 
 # %% tags=["hide-input"]
-show(
-    judged.filter(like="any"),
-    "Fresh sequences that add any latent",
-    note=note,
-)
+caption = "Fresh sequences that add any latent"
+show(judged.filter(like="any"), caption, note=note)
 
 # %% [markdown]
 # Even where a sequence adds less than one latent on average, between 23 and 44 % of them add some. And the share of a
@@ -428,6 +424,8 @@ if len(most) > 2:
     ordered = decided(last > others, before)
     print(f"last two: at least {last}")
     print(f"all others: {at_most(others)}")
+
+# %% tags=["hide-input"]
 inside = needed["estimate"].between(needed["low"], needed["high"])
 print(f"estimates within the limits: {inside.sum()} of {len(inside)}")
 claims(
