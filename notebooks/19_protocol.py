@@ -245,10 +245,10 @@ table = protocol.changes_table(changes)
 label = layers.labels_of(places)[0]
 first = table.index.get_level_values("layer") == label
 caption = "What another protocol adds to ours, certified"
-show(table[first], caption, note=note, decimals=3)
+show(table.loc[label], f"{caption}: layer {label}", note=note)
 
 # %% tags=["hide-cell"]
-show(table[~first], f"{caption}: other layers", note=note, decimals=3)
+show(table[~first], f"{caption}: other layers", note=note)
 
 # %% [markdown]
 # Limits on means are wide (smoothed KL is that of the smoothed predictions, which cannot exceed a known number of bits): so few sequences cannot rule out that one in ten is a catastrophe. Limits on shares are not. What an approximate interval says (Student's, all of them together at about
@@ -263,7 +263,8 @@ rough = limits.approximate(
 table = protocol.changes_table(rough)
 note = f"n = {n_all}; jointly at about delta = {delta:g}"
 caption = "The same with t intervals, approximate"
-show(table[first], caption, note=note, decimals=3)
+named = f"{caption}: layer {label}"
+show(table.loc[label], named, note=note, decimals=3)
 
 # %% tags=["hide-cell"]
 show(table[~first], f"{caption}: other layers", note=note, decimals=3)
