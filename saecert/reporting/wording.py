@@ -40,8 +40,10 @@ def in_words(frame: pd.DataFrame) -> pd.DataFrame:
       inequality   n
     0  Dirichlet  20
     """
-    texts = {name for name in frame if not pd.api.types.is_numeric_dtype(frame[name])}
+    texts = [name for name in frame if not pd.api.types.is_numeric_dtype(frame[name])]
     changed = frame.assign(**{str(name): frame[name].map(_word) for name in texts})
+    if isinstance(frame.index, pd.RangeIndex):
+        return changed
     return changed.rename(index=_word)
 
 

@@ -34,7 +34,8 @@ ALLOWED = {
     "reporting.show": CERTIFICATES,
     "reporting.claims": {"storage"},
     "reporting.tables": {"reporting.tables", "reporting.show"} | CERTIFICATES,
-    "reporting.panels": CERTIFICATES,
+    "reporting.wording": set(),
+    "reporting.panels": {"reporting.wording"} | CERTIFICATES,
     "reporting.figures": {"reporting.panels", "reporting.tables"} | CERTIFICATES,
     "reporting.report": {"reporting.figures", "reporting.panels", "reporting.tables"}
     | CERTIFICATES,
