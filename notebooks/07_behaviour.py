@@ -73,6 +73,7 @@ def told(name):
     text = str(found.get(name, "one SAE: nothing to compare"))
     return "\n".join(wrapped(line) for line in text.splitlines())
 
+
 # %% [markdown]
 # ## What a limit on total variation says
 #

@@ -89,7 +89,7 @@ rows = (models, layers, pools)
 largest = max(published.largest_difference(part) for part in rows)
 n_rows = sum(len(part) for part in rows)
 print(f"{n_rows} rows, largest difference from what is printed:")
-print(f"{largest:.1e} bits")
+print(f"{1e6 * largest:.1f} millionths of a bit")
 
 # %% [markdown]
 # The bounds are what the formula gives, up to the digits of the printed means. The direct bound, which needs no SAE, is the smallest in each
@@ -150,8 +150,9 @@ show(table, "Samples in which a limit is below its mean", note=note)
 for row in models.itertuples():
     gained = row.fixed - row.sharper_fixed
     print(f"{row.model}: {row.fixed:.3f} as printed,")
-    print(f"  at most {upper_text(row.sharper_fixed, 3)} bits sharper,")
-    print(f"  {gained:.2f} lower; core {row.core:.3f}")
+    sharper = upper_text(row.sharper_fixed, 3)
+    print(f"  sharper: at most {sharper} bits, {gained:.2f} lower;")
+    print(f"  core {row.core:.3f}")
 
 # %% [markdown]
 # So 0.38 to 0.45 bits of each certificate were the inequality. Of what is left, nearly all is the **core**, proxy risk + gap + mismatch term: it is the

@@ -155,7 +155,7 @@ figures.plot_models(frame, printed, missing, theirs)
 plt.show()
 
 # %% [markdown]
-# Further left is better. All certificates of the shipped model lie below one half of what the uniform predictor loses, and the five rows of models
+# In the figure, further left is better. All certificates of the shipped model lie below one half of what the uniform predictor loses, and the five rows of models
 # that nobody has measured here have no mark. Marks of different models, or at different $\alpha$, are not to be ranked.
 
 # %% [markdown]

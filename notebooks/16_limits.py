@@ -59,11 +59,15 @@ import pandas as pd
 from scipy.linalg import hadamard
 
 from saecert import certify
-from saecert.certificates.exact_set import exact_set_bound
 from saecert.measurement.stand_in import as_sae
 from saecert.reporting import figures
-from saecert.reporting.aliases import EPS, by_copies
+from saecert.reporting.aliases import (
+    by_copies,
+    moved_table,
+    unmoved_table,
+)
 from saecert.reporting.claims import claims
+from saecert.reporting.perfect import EXACT, perfect_bounds
 from saecert.reporting.study import open_study
 from saecert.reporting.tables import certificates_table, footing, show
 from saecert.statistics.rounding import upper_text
@@ -113,12 +117,15 @@ print(f"active: {(codes @ Q.T != 0).mean():.0%} of the latents after")
 # proxy `random_encoder(n_active)`. There are three, with as many active latents as the SAE has on average, and with 4 and
 # 16 times as many.
 
-# %% tags=["hide-input"]
+# %%
 where = subject, sae, corpus, hook_name
 how = n_seq, n_discovery, device, allow_bad_sae
 study = open_study(*where, *how)
 survey = study.measure("survey")
 l0, d_sae = float(survey["l0"]), len(survey["token_count"])
+
+# %% [markdown]
+# The pool takes a share of the dictionary (`pool_share`) in whole blocks, so that the theorem on mixing applies to it.
 
 # %% tags=["hide-input"]
 width = min(d_sae, 4096)
@@ -130,8 +137,6 @@ blocks = [b for b in (2, 8, 64) if 4 * b <= d_sae]
 largest = max(blocks, default=1)
 k = max(1, round(pool_share * d_sae / largest)) * largest
 k = min(k, d_sae // largest * largest)
-
-# %% tags=["hide-input"]
 extra = [f"random_encoder({n})" for n in n_active]
 for b in blocks:
     extra += [f"mixed({b})", f"pooled(mixed({b}), {k})"]
@@ -158,6 +163,7 @@ show(
     code,
     "The code before and after mixing",
     note=f"Over {int(survey['n_tokens']):,} tokens of discovery.",
+    significant=["L0"],
 )
 
 # %% [markdown]
@@ -211,7 +217,7 @@ print(f"mixing multiplies L0 by up to {denser:.1f}")
 print(f"least purity: {least_pure:.2f}")
 
 # %% [markdown]
-# So neither L0 nor purity can be read off a bound.
+# The code changes beyond recognition and the bound does not: neither L0 nor purity can be read off a bound.
 #
 # ## Latents split into aliases
 #
@@ -223,8 +229,8 @@ print(f"least purity: {least_pure:.2f}")
 #
 # Let every latent $j$ be replaced by $r$ aliases $(j, s)$. Alias $(j, s)$ has the activation of $j$ at tokens of class $s$, 0 at
 # others, and the atom of $j$. Then (i) the reconstruction is the same at every token, and so is that of any pool $A$ with its latents
-# replaced by all their aliases: all losses, T1, T2, the direct bound, the price and the ladder are the same to the digit, and a
-# concept count is $r$ times what it was. (ii) Paying for a pool read off the sample (T3), the whole dictionary costs $\ln(rm + 1)$
+# replaced by all their aliases: all losses, the bounds for a pool fixed beforehand (T1) and for the best of nested pools (T2), the direct
+# bound, the price of explanation and the ladder are the same to the digit, and a concept count is $r$ times what it was. (ii) Paying for a pool read off the sample (T3), the whole dictionary costs $\ln(rm + 1)$
 # nats, and exactly the $a_r \ge a_1$ aliases active there $\ln\binom{rm}{a_r} + \ln(rm + 1)$. (iii) The share of sequences that leave
 # the pool of all aliases active on discovery does not fall when each alias is split further.
 # ````
@@ -258,29 +264,26 @@ split = by_copies(
 each = f"n = {len(packed)}, delta = {delta:g} each, alpha = {alpha:g}"
 unmoved = split["unmoved"]
 show(
-    pd.concat([split["dictionary"]["latents"], unmoved], axis=1),
-    "What aliases do not move: bounds and price, in bits",
+    unmoved_table(split),
+    "Limits in bits, which aliases do not move, and concept counts",
     note=f"{each}, k = {k} times the aliases",
-    decimals=2,
-    upper=list(unmoved),
-)
-
-# %% tags=["hide-input"]
-ways = list(split["bound"])
-moved_by = split[["dictionary", "nats", "bound"]].drop(
-    columns=[("dictionary", "latents")]
-)
-concepts = split["concepts", "count"]
-moved_by["concepts", f"within {EPS:g} bits"] = concepts
-titles = {"nats": "cost of the pool, nats", "bound": "bound, bits"}
-show(
-    moved_by.rename(columns=titles, level=0),
-    "What they move: the price of a pool read off the sample",
-    note=f"{each}; {inequality} in all",
 )
 
 # %% [markdown]
-# The reconstruction is what it was, and T1 does not move by a digit. A certificate that pays for a pool read off the sample depends on how
+# No limit moves, up to 32 aliases a latent, and the concept count is multiplied by their number. Now a pool that is read off the sample, paid for in three ways:
+
+# %% tags=["hide-input"]
+moved_by = moved_table(split)
+costs = [name for name in moved_by if "nats" in name[0]]
+show(
+    moved_by,
+    "What they move: the price of a pool read off the sample",
+    note=f"{each}; {inequality} in all",
+    significant=costs,
+)
+
+# %% [markdown]
+# A certificate that pays for a pool read off the sample depends on how
 # the dictionary is written down. How much depends on the form. The papers', which pays for exactly the active set, says nothing from two aliases on
 # (vacuous from 12.00 bits); the product prior, which pays for each alias by itself, says nothing from four on. Under the uniform prior the cheapest superset hides it: a whole
 # dictionary $r$ times as wide costs $\ln r$ nats more.
@@ -292,20 +295,21 @@ show(
     split["leaving"].rename(columns={"unseen": "aliases outside"}),
     "Sequences that leave the pool seen on discovery",
     note=f"{each}; aliases outside: a sequence, on average",
-    decimals=3,
 )
+
+# %% [markdown]
+# With one alias each, all 100 sequences stay within the pool; with 32, none does. What the cost of a pool is multiplied by, from the first row to
+# the last:
 
 # %% tags=["hide-input"]
 still = float((unmoved.max() - unmoved.min()).max())
 prices = split["nats"].iloc[[0, -1]]
 dearer = prices.iloc[-1] / prices.iloc[0]
 rising = split["leaving", "share"].is_monotonic_increasing
-print(f"T1, direct bound and price move by {still:g} bits")
-print(f"cost of the pool, nats, from 1 to {split.index[-1]} aliases:")
-for way in ways:
-    least, most = prices[way]
-    print(f"  {way}: {least:,.2f} to {most:,.2f}", end="")
-    print(f", {dearer[way]:,.1f} times")
+print(f"from 1 to {split.index[-1]} aliases, limits move by")
+print(f"{still:g} bits; the cost of the pool is multiplied, with")
+for way in dearer.index:
+    print(f"  {way}, by {float(f'{dearer[way]:.2g}'):,g}")
 
 # %% [markdown]
 # ## A perfect proxy, and a vacuous certificate
@@ -317,8 +321,7 @@ for way in ways:
 # ({doc}`convergence <03_convergence>`). For the model as its own proxy nothing more need be measured. Each bound is a
 # statement of its own at $\delta$.
 
-# %% tags=["hide-input"]
-perfect, n_all = as_sae(losses, "clean"), len(losses)
+# %%
 whole = {**common, "pool": d_sae}
 read_off = {
     "method": "in_sample",
@@ -327,51 +330,26 @@ read_off = {
 }
 
 # %%
+own = "model as its own proxy"
 asked = {
-    "model as its own proxy": {**whole, "delta": delta},
-    "delta = 1e-6": {**whole, "delta": 1e-6},
-    "alpha = 1e-6": {**whole, "delta": delta, "alpha": 1e-6},
+    own: {**whole, "delta": delta},
+    "delta = 10⁻⁶": {**whole, "delta": 1e-6},
+    "alpha = 10⁻⁶": {**whole, "delta": delta, "alpha": 1e-6},
     "cheapest superset": {**common, "delta": delta, **read_off},
 }
 
-# %% tags=["hide-input"]
-sizes = [
-    n for n in (2, 3, 5, 10, 20, 50, 100, 200, 500, 1000) if n < n_all
-]
-sizes.append(n_all)
-made = {
-    (label, n): certify(perfect, n_seq=n, **options)
-    for label, options in asked.items()
-    for n in sizes
-}
-bounds = {key: c.bound for key, c in made.items()}
-exact = "exactly the active latents"
-for n in sizes:
-    paid = exact_set_bound(perfect, n, delta=delta, alpha=alpha)
-    bounds[exact, n] = paid.bound
+# %%
+wide = perfect_bounds(losses, asked, delta=delta, alpha=alpha)
 
 # %% tags=["hide-input"]
-rows = [
-    {"label": label, "n_seq": n, "bound": bound}
-    for (label, n), bound in bounds.items()
-]
-faithful = pd.DataFrame(rows)
-
-# %% tags=["hide-input"]
-order = [*asked, exact]
-wide = faithful.pivot(index="label", columns="n_seq", values="bound")
-wide = wide.loc[order].rename_axis(None)
-wide.columns = [str(n) for n in wide.columns]
-vacuous = made[order[0], n_all].uniform
-
-# %% tags=["hide-input"]
+vacuous = certificates["SAE"].uniform
 show(
-    wide,
+    wide.rename_axis(columns=None),
     "Bounds of the model as its own proxy, in bits, by n",
     note=f"each at delta = {delta:g}, alpha = {alpha:g} if not said; "
     f"k = {d_sae}, the active latents in the last row; vacuous from "
     f"{vacuous:.2f} bits",
-    upper=[str(n) for n in sizes],
+    upper=wide.columns,
 )
 
 # %% [markdown]
@@ -379,7 +357,7 @@ show(
 # text, not the proxy. The row $\alpha = 10^{-6}$ is another loss, to be compared with the line only. It takes the
 # exact set several times as many sequences as its cheapest superset to say anything.
 
-# %% mystnb={"figure": {"caption": "Left: bound against number of active latents; the diamond is the SAE's whole dictionary, as random encoders have no pool. Mixing latents makes the code many times denser and leaves the bound where it was; random encoders, with atoms fitted, are certified too, the better the more latents may be active. Right: the model as a proxy of itself, in five settings, each point a certificate of its own; alpha = 1e-6 is another loss, to be compared with the dashed line only. Dashed in both: the uniform predictor, above which a bound says nothing. Left the bounds hold jointly at delta, right each on its own; n, alpha and k are under the tables.", "name": "fig-limits"}, "image": {"alt": "Left, a flat line of the mixed codes from a few to hundreds of active latents, and a falling line of random encoders that starts above it and ends below. Right, five falling lines of bound against sequences; the one for exactly the active latents stays above the dashed line the longest."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Left: bound against number of active latents; the diamond is the SAE's whole dictionary, as random encoders have no pool. Mixing latents makes the code many times denser and leaves the bound where it was; random encoders, with atoms fitted, are certified too, the better the more latents may be active. Right: the model as a proxy of itself, in five settings, each point a certificate of its own; alpha = 10⁻⁶ is another loss, to be compared with the dashed line only. Dashed in both: the uniform predictor, above which a bound says nothing. Left the bounds hold jointly at delta, right each on its own; n, alpha and k are under the tables.", "name": "fig-limits"}, "image": {"alt": "Left, a flat line of the mixed codes from a few to hundreds of active latents, and a falling line of random encoders that starts above it and ends below. Right, five falling lines of bound against sequences; the one for exactly the active latents stays above the dashed line the longest."}} tags=["hide-input"]
 points = [("SAE, then mixed", x, code["L0"][x]) for x in labels]
 points += [
     ("random encoder", f"random encoder, {n} active", n)
@@ -390,27 +368,29 @@ points.append(
 )
 drawn = pd.DataFrame(points, columns=["family", "label", "l0"])
 drawn["bound"] = [certificates[x].bound for x in drawn["label"]]
-fig = figures.plot_denser_codes(drawn, faithful, vacuous)
+faithful = wide.rename_axis("label").stack().rename("bound")
+fig = figures.plot_denser_codes(drawn, faithful.reset_index(), vacuous)
+
+# %% [markdown]
+# Left, the line of the mixed codes is flat, however dense they are. Right, every line begins at the dashed one or near it, and all come down as the sample
+# grows; the model's own predictions are the same throughout. Four cases of a sample too small, and one of a sample large enough:
+
 # %% tags=["hide-input"]
+n_all = len(losses)
 small, middle = min(10, n_all), min(50, n_all)
-too_small = {
-    "delta = 1e-6": bounds["delta = 1e-6", 2],
-    "alpha = 1e-6": bounds["alpha = 1e-6", 2],
-    f"cheapest superset, n = {small}": bounds[
-        "cheapest superset", small
-    ],
-    f"exact set, n = {middle}": bounds[exact, middle],
-}
-
-# %% tags=["hide-input"]
-for label, bound in too_small.items():
+cases = [("delta = 10⁻⁶", 2), ("alpha = 10⁻⁶", 2)]
+cases += [("cheapest superset", small), (EXACT, middle), (own, n_all)]
+bounds = [wide.loc[case] for case in cases]
+for (label, n), bound in zip(cases, bounds, strict=True):
     says = "vacuous" if bound >= vacuous else "says something"
-    print(f"{label}: {upper_text(bound)} bits, {says}")
-print(f"all sequences: {upper_text(bounds[order[0], n_all])} bits")
+    print(f"{label}, n = {n}: {upper_text(bound)} bits, {says}")
+
+# %% [markdown]
+# What the page claims, each part checked against the numbers above:
 
 # %% tags=["hide-input"]
-empty = all(bound >= vacuous for bound in too_small.values())
-full = made[order[0], n_all].verdict is not None
+perfect = certify(as_sae(losses, "clean"), **asked[own])
+empty = all(bound >= vacuous for bound in bounds[:-1])
 few = "needs a dictionary of eight latents"
 claims(
     strict,
@@ -427,7 +407,9 @@ claims(
         "random encoders are certified": all(
             c.verdict for x, c in certificates.items() if "random" in x
         ),
-        "a perfect proxy can be vacuous": empty and full,
+        "a perfect proxy can be vacuous": bool(
+            empty and perfect.verdict
+        ),
     },
 )
 
@@ -444,7 +426,7 @@ claims(
 #
 # ## Exercise
 #
-# `python -m saecert run 16_limits -p n_seq=100`, which reads what is kept, then the same with `-p pool_share=0.25` as well, which measures anew
+# Run `python -m saecert run 16_limits -p n_seq=100`, which reads what is kept, then the same with `-p pool_share=0.25` as well, which measures anew
 # for some minutes. Predict first whether mixing still leaves the bound where it was, which of the four terms grow, and which rows do
 # not move. Then compare the two tables of bounds.
 #

@@ -126,17 +126,16 @@ places = layers.by_depth(study.hook_names)
 measured = study.measure(
     "horizon", hook_names=places, alpha=alpha, seed=seed
 )
-
-# %% tags=["hide-input"]
 print(study)
 ceiling = measured[places[0]][CEILING]
 n_all = len(ceiling)
 print(f"smoothed KL is at most {upper_text(ceiling[0], 3)} bits")
 
-# %% tags=["hide-input"]
-means = horizon_limits.mean_divergences(measured, delta)
+# %% [markdown]
+# The SAE's own error first, wherever it is read:
 
 # %% tags=["hide-input"]
+means = horizon_limits.mean_divergences(measured, delta)
 behind = "read so many blocks behind"
 show(
     pd.concat({behind: horizons.by_horizon(means)}, axis=1),
@@ -170,39 +169,41 @@ show(
 
 # %% tags=["hide-input"]
 against = horizon_limits.against_controls(measured, delta, inequality)
-
-# %% tags=["hide-input"]
 note = f"n = {n_all}, delta = {delta:g}, alpha = {alpha:g} (smoothed)"
 note += "; certified limits jointly"
-told = horizons.statements(against)
-named = told.rename(
-    index=dict(zip(places, layers.labels_of(places), strict=True))
-)
+words = dict(zip(places, layers.labels_of(places), strict=True))
+told = horizons.statements(against).rename(index={0: "local"} | words)
 show(
-    named.loc["noise"].rename_axis(["blocks", "layer"]),
+    told.loc["noise"].rename_axis(["read", "layer"]),
     "KL of the SAE's error less noise of its size, bits",
     note=note,
     decimals=3,
 )
 
+# %% [markdown]
+# By t intervals and by shares the SAE's error has the larger KL at every layer, locally and at the output. The limits on the mean smoothed KL
+# include 0 in every row. Now shuffled latents in the place of noise:
+
 # %% tags=["hide-input"]
 show(
-    named.loc["shuffled latents"].rename_axis(["blocks", "layer"]),
+    told.loc["shuffled latents"].rename_axis(["read", "layer"]),
     "KL of the SAE's error less shuffled latents of its size, bits",
     note=note,
     decimals=3,
 )
 
+# %% [markdown]
+# Here the sign of the difference changes from row to row. What holds for noise in all of its rows, and of both controls for the mean smoothed KL:
+
 # %% tags=["hide-input"]
 least = against["share, lower"].loc["noise"].min()
 mean_told = (against["smoothed, lower"] > 0).sum()
-print("SAE error has the larger KL than noise, at every layer,")
+print("the SAE's error has a larger KL than noise, at every layer,")
 print(
     f"on at least {lower_text(100 * least, 1)} % of texts (certified)"
 )
-print(
-    f"mean smoothed KL told to be larger: {mean_told} of {len(against)}"
-)
+print("mean smoothed KL certified to be larger than that of a control:")
+print(f"{mean_told} of {len(against)} rows")
 
 # %% [markdown]
 # So noise of its size is the milder error nearly everywhere; the mean KL of the SAE's error is 1.2 to 1.4 times as large. The certified limits on the mean
@@ -217,8 +218,9 @@ both = {
     here: horizons.ratios(means),
     "Llama-3-8B, as printed": horizons.printed_ratios(),
 }
+table = pd.concat(both, names=["", "layer"])
 show(
-    pd.concat(both, names=["", "layer"]),
+    table.rename(columns={"0": "local"}, level=1),
     "Mean KL of the SAE's error over that of errors as large",
     note=f"n = {n_all} here; sample means",
 )
@@ -226,7 +228,7 @@ show(
 # %% [markdown]
 # ## With depth
 #
-# Last hook point minus first, fixed beforehand as the pair to compare, local and at the output; and at each hook point with blocks
+# Last hook point minus first (of the shipped subject: after block 5 and after block 0), fixed beforehand as the pair to compare, local and at the output; and at each hook point with blocks
 # behind it, the output minus local. Each of the two tables has a $\delta$ of its own.
 
 # %% tags=["hide-input"]
@@ -234,14 +236,17 @@ trend = horizon_limits.last_against_first(measured, delta, inequality)
 damped = horizon_limits.output_against_local(
     measured, delta, inequality
 )
-
-# %% tags=["hide-input"]
 show(
-    horizons.statements(trend).rename_axis("blocks"),
-    f"KL of the SAE's error at {places[-1]} less {places[0]}, bits",
+    horizons.statements(trend)
+    .rename(index={0: "local"})
+    .rename_axis("read"),
+    "KL of the SAE's error at the last hook point less the first, bits",
     note=note,
     decimals=3,
 )
+
+# %% [markdown]
+# At the last layer the KL is the larger one, by all three statements. Now the output less local, layer by layer:
 
 # %% tags=["hide-input"]
 show(
@@ -267,11 +272,19 @@ frames = [
 figures.plot_layers(pd.concat(frames))
 plt.show()
 
+# %% [markdown]
+# On the left everything grows with depth, and at each layer but the last, where the two are the same, the SAE's error moves the prediction
+# locally more than at the output. On the right, under another protocol and on another scale, errors of early layers grow on their way to the
+# output.
+
 # %% mystnb={"figure": {"caption": "Share of sequences on which the SAE's error has the larger KL than noise or shuffled latents of its size, n = 500. Bars are limits, which hold together at delta = 0.05.", "name": "fig-horizon-share"}, "image": {"alt": "Line plot of shares against layer. The two lines for noise lie close to one at every layer, those for shuffled latents lie between one and below a tenth, and are not in order of depth."}} tags=["hide-input"]
 figures.plot_layers(horizons.share_panel(against))
 plt.show()
 
 # %% [markdown]
+# Against noise every share is close to one. Against shuffled latents the order of the layers is different locally and at the output, and there
+# is no rule in it.
+#
 # A claim about most texts is one about the share of sequences: it is certified to be more than a half (less, for the last).
 
 # %% tags=["hide-input"]
@@ -309,7 +322,7 @@ claims(
 #
 # ## Exercise
 #
-# `python -m saecert run 17_amplification -p n_seq=100`, which reads what is kept, then the same with `-p alpha=0.01` as well, which measures anew
+# Run `python -m saecert run 17_amplification -p n_seq=100`, which reads what is kept, then the same with `-p alpha=0.01` as well, which measures anew
 # for a minute or two. Predict first: which of the three kinds of statement change, and do the limits on the mean smoothed KL become narrower or wider?
 # ($\Lambda$ grows from 6.001 to 18.444 bits, and the smoothed KL itself grows, too.) Look at the last layer less the first.
 #

@@ -75,6 +75,22 @@ def by_copies(
     return frame.astype(dict.fromkeys(whole, int))
 
 
+def unmoved_table(split: pd.DataFrame) -> pd.DataFrame:
+    """Of the frame of `by_copies`, limits that aliases leave as they are, and concept counts."""
+    names = {"T1": "bound, fixed pool", "direct": "direct bound", "price": "price of explanation"}
+    table = split["unmoved"].rename(columns=names)
+    table.insert(0, "latents", split["dictionary", "latents"])
+    table[f"concepts within {EPS:g} bits"] = split["concepts", "count"]
+    return table
+
+
+def moved_table(split: pd.DataFrame) -> pd.DataFrame:
+    """Of the frame of `by_copies`, prices and bounds of pools read off the sample."""
+    chosen = split[["dictionary", "nats", "bound"]].drop(columns=[("dictionary", "latents")])
+    titles = {"nats": "cost of the pool, nats", "bound": "bound, bits"}
+    return chosen.rename(columns=titles, level=0)
+
+
 def _certified(record: SequenceLosses, pool: int, common: Mapping[str, Any]) -> dict[Any, Any]:
     """The certificates of one record."""
     fixed = certify(record, pool=pool, eps=(EPS,), **common)

@@ -121,7 +121,7 @@ def share_panel(against: pd.DataFrame) -> pd.DataFrame:
     named = "than " + rows["control"] + rows["horizon"].map(_in_words)
     limits = {"mean": rows["share"], "lower": rows["share, lower"], "upper": rows["share, upper"]}
     frame = pd.DataFrame(limits).assign(quantity=named, layer=labels_of(list(rows["hook_name"])))
-    return frame.assign(panel="SAE error does more", unit="share of sequences")
+    return frame.assign(panel="the SAE's error has the larger KL", unit="share of sequences")
 
 
 def _in_words(horizon: int | str) -> str:

@@ -118,9 +118,7 @@ def settings_of(certificates: Mapping[str, Certificate]) -> str:
     return f"{text} of {_listed([c.d_sae for c in chosen], 'or')} latents"
 
 
-def losses_of(
-    certificates: Mapping[str, Certificate], study: Study
-) -> dict[str, SequenceLosses]:
+def losses_of(certificates: Mapping[str, Certificate], study: Study) -> dict[str, SequenceLosses]:
     """By file, losses of a study at the hook point, alpha and number of sequences of each."""
     losses: dict[str, SequenceLosses] = {}
     for size in sorted({c.n_seq for c in certificates.values()}):

@@ -315,6 +315,8 @@ def _cell(value: Any, side: str, digits: dict[str, int], setting: bool = False) 
     if math.isnan(number):
         return Cell("", numeric=True)
     text = f"{number:.3g}" if setting else _TEXT[side](number, **digits)
+    if text.isdigit() and len(text) > 4:
+        text = f"{int(text):,}"
     return Cell(text, side, number if side else math.nan, numeric=True)
 
 

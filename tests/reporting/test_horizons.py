@@ -8,6 +8,7 @@ import pytest
 from synthetic_losses import random_losses
 
 from saecert import certify
+from saecert.certificates.exact_set import exact_set_bound
 from saecert.dictionaries.aliased import merged
 from saecert.dictionaries.horizon_limits import against_controls, mean_divergences
 from saecert.dictionaries.quantities import (
@@ -17,8 +18,10 @@ from saecert.dictionaries.quantities import (
     PERTURBATIONS,
     divergence_name,
 )
+from saecert.measurement.stand_in import as_sae
 from saecert.reporting import figures, horizons
-from saecert.reporting.aliases import by_copies
+from saecert.reporting.aliases import by_copies, moved_table, unmoved_table
+from saecert.reporting.perfect import EXACT, perfect_bounds
 
 mpl.use("Agg")
 HOOKS = {"blocks.0.hook_resid_post": [0, 1, 2], "blocks.2.hook_resid_post": [0]}
@@ -96,3 +99,28 @@ def test_certificates_by_number_of_aliases():
     assert set(table["unmoved", "direct"]) == {own.direct}
     assert table["nats", "whole dictionary"].is_monotonic_increasing
     assert table["leaving", "share"].is_monotonic_increasing
+    unmoved = unmoved_table(table)
+    assert list(unmoved)[:3] == ["latents", "bound, fixed pool", "direct bound"]
+    assert list(unmoved)[3:] == ["price of explanation", "concepts within 0.5 bits"]
+    assert set(unmoved["bound, fixed pool"]) == {own.bound}
+    moved = moved_table(table)
+    assert list(moved.columns.get_level_values(0).unique()) == [
+        "dictionary",
+        "cost of the pool, nats",
+        "bound, bits",
+    ]
+    costs = moved["cost of the pool, nats", "exact set"]
+    assert (costs == table["nats", "exact set"]).all()
+
+
+def test_the_model_as_its_own_proxy():
+    record = random_losses(40)
+    settings = {"delta": 0.05, "alpha": 0.5}
+    asked = {"own": {"pool": record.d_sae, "eps": (), **settings}}
+    bounds = perfect_bounds(record, asked, **settings)
+    assert list(bounds.columns) == [2, 3, 5, 10, 20, 40]
+    assert list(bounds.index) == ["own", EXACT]
+    own = certify(as_sae(record, "clean"), pool=record.d_sae, n_seq=10, eps=(), **settings)
+    assert bounds.loc["own", 10] == own.bound
+    assert bounds.loc[EXACT, 40] == exact_set_bound(as_sae(record, "clean"), **settings).bound
+    assert (bounds.loc["own"] <= bounds.loc[EXACT]).all()

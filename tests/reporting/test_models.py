@@ -77,10 +77,10 @@ def test_losses_are_asked_for_at_the_size_hook_point_and_alpha_of_each_file():
             return {hook: losses(n_seq=self.n_seq) for hook in hook_names}
 
     small, large = losses(n_seq=30), losses()
-    made = {"a": certify(large), "b": certify(small), "c": certify(large, alpha=0.01)}
+    made = {"a": certify(large), "b": certify(small), "c": certify(large, delta=0.1)}
     given = models.losses_of(made, Study())
     hook = PROVENANCE["hook_name"]
-    assert asked == [(30, [hook], [0.5]), (60, [hook], [0.01, 0.5])]
+    assert asked == [(30, [hook], [0.5]), (60, [hook], [0.5])]
     assert {name: len(record) for name, record in given.items()} == {"a": 60, "b": 30, "c": 60}
 
 

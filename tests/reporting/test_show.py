@@ -123,3 +123,9 @@ def test_a_mean_is_no_limit_whatever_its_row_is_called():
     ((_, mean, upper, delta),) = show(frame).rows
     assert (mean.text, mean.limit, delta.limit) == ("2.00", "", "")
     assert (upper.text, upper.limit) == ("2.31", "upper")
+
+
+def test_large_numbers_without_decimals_are_grouped():
+    text = str(show(pd.DataFrame({"nats": [34_074.3], "at most": [12_345.6]}), decimals=0))
+    assert "34,100" in text
+    assert "12,346" in text
