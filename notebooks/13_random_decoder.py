@@ -18,8 +18,8 @@
 # **Question.** If the decoder is random, does enough text hide it? And does a sparse code do better than plain principal components?
 #
 # The SAE's decoder is replaced by a random one, the SAE by principal components, by a constant, or by noise as large as its error: how far
-# the bound falls as sequences are added, and the floor that remains when complexity has vanished. What this page measures is kept under
-# `measurements/`.
+# the bound falls as sequences are added, and the floor that remains when complexity has vanished. Symbols are those of
+# {doc}`the page on the four terms <02_four_terms>`; $v$ is the joint loss. What this page measures is kept under `measurements/`.
 
 # %% tags=["parameters"]
 # the shipped one, one of the paper's, or a model folder
@@ -60,7 +60,7 @@ import numpy as np
 from saecert.certificates.terms import joint_loss
 from saecert.measurement.named import parse
 from saecert.reporting import figures, stand_ins
-from saecert.reporting.claims import Undecided, claims
+from saecert.reporting.claims import claims, decided
 from saecert.reporting.study import open_study, wrapped
 from saecert.reporting.tables import show
 from saecert.statistics.inequalities import INEQUALITIES
@@ -111,14 +111,16 @@ assert 6 < bounds[20_000] < 6.1 < bounds[20]
 #
 # * **random decoder**: encoder and activations are the SAE's, every atom is a random unit vector. *Norm matched*: what it writes is
 #   rescaled at each token to the norm that the SAE writes there.
-# * **PCA**: projection onto principal components: as many as the SAE has active latents on average (L0), as many as leave no more variance
-#   unexplained than the SAE (FVU), and numbers between. Both numbers and the components come from discovery.
+# * **PCA**: projection onto principal components: as many as the SAE has active latents on average (L0), as many as leave no larger fraction of
+#   the variance unexplained than the SAE (FVU), and numbers between. Both numbers and the components come from discovery.
 # * **noise**: the native activation plus a random vector as long as the SAE's error at that token, the paper's control of the same norm;
 #   {doc}`the page on horizons <17_amplification>` follows it block by block.
 #
 # Beside them, one *ablation*: the **mean** activation, a constant; and one of the *shufflings* of
 # {doc}`the page on shuffled codes <12_shuffling>`, the **permuted dictionary**: the SAE's own atoms, paired with its latents at random.
 # Unlike random vectors they lie where activations lie.
+#
+# First the study, and what it says of the SAE on discovery:
 
 # %%
 study = open_study(
@@ -132,6 +134,9 @@ study = open_study(
     allow_bad_sae=allow_bad_sae,
 )
 survey = study.measure("survey")
+
+# %% [markdown]
+# With its L0 and its FVU the controls are fixed:
 
 # %% tags=["hide-input"]
 l0, fvu = float(survey["l0"]), float(survey["fvu"])
@@ -172,7 +177,7 @@ records = stand_ins.records_of(losses, names)
 # Each point holds on its own at $\delta$, with the whole dictionary kept: there is no pool to choose. The SAE has
 # {ref}`other bounds on other pages <one-sae-eight-bounds>`, with other $n$, $\delta$ and $k$.
 
-# %% tags=["hide-input"]
+# %%
 steps = (20, 50, 100, 200, 500, 1000, 2000)
 sizes = [n for n in steps if n < len(losses)] + [len(losses)]
 curve = stand_ins.convergence(
@@ -194,6 +199,9 @@ show(
     upper=[str(n) for n in sizes],
 )
 
+# %% [markdown]
+# Where does more text not help?
+
 # %% tags=["hide-input"]
 uniform = log2(losses.n_vocab)
 above = by_size[sizes[-1]] > uniform
@@ -202,41 +210,50 @@ print(f"four-term bound not below {uniform:.2f} bits at the largest n:")
 print(wrapped("; ".join(stuck) or "none"))
 
 # %% [markdown]
+# These sit at the ceiling from 20 sequences on. The other bounds fall most between 20 and 100 sequences, and little after.
+#
 # ## What remains
 #
 # The limits bracket the floors $\mathbb{E} v$, all of them jointly at $\delta$; and the excess of each floor over the SAE's, paired by
-# sequence, jointly over *all* stand-ins at a $\delta$ of its own. The risk of a proxy comes first, because $v$ counts its excess loss
-# twice. `unclipped` is the mean of $\ell_g + |\ell_f - \ell_g|$, which may leave the range of losses.
+# sequence, jointly over *all* stand-ins at a $\delta$ of its own. The risk of a proxy comes first, because the joint loss counts its excess
+# loss twice. *Not clipped* is the mean of $\ell_g + |\ell_f - \ell_g|$, which may leave the range of losses.
 
 # %%
 floors = stand_ins.floors(records, alpha, delta, inequality)
+own, excess = stand_ins.printed_floors(floors)
 
 # %% tags=["hide-input"]
 n_controls = len(controls)
 show(
-    floors.iloc[:, :5],
-    "Risk (sample mean) and floor, bits per token",
+    own,
+    "Sample means, and limits on the floor, bits per token",
     note=f"n = {len(losses)}, {setting}; all limits jointly",
 )
 
+# %% [markdown]
+# Whether a floor is above the SAE's is read off the differences, sequence by sequence, whose limits hold for all stand-ins at once:
+
 # %% tags=["hide-input"]
-excess = floors[["above SAE from", "above SAE to"]].iloc[1:]
 show(
-    excess.assign(floor=stand_ins.verdicts(floors)),
+    excess,
     "Floor minus the SAE's floor, bits per token, paired",
     note=f"n = {len(losses)}, {setting}; J = {n_controls} jointly",
 )
 
 # %% [markdown]
 # "Not told": the two floors are not {term}`told apart <told>`. A proxy whose floor is above $\log_2 V$ is not thereby worse than the uniform predictor: its *risk*, in the first column, may be below.
-# What cannot fall below it, at any number of sequences, is its four-term bound. Four stand-ins have the same $v$, 13.00,
-# because all their sequences reach the ceiling; by how much they pass it is in the column `unclipped`.
+# What cannot fall below it, at any number of sequences, is its four-term bound. Four stand-ins have the same joint loss, 13.00,
+# because all their sequences reach the ceiling; by how much they pass it is in the column *not clipped*.
 
 # %% mystnb={"figure": {"caption": "Bound against number of certification sequences; above the dashed line it says nothing. Each point holds on its own at delta. Lines at the ceiling coincide; stand-ins that would hide others are left out, and are in the table.", "name": "fig-random-decoder"}, "image": {"alt": "Lines of bound against sequences on a logarithmic axis: random decoder and mean ablation stay at the ceiling above the dashed line of the uniform predictor, as many principal components as active latents level off in between, and the SAE and as many components as match its FVU fall far below the line."}} tags=["hide-input"]
 drawn = ["SAE", "random decoder", f"PCA, {by_l0} components"]
 drawn += [f"PCA, {by_fvu} components", "mean ablation"]
 figures.plot_bounds(curve[curve["label"].isin(drawn)], uniform)
 plt.show()
+
+# %% [markdown]
+# Flat lines at the top: with a random decoder, or a constant, the ceiling is reached at once. The SAE and as many components as match its FVU run
+# together; with as many components as active latents the line levels off in between.
 
 # %% mystnb={"figure": {"caption": "What remains when complexity has vanished: limits on the expectation of the clipped loss (dots; all jointly at delta), and the mean of the same sum without clipping (crosses). Dashed: the uniform predictor. Which floors are told apart from the SAE's is in the table, all differences jointly.", "name": "fig-floors"}, "image": {"alt": "Dots with short error bars, one row a proxy: the random and permuted decoders and mean ablation lie right of the dashed line of the uniform predictor, with crosses still further right; the floors of principal components fall towards that of the SAE as components are added; noise lies at the SAE."}} tags=["hide-input"]
 ends = {"v from": "lower", "v": "mean", "v to": "upper"}
@@ -246,11 +263,14 @@ figures.plot_floors(
 plt.show()
 
 # %% [markdown]
+# From 24 to 112 components the floor falls to that of the SAE. Right of the dashed line stand the four that the ceiling cuts off; crosses show
+# that they are not equally bad.
+#
 # ## Next to the predecessor's floors
 #
 # The predecessor reports for a random decoder of unit columns a floor near 22 bits on GPT-2 small and 26 on Gemma-2B, at up to a million
 # tokens {cite}`ssd2026`. Both exceed $\log_2 V$ (15.6 and 18.0 bits) and every possible smoothed loss: its sum is not clipped. The
-# comparable column here is `unclipped`; what a certificate says is the clipped one, which ends at the ceiling.
+# comparable column here is *not clipped*; what a certificate says is the clipped one, which ends at the ceiling.
 
 # %% tags=["hide-input"]
 ours = floors.loc["random decoder", "unclipped"] / uniform
@@ -261,42 +281,47 @@ print(f"  measured here:            {ours:.2f}")
 
 # %% [markdown]
 # In units of $\log_2 V$ the three are close, on three different models and texts, as they must be for any proxy near guessing of a model
-# that loses about two fifths of it: here the proxy loses .94 and the model .41, and $2 \times .94 - .41 = 1.47$.
-
+# that loses about two fifths of it: here the proxy loses 0.94 and the model 0.41, and $2 \times 0.94 - 0.41 = 1.47$.
+#
+# Each claim holds where the limits show it, does not hold where they show its contrary, and is undecided otherwise.
 
 # %% tags=["hide-input"]
-told = stand_ins.verdicts(floors)
-
-
-def worse(count):
-    """Whether so many components are certifiably worse."""
-    row = f"PCA, {count} components"
-    tried = row in floors.index
-    return told[row] == "larger" if tried else "not tried"
-
-
 random = ["random decoder", "random decoder, norm matched"]
-stay = (floors.loc[random, "v from"] > uniform).all()
-at_most = floors.loc[f"PCA, {by_fvu} components", "above SAE to"]
-pca = [f"PCA, {count} components" for count in counts]
-open_cases = ", ".join(
-    name[5:-11] for name in pca if told[name] == "not told"
+stay = decided(
+    (floors.loc[random, "v from"] > uniform).all(),
+    (floors.loc[random, "v to"] <= uniform).any(),
+)
+match = floors.loc[f"PCA, {by_fvu} components"]
+near = decided(
+    match["above SAE to"] <= 0.1, match["above SAE from"] > 0.1
 )
 
+# %% [markdown]
+# Which numbers of components are certifiably worse is asked of each by itself, and then of all.
+
 # %% tags=["hide-input"]
+tested = {by_l0, 48, 72, *counts}
+worse = {
+    n: stand_ins.certifiably_worse(floors, f"PCA, {n} components")
+    for n in tested
+}
+told = stand_ins.verdicts(floors)
+untold = [
+    n for n in counts if told[f"PCA, {n} components"] == "not told"
+]
+apart = decided(not untold, False, f"not {', '.join(map(str, untold))}")
+
+# %% tags=["hide-input"]
+within = f"{by_fvu} components (FVU): at most 0.1 bits above the SAE"
 claims(
     strict,
     {
-        "floors of random decoders stay above uniform": bool(stay),
-        f"{by_l0} components (L0) certifiably worse": worse(by_l0),
-        "48 components certifiably worse": worse(48),
-        "72 components certifiably worse": worse(72),
-        f"{by_fvu} components (FVU): at most 0.1 bits above the SAE": (
-            bool(at_most <= 0.1)
-        ),
-        "all numbers of components told apart from the SAE": (
-            Undecided(f"not {open_cases}") if open_cases else True
-        ),
+        "floors of random decoders stay above uniform": stay,
+        f"{by_l0} components (L0) certifiably worse": worse[by_l0],
+        "48 components certifiably worse": worse[48],
+        "72 components certifiably worse": worse[72],
+        within: near,
+        "all numbers of components told apart from the SAE": apart,
     },
 )
 
@@ -309,12 +334,15 @@ claims(
 # worse;
 # as many as match its FVU, and noise as long as its error, are not told apart from it on this sample: a certificate counts neither
 # components nor latents. It does *not* show that all broken decoders are equally bad: the ceiling hides by how much each fails, which
-# `unclipped` shows and nothing certifies. And what is not told apart may still differ, by less than these limits.
+# the column *not clipped* shows and nothing certifies. And what is not told apart may still differ, by less than these limits.
+#
+# A difference in cross-entropy ranks these stand-ins as the column of risks does; it does not say which ranks could come out the other way on
+# another sample. The table of differences does.
 #
 # ## Exercise
 #
-# `python -m saecert run 13_random_decoder -p n_seq=200`. Predict first: which numbers of components are no longer certifiably worse?
-# And do the limits of the differences widen like one over the square root of $n$, or faster?
+# With 200 sequences instead of 500, which numbers of components are no longer certifiably worse? And do the limits of the differences
+# widen like one over the square root of $n$, or faster? Predict first, then run `python -m saecert run 13_random_decoder -p n_seq=200`.
 #
 # ```{admonition} Answer
 # :class: dropdown

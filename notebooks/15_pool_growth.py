@@ -63,7 +63,7 @@ from saecert.dictionaries.growth import (
     sequences_needed,
 )
 from saecert.reporting import figures, layers
-from saecert.reporting.claims import claims
+from saecert.reporting.claims import claims, decided
 from saecert.reporting.study import open_study
 from saecert.reporting.tables import show
 from saecert.statistics.inequalities import dirichlet_upper, lower
@@ -113,7 +113,7 @@ from saecert.statistics.inequalities import dirichlet_upper, lower
 # Checked on a population of simulated sequences, in which latents come in topics and are far from independent. Samples are
 # drawn from it with replacement, so that every $p_j$ is known exactly.
 
-# %% tags=["hide-input"]
+# %%
 rng = np.random.default_rng(seed)
 topics = rng.beta(0.2, 1.5, size=(4, 150))
 population = rng.random((3000, 150)) < topics[rng.integers(0, 4, 3000)]
@@ -131,6 +131,9 @@ estimates = {
     ],
 }
 
+# %% [markdown]
+# Of each of 1,000 samples of 20 sequences three estimates; their means beside the truth, with the standard error of such a mean:
+
 # %% tags=["hide-input"]
 check = pd.DataFrame(estimates).agg(["mean", "sem"]).T
 check["truth"] = [
@@ -143,9 +146,10 @@ late = (check["mean"].iloc[-1] - p @ (1 - p) ** 20) / check["sem"].iloc[
     -1
 ]
 print(f"Q1 / M for a pool of all 20: {late:.1f} standard errors off")
+named = {"sem": "standard error", "errors off": "off, in such errors"}
 show(
-    check,
-    "Means of 1,000 samples, and standard errors off the truth",
+    check.rename(columns=named),
+    "Means of 1,000 samples beside the truth: latents",
     decimals=3,
 )
 
@@ -182,7 +186,7 @@ show(
 # So searching through all $n$ costs nothing. In code: `sequences_needed(active, fresh, mass, nats)`, where `mass` is
 # $1-\gamma$, with the Dirichlet bound. The limits cover the draw of the fresh sequences; they speak of pools drawn from
 # *these* calibration sequences, on average over the choice. Simulated in the hardest case, in which eight sequences lack
-# exactly the share allowed:
+# exactly the share allowed, in 300 draws of 600 fresh ones:
 
 # %%
 share = missing(samples[0], 8, population).mean() / p.sum()
@@ -219,6 +223,9 @@ studies = [
     if name
 ]
 
+# %% [markdown]
+# What is measured is how often each latent fires in each sequence, at every hook point.
+
 # %% tags=["hide-input"]
 counts, asked = {}, {"discovery": n_calibration, "certification": n_seq}
 for study in studies:
@@ -235,6 +242,9 @@ for study in studies:
             part[hook]["counts"] for part in parts
         ]
 
+# %% [markdown]
+# So many sequences there are; if fewer than were asked for, that is said below.
+
 # %% tags=["hide-input"]
 n_least = min(len(calibration) for calibration, _ in counts.values())
 n_fresh = min(len(fresh) for _, fresh in counts.values())
@@ -245,8 +255,6 @@ n_own = min(n_pool, n_least)
 for (name, layer), (calibration, fresh) in counts.items():
     sizes = f"{len(calibration)} calibration, {len(fresh)} fresh"
     print(f"{name}, {layer}: {sizes} sequences")
-
-# %% tags=["hide-input"]
 for parameter, value, used in (
     ("n_calibration", n_calibration, n_least),
     ("n_seq", n_seq, n_fresh),
@@ -261,7 +269,7 @@ for parameter, value, used in (
 # latents active in a sequence, the pool's share of the dictionary, and $Q_1/n$, its estimate of how many latents the next
 # sequence adds.
 
-# %% tags=["hide-input"]
+# %%
 nats = np.log(5 * len(counts) / delta)
 judged = pd.DataFrame(
     {
@@ -270,6 +278,8 @@ judged = pd.DataFrame(
     }
 ).T.rename_axis(["subject", ""])
 judged = judged if second_subject else judged.droplevel("subject")
+
+# %% tags=["hide-input"]
 titles = {
     "active": "active in a sequence, mean",
     "pool (%)": "pool, % of the dictionary",
@@ -291,11 +301,8 @@ show(
 # that a sequence *adds*, by the Dirichlet bound on $[0, m - \lvert A\rvert]$.
 
 # %% tags=["hide-input"]
-show(
-    judged.filter(like="added"),
-    "Latents that a fresh sequence adds",
-    note=note,
-)
+caption = "Latents that a fresh sequence adds"
+show(judged.filter(like="added"), caption, note=note)
 
 # %% [markdown]
 # These are of the same order as $Q_1/n$ of the table before, which is a count of few latents and speaks of a pool one
@@ -303,11 +310,8 @@ show(
 # later:
 
 # %% tags=["hide-input"]
-show(
-    judged.filter(like="any"),
-    "Fresh sequences that add any latent",
-    note=note,
-)
+caption = "Fresh sequences that add any latent"
+show(judged.filter(like="any"), caption, note=note)
 
 # %% [markdown]
 # Even where a sequence adds less than one latent on average, between 23 and 44 % of them add some. And the share of a
@@ -323,7 +327,7 @@ show(
 )
 
 # %% [markdown]
-# What is new is rarely active. The limit is almost all allowance for the unseen: a limit on a mean in $[0, 1]$ cannot fall
+# What is new is rarely active: of a sequence's firings less than one in a thousand. The limit is almost all allowance for the unseen: a limit on a mean in $[0, 1]$ cannot fall
 # below the reach of an event too rare for this many sequences to show.
 #
 # ## Sequences needed
@@ -331,7 +335,7 @@ show(
 # The number of calibration sequences whose pool has 90, 95 and 99 % of the active mass: as they estimate it by themselves,
 # and its limits from fresh sequences, which hold jointly over hook points and masses.
 
-# %% tags=["hide-input"]
+# %%
 masses = (0.90, 0.95, 0.99)
 nats = np.log(2 * len(counts) * len(masses) / delta)
 rows = []
@@ -344,6 +348,9 @@ for (name, layer), (calibration, fresh) in counts.items():
         )
 needed = pd.DataFrame(rows)
 
+# %% [markdown]
+# For each share of the mass, the estimate of the calibration sequences, and lower "to" upper limit from fresh ones:
+
 # %% tags=["hide-input"]
 said = needed[["subject", "layer", "mass"]].copy()
 for column, left_out in (("estimate", 1), ("low", 0), ("high", 0)):
@@ -353,8 +360,8 @@ for column, left_out in (("estimate", 1), ("low", 0), ("high", 0)):
     ]
 said["limits"] = said["low"] + " to " + said["high"]
 said["mass"] = [f"{mass:.0%}" for mass in said["mass"]]
-
-# %% tags=["hide-input"]
+in_order = pd.unique(said["layer"])
+said["layer"] = pd.Categorical(said["layer"], in_order)
 rows = ["subject", "layer"] if second_subject else ["layer"]
 table = said.pivot(
     index=rows, columns="mass", values=["estimate", "limits"]
@@ -368,7 +375,7 @@ show(
 
 # %% [markdown]
 # A ">" would stand where all calibration sequences together were not enough. What the calibration sequences say about
-# themselves is to be compared with the limits beside it.
+# themselves is to be compared with the limits beside it. For the figure, the same along the whole curve:
 
 # %% tags=["hide-input"]
 curves = []
@@ -385,20 +392,38 @@ curve = pd.DataFrame(curves)
 label = needed["subject"] + " " + needed["layer"]
 label = label if second_subject else needed["layer"]
 fig = figures.plot_growth(curve, needed.assign(label=label))
+
 # %% [markdown]
-# The dots lie on the lines: a sample knows how much it has not seen. The last claim counts it, in all cells of the table.
+# The dots lie on the lines: a sample knows how much it has not seen. Below, the rings lie within the limits, and the last two layers stand
+# apart, the more so the larger the share of the mass. The last claim counts the rings, in all cells of the table.
+
 
 # %% tags=["hide-input"]
+def at_most(number):
+    """An upper limit in words; more than there are: none."""
+    return f"at most {number:.0f}" if number < np.inf else "no limit"
+
+
 first = needed[needed["subject"] == needed["subject"].iloc[0]]
 most = first[first["mass"] == 0.99]
-last, others = most[-2:], most[:-2]
-print(f"99 %: at most {most['high'].max()} sequences")
+low, high = (
+    most["low"],
+    most["high"].where(most["high"] <= most["n"], np.inf),
+)
+print(f"sequences for 99 %: {at_most(high.max())}")
+soon = decided(high.max() <= enough, low.max() > enough)
+
+# %% [markdown]
+# Do the last two layers need more than all others? They do where their lower limits are above the upper limits of the others.
+
+# %% tags=["hide-input"]
 ordered = "needs three hook points"
-if len(others):
-    least = last["low"].min()
-    ordered = bool(least > others["high"].max())
-    print(f"last two: at least {least}")
-    print(f"all others: at most {others['high'].max()}")
+if len(most) > 2:
+    last, others = low[-2:].min(), high[:-2].max()
+    before = low[:-2].max() >= high[-2:].min()
+    ordered = decided(last > others, before)
+    print(f"last two: at least {last}")
+    print(f"all others: {at_most(others)}")
 
 # %% tags=["hide-input"]
 inside = needed["estimate"].between(needed["low"], needed["high"])
@@ -406,9 +431,7 @@ print(f"estimates within the limits: {inside.sum()} of {len(inside)}")
 claims(
     strict,
     {
-        f"99 % within {enough} sequences": bool(
-            most["high"].max() <= enough
-        ),
+        f"99 % within {enough} sequences": soon,
         "the last two layers need the most": ordered,
         "estimates lie within the limits": bool(inside.all()),
     },
@@ -426,8 +449,8 @@ claims(
 #
 # ## Exercise
 #
-# `python -m saecert run 15_pool_growth -p n_pool=200`. Predict first which falls fastest when the pool is made from four
-# times as many sequences: the latents *added*, the share of sequences that add *any*, or the limit on *firings*. Then
+# Make the pool from four times as many sequences. Which falls fastest: the latents *added*, the share of sequences that
+# add *any*, or the limit on *firings*? Predict first, then run `python -m saecert run 15_pool_growth -p n_pool=200` and
 # compare the three tables.
 #
 # ```{admonition} Answer

@@ -75,11 +75,11 @@ from saecert.statistics.rounding import lower_text, upper_text
 # %% [markdown]
 # ## Three choices
 #
-# * **Fewer latents.** At each token the `n_active` largest activations stay, the others are zeroed. The SAEs here have about 32 active latents.
+# * **Fewer latents.** At each token the 11 largest activations stay (`n_active`), the others are zeroed. The SAEs here have about 32 active latents.
 #   As in the paper, the pooled proxy $g_A$ masks what is outside the pool *before* the largest are taken.
 # * **BOS replaced.** Everywhere else in this book the first token keeps its native activation. Every later token attends to it, and the SAEs were not trained
 #   on it. Here it is reconstructed like the others.
-# * **Short contexts.** Only the first `short` tokens count.
+# * **Short contexts.** Only the first 32 tokens count (`short`), instead of 128.
 #
 # And one more way, for the question behind the second: **BOS lost**, where no latent at all is active at BOS, as if the SAE could not reconstruct it.
 #
@@ -87,7 +87,7 @@ from saecert.statistics.rounding import lower_text, upper_text
 # :label: protocol-changes
 #
 # (i) If predictions depend on earlier tokens only, and the SAE reads one token at a time, then the losses and divergences of a sequence cut to $c$ tokens
-# are those of its first $c - 1$ predictions. (ii) Let each of $J$ one-sided limits be taken at $\ln(J/\delta)$ nats: upper limits on $\mathbb{E}\,v_A$; limits on the expected change of
+# are those of its first $c - 1$ predictions. (ii) Let each of $J$ one-sided limits be taken at $\ln(J/\delta)$ nats: upper limits on the expectation of the joint loss $v_A$; limits on the expected change of
 # $v_A$, which lies in $[-w, w]$ with $w$ the width of the smoothed loss; on that of the smoothed KL, which lies in $[-\Lambda, \Lambda]$ with $\Lambda = (1-\alpha) w$; and on the probability that
 # the KL of a sequence rises. If sequences are i.i.d. (A1, A2), all of them hold together with probability $1-\delta$.
 # ````
@@ -123,6 +123,9 @@ factors = protocols.Factors(
     (0, n_active), ("exempt", "replaced"), (long, short)
 )
 ours = factors.protocol()
+
+# %% [markdown]
+# What is kept of each sequence: its losses with each splice, whole and cut short, and the divergence from the model.
 
 # %%
 measured = study.measure(
@@ -166,7 +169,7 @@ else:
 # %% [markdown]
 # ## What each protocol costs
 #
-# $v_A$ is what the papers' bound is a limit on: proxy risk, reconstruction gap and pool mismatch of a sequence, or the largest loss there is, if that is less.
+# The *joint loss* $v_A$ is what the papers' bound is a limit on: proxy risk, reconstruction gap and pool mismatch of a sequence added up, or the largest loss there is, if that is less.
 
 # %% tags=["hide-input"]
 every = protocols.grid(factors)
@@ -175,9 +178,12 @@ shown = {**every, BOS_LOST: alone[BOS_LOST]}
 sizes = f"n = {n_all}, alpha = {alpha:g}, k = {k}; sample means"
 show(
     protocol.by_protocol(measured, shown, "v_A", alpha),
-    "Mean v_A by layer, bits per token",
+    "Mean joint loss by layer, bits per token",
     note=sizes,
 )
+
+# %% [markdown]
+# And how far the predictions with the whole SAE are from the model's, the Kullback-Leibler divergence (KL):
 
 # %% tags=["hide-input"]
 show(
@@ -195,10 +201,10 @@ ends = {OURS: ours, TOGETHER: every[TOGETHER]}
 show(
     protocol.terms_by_layer(measured, ends),
     "Terms and the model's risk, bits per token, and KL, bits",
-    note=f"{sizes}; the sum of the terms is before clipping, v_A after",
+    note=f"{sizes}; the sum is before clipping at the largest loss",
 )
 
-# %% mystnb={"figure": {"caption": "What the protocol does at each layer of SmolLM2-135M: mean v_A (left) and mean KL (right), n = 80, sample means without limits. In our protocol the layers are alike; with all three choices made the other way the first is by far the worst.", "name": "fig-protocol"}, "image": {"alt": "Two line plots against layer with a line for each protocol. The line of our protocol is flat, that of all three is highest at the first layer, falls, rises at layer 15 and falls again."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "What the protocol does at each layer of SmolLM2-135M: mean joint loss (left) and mean KL (right), n = 80, sample means without limits. In our protocol the layers are alike; with all three choices made the other way the first is by far the worst.", "name": "fig-protocol"}, "image": {"alt": "Two line plots against layer with a line for each protocol. The line of our protocol is flat, that of all three is highest at the first layer, falls, rises at layer 15 and falls again."}} tags=["hide-input"]
 drawn = {OURS: ours, **alone}
 figures.plot_layers(protocol.panels(measured, drawn, alpha))
 plt.show()
@@ -209,9 +215,9 @@ plt.show()
 # on tokens without BOS, and leaves out what BOS needs.
 #
 # **Together** is another matter. With 11 latents the SAE at layer 3 cannot reconstruct BOS any more, and every later token reads it: the KL rises by 3.7 bits, not by the 0.95 of the one and
-# next to nothing of the other, and v_A from 6.5 to 12.9 bits, with short contexts to 14.5. The row "BOS lost" shows the same from the other side: an SAE that has all its latents, but nothing for this one outlier, loses 0.9 to 2.4 bits more of KL at every depth.
+# next to nothing of the other, and the joint loss from 6.5 to 12.9 bits, with short contexts to 14.5. The row "BOS lost" shows the same from the other side: an SAE that has all its latents, but nothing for this one outlier, loses 0.9 to 2.4 bits more of KL at every depth.
 #
-# Short contexts make all losses larger, the model's too: that is mostly text. The SAE's KL rises as well, by .02 to .12 bits. They add to what a bad BOS costs: more of the tokens are near it.
+# Short contexts make all losses larger, the model's too: that is mostly text. The SAE's KL rises as well, by 0.02 to 0.12 bits. They add to what a bad BOS costs: more of the tokens are near it.
 #
 # ## What the sample tells for certain
 #
@@ -223,26 +229,29 @@ shares = limits.Shares(delta, len(places), len(ends), len(alone))
 settings = {"alpha": alpha, "inequality": inequality}
 bounds = limits.bounds(measured, ends, shares, **settings)
 changes = limits.changes(measured, alone, ours, shares, **settings)
-
-# %% tags=["hide-input"]
 each = f"{shares.count} limits jointly at delta = {delta:g}"
 note = f"n = {n_all}, alpha = {alpha:g}, k = {k}; {each}"
 show(
     protocol.bounds_by_layer(measured, bounds),
-    "Upper limits on the expectation of v_A, bits per token",
+    "Upper limits on the expected joint loss, bits per token",
     note=note,
-)
-
-# %% tags=["hide-input"]
-show(
-    protocol.changes_table(changes),
-    "What another protocol adds to ours, certified",
-    note=note,
-    decimals=3,
 )
 
 # %% [markdown]
-# Limits on means are wide: so few sequences cannot rule out that one in ten is a catastrophe. Limits on shares are not. What an approximate interval says (Student's, all of them together at about
+# What each choice adds, at the first layer and, folded, at the others:
+
+# %% tags=["hide-input"]
+table = protocol.changes_table(changes)
+label = layers.labels_of(places)[0]
+first = table.index.get_level_values("layer") == label
+caption = "What another protocol adds to ours, certified"
+show(table.loc[label], f"{caption}: layer {label}", note=note)
+
+# %% tags=["hide-cell"]
+show(table[~first], f"{caption}: other layers", note=note)
+
+# %% [markdown]
+# Limits on means are wide (smoothed KL is that of the smoothed predictions, which cannot exceed a known number of bits): so few sequences cannot rule out that one in ten is a catastrophe. Limits on shares are not. What an approximate interval says (Student's, all of them together at about
 # $1-\delta$; no certificate):
 
 # %%
@@ -251,19 +260,27 @@ rough = limits.approximate(
 )
 
 # %% tags=["hide-input"]
-show(
-    protocol.changes_table(rough),
-    "The same with t intervals, approximate",
-    note=f"n = {n_all}; jointly at about delta = {delta:g}",
-    decimals=3,
-)
+table = protocol.changes_table(rough)
+note = f"n = {n_all}; jointly at about delta = {delta:g}"
+caption = "The same with t intervals, approximate"
+named = f"{caption}: layer {label}"
+show(table.loc[label], named, note=note, decimals=3)
+
+# %% tags=["hide-cell"]
+show(table[~first], f"{caption}: other layers", note=note, decimals=3)
+
+# %% [markdown]
+# Certified, not approximate, for the first layer:
 
 # %% tags=["hide-input"]
 start = places[0]
-label = layers.labels_of(places)[0]
 for way in (TOGETHER, BOS_LOST):
     least = lower_text(changes.loc[(start, way), "v_A, lower"])
-    print(f"{way} at layer {label}: E v_A rises by {least} or more")
+    print(f"{way} at layer {label}: the expected joint loss")
+    print(f"  rises by {least} bits or more")
+
+# %% [markdown]
+# The claims:
 
 # %% tags=["hide-input"]
 low = changes["share, lower"].unstack("protocol")
@@ -272,6 +289,9 @@ means = rough.loc[start, "v_A"]
 apart = means["fewer latents"] + means["BOS replaced"]
 upper = bounds["upper"].unstack("protocol")
 uniform = np.log2(limits.n_vocab_of(measured[start]))
+rises = f"expected joint loss rises at every layer with {TOGETHER}"
+
+# %% tags=["hide-input"]
 claims(
     strict,
     {
@@ -281,9 +301,7 @@ claims(
         for way in ("fewer latents", TOGETHER, BOS_LOST)
     }
     | {
-        f"E v_A rises at every layer with {TOGETHER}": bool(
-            (rise[TOGETHER] > 0).all()
-        ),
+        rises: bool((rise[TOGETHER] > 0).all()),
         "first layer: two together cost more than apart (means)": bool(
             means["fewer latents, BOS replaced"] > apart
         ),
@@ -296,7 +314,7 @@ claims(
 # %% [markdown]
 # ## What this shows, and what it does not
 #
-# A layer that is certified with room to spare in one protocol is nearly useless in another, with the same model, SAE and text: at layer 3 the limit on $\mathbb{E}\,v_A$ goes from less than half of
+# A layer that is certified with room to spare in one protocol is nearly useless in another, with the same model, SAE and text: at layer 3 the bound goes from less than half of
 # the uniform predictor's loss to almost all of it. The verdict is the same, better than uniform; the margin is 0.6 bits instead of 8. And the order of the layers changes: alike in ours, the first one far the worst in the paper's, as in the paper. The largest part is an *interaction*: fewer latents are too few for the one
 # token that everything attends to. So "early layers are never certified" can be a fact about a protocol.
 #
@@ -306,7 +324,7 @@ claims(
 #
 # ## Exercise
 #
-# `python -m saecert run 19_protocol -p n_active=22` (after `make smollm2`; it measures for about half an hour). Predict first: at which layer does the interaction vanish? *What to look at.* The row of fewer latents and BOS replaced beside
+# At which layer does the interaction vanish with 22 latents instead of 11? Predict first, then run `python -m saecert run 19_protocol -p n_active=22` (after `make smollm2`; it measures for about half an hour). *What to look at.* The row of fewer latents and BOS replaced beside
 # the two rows of one choice each, layer by layer. Where it is about their sum, 22 latents are enough for BOS. Where "BOS replaced" alone costs something
 # already, look at the pool mismatch: more latents cannot bring back what the pool has left out.
 #

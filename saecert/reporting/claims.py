@@ -6,6 +6,8 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 WIDTH = 72
 _VERDICTS = {True: "holds", False: "does not hold"}
 UNDECIDED = "undecided"
@@ -20,6 +22,36 @@ class Undecided(str):
 
 class ClaimFailed(AssertionError):
     """A claim of a page that does not hold where it must; the message names every one."""
+
+
+def decided(
+    shown: bool | np.bool_, refuted: bool | np.bool_, otherwise: str = "the limits leave it open"
+) -> bool | Undecided:
+    """What limits say about a claim: that it holds, that its contrary does, or neither.
+
+    Parameters
+    ----------
+    shown
+        Whether the limits show the claim.
+    refuted
+        Whether they show its contrary.
+    otherwise
+        Why the claim stays open where they show neither.
+
+    Raises
+    ------
+    ValueError
+        If both are said to be shown.
+
+    Examples
+    --------
+    >>> low, high = -0.1, 0.2
+    >>> decided(low > 0, high <= 0)
+    'the limits leave it open'
+    """
+    if shown and refuted:
+        raise ValueError("a claim and its contrary cannot both be shown: compare the two limits")
+    return bool(shown) if shown or refuted else Undecided(otherwise)
 
 
 def claims(strict: bool, claimed: Mapping[str, Any]) -> None:
@@ -50,7 +82,7 @@ def claims(strict: bool, claimed: Mapping[str, Any]) -> None:
     """
     for name, value in claimed.items():
         print(_line(name, value))
-    failed = [name for name, value in claimed.items() if _decided(value) and not value]
+    failed = [name for name, value in claimed.items() if _is_decided(value) and not value]
     if strict and failed:
         raise ClaimFailed(f"does not hold: {'; '.join(failed)}")
 
@@ -84,14 +116,14 @@ def _without_reason(name: str, verdict: str) -> str:
     return name.rpartition(": ")[0] or name if verdict in _REASONED else name
 
 
-def _decided(value: Any) -> bool:
+def _is_decided(value: Any) -> bool:
     """Whether the value decides its claim, one way or the other."""
     return value is not None and not isinstance(value, str)
 
 
 def _line(name: str, value: Any) -> str:
     verdict = UNDECIDED if isinstance(value, Undecided) else NOT_TESTED
-    if _decided(value):
+    if _is_decided(value):
         verdict = _VERDICTS[bool(value)]
     text = f"{name}: {value}" if isinstance(value, str) else name
     indent = " " * _INDENT

@@ -439,9 +439,9 @@ def plot_monitor(
         ax.axvline(cut, **DASHED)
         legend_below(ax)
     axes[0].set(xlabel="active latents per token, by sequence", ylabel="density (per latent)")
-    axes[0].set_title("the count")
+    axes[0].set_title("active latents")
     axes[1].set(xlabel="false alarms", ylabel="detected", title="shifted text, at every level")
-    axes[2].set(xlabel="alarms", title=f"at level {level:g}")
+    axes[2].set(xlabel="share that raises the alarm", title=f"at level {level:g}")
     return fig
 
 
@@ -473,7 +473,7 @@ def plot_growth(curve: pd.DataFrame, needed: pd.DataFrame) -> Figure:
         ring = {"markersize": 11, "mfc": "none", "color": "0.4"}
         axes[2].plot(drawn[0].get_xdata(), part["estimate"], "o", **ring)
     axes[0].set(title="pool", ylabel="latents in the pool")
-    axes[1].set(title="missing", ylabel="latents that one more adds")
+    axes[1].set(title="missing", ylabel="latents that a further one adds")
     positive = curve["fresh"][curve["fresh"] > 0]
     if len(positive):
         axes[1].set_yscale("log")

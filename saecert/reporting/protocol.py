@@ -13,7 +13,7 @@ from saecert.reporting.layers import labels_of
 from saecert.reporting.protocol_limits import joint_of, n_vocab_of, terms
 
 NAMES = {
-    "v_A": "v_A, bits per token",
+    "v_A": "joint loss, bits per token",
     "smoothed KL": "smoothed KL, bits",
     "KL": "KL, bits",
     "share": "share whose KL rises",
@@ -55,7 +55,7 @@ def bounds_by_layer(measured: Mapping[str, Values], limits: pd.DataFrame) -> pd.
     uniform = math.log2(n_vocab_of(next(iter(measured.values()))))
     verdict = ["better than uniform" if x < uniform else "vacuous" for x in limits["upper"]]
     frame = limits.assign(uniform=uniform, verdict=verdict)
-    titles = {"mean": "mean of v_A", "uniform": "log2 V"}
+    titles = {"mean": "mean joint loss", "uniform": "log2 V"}
     return _by_label(frame.rename(columns=titles))
 
 

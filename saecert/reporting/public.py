@@ -44,7 +44,7 @@ def bounds_by_layer(certificates: Mapping[str, Certificate]) -> pd.DataFrame:
         labels_of(list(certificates)), certificates.values(), strict=True
     ):
         row: dict[str, Any] = {title: getattr(certificate, name) for name, title in BOUNDS.items()}
-        row["sharp / log2 V"] = certificate.sharp / math.log2(certificate.n_vocab)
+        row["share of uniform"] = certificate.sharp / math.log2(certificate.n_vocab)
         rows[label] = {**row, "better than": certificate.verdict or "none"}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("layer")
 

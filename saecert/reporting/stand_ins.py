@@ -14,6 +14,7 @@ from saecert.certificates.comparison import values_of
 from saecert.certificates.terms import joint_loss
 from saecert.measurement.stand_in import as_sae
 from saecert.records import SequenceLosses
+from saecert.reporting.claims import Undecided, decided
 from saecert.statistics.inequalities import INEQUALITIES, lower
 from saecert.statistics.paired import difference_limits
 
@@ -21,7 +22,7 @@ TERMS = {
     "proxy": "proxy risk",
     "gap": "reconstruction gap",
     "mismatch": "pool mismatch",
-    "bound": "all, clipped: v",
+    "bound": "joint loss",
 }
 """What is compared, by its name in `saecert.certificates.comparison.QUANTITIES`."""
 
@@ -165,6 +166,26 @@ def verdicts(floor: pd.DataFrame) -> pd.Series:
     tests = [floor["above SAE from"] > 0, floor["above SAE to"] < 0]
     words = np.select(tests, ["larger", "smaller"], "not told")
     return pd.Series(words, floor.index).where(floor["above SAE from"].notna(), "")
+
+
+def certifiably_worse(floor: pd.DataFrame, label: str) -> bool | Undecided | str:
+    """What a page claims of one stand-in: a larger floor than the first; "not tried" if not there.
+
+    `floor` is that of `floors`.
+    """
+    if label not in floor.index:
+        return "not tried"
+    verdict = verdicts(floor)[label]
+    return decided(verdict == "larger", verdict == "smaller")
+
+
+def printed_floors(floor: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Two tables of `floors`: risks and floors, and by how much a floor is above the first."""
+    own = {"risk": "risk", "unclipped": "not clipped", "v": "joint loss"}
+    own |= {"v from": "floor, at least", "v to": "floor, at most"}
+    above = {"above SAE from": "at least", "above SAE to": "at most"}
+    excess = floor[list(above)].rename(columns=above).iloc[1:]
+    return floor[list(own)].rename(columns=own), excess.assign(floor=verdicts(floor))
 
 
 def _joint(record: SequenceLosses, alpha: float) -> tuple[np.ndarray, float, float]:

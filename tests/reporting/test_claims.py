@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from saecert.reporting.claims import ClaimFailed, Undecided, claims, read_claims
+from saecert.reporting.claims import ClaimFailed, Undecided, claims, decided, read_claims
 
 
 def test_each_claim_has_its_line(capsys):
@@ -30,6 +30,15 @@ def test_what_was_not_tested_fails_nothing():
 
 def test_what_stays_open_fails_nothing():
     claims(True, {"first": Undecided("the limits do not tell"), "second": Undecided("")})
+
+
+def test_limits_decide_a_claim_only_where_they_show_it_or_its_contrary():
+    assert decided(np.True_, np.False_) is True
+    assert decided(np.False_, np.True_) is False
+    left_open = decided(False, False, "from 1 to 2")
+    assert isinstance(left_open, Undecided) and left_open == "from 1 to 2"
+    with pytest.raises(ValueError, match="cannot both be shown"):
+        decided(True, True)
 
 
 def test_long_claims_fit_the_page(capsys):

@@ -25,7 +25,7 @@ def test_bounds_and_terms_by_layer(certificates):
     assert list(bounds.index) == ["3", "9"]
     first = certificates[HOOKS[0]]
     assert bounds.loc["3", "sharp"] == first.sharp <= bounds.loc["3", "bound"]
-    assert bounds.loc["3", "sharp / log2 V"] == pytest.approx(first.sharp / 12)
+    assert bounds.loc["3", "share of uniform"] == pytest.approx(first.sharp / 12)
     terms = public.terms_by_layer(certificates)
     assert terms.loc["9", "proxy risk"] == certificates[HOOKS[1]].means["proxy risk"]
 

@@ -8,6 +8,7 @@ from synthetic_losses import HI, LO, make_losses
 
 from saecert.certificates.certificate import certify
 from saecert.reporting import stand_ins
+from saecert.reporting.claims import Undecided
 
 RNG = np.random.default_rng(0)
 CLEAN = RNG.uniform(3, 5, 400)
@@ -27,7 +28,7 @@ def records(excess=1.0):
 
 def test_each_term_moves_by_what_was_added():
     moved = stand_ins.moved(records(), 8, 0.5, 0.05, "dirichlet")
-    expected = {"proxy risk": 1, "reconstruction gap": 1, "pool mismatch": 0, "all, clipped: v": 2}
+    expected = {"proxy risk": 1, "reconstruction gap": 1, "pool mismatch": 0, "joint loss": 2}
     means = moved.loc["other", "more than real"]
     assert means.to_dict() == pytest.approx(expected, abs=1e-9)
     assert (moved["lower"] <= moved["more than real"]).all()
@@ -55,6 +56,19 @@ def test_floors_enclose_the_mean_and_the_excess():
     assert other["above SAE from"] < 2 < other["above SAE to"]
     assert np.isnan(floors.loc["SAE", "above SAE to"])
     assert stand_ins.verdicts(floors).tolist() == ["", "larger"]
+    own, excess = stand_ins.printed_floors(floors)
+    assert own.loc["other", "floor, at most"] == other["v to"]
+    assert excess.loc["other"].tolist() == [*other[["above SAE from", "above SAE to"]], "larger"]
+
+
+def test_worse_only_where_the_limits_show_it():
+    floors = stand_ins.floors(records(), 0.5, 0.05, "dirichlet")
+    assert stand_ins.certifiably_worse(floors, "other") is True
+    assert stand_ins.certifiably_worse(floors, "third") == "not tried"
+    close = stand_ins.floors(records(0.0), 0.5, 0.05, "dirichlet")
+    assert isinstance(stand_ins.certifiably_worse(close, "other"), Undecided)
+    better = floors.assign(**{"above SAE from": -2.0, "above SAE to": -1.0})
+    assert stand_ins.certifiably_worse(better, "other") is False
 
 
 def test_only_the_clipped_floor_ends_at_the_ceiling():
