@@ -27,7 +27,7 @@ from saecert.dictionaries.quantities import (
 )
 from saecert.records import SequenceLosses, smoothed_support
 from saecert.reporting import judged, top_afa
-from saecert.statistics.rounding import half_step
+from saecert.statistics.rounding import half_step, widened
 
 BUILD = "saecert.training.random_baselines:random_baselines"
 """What trains and measures them."""
@@ -198,7 +198,7 @@ def differences(
     """Each baseline less its twin, paired by sequence: a row a baseline, columns measure and end.
 
     All limits hold together at `delta`. They are limits on what was measured, not on what of it
-    was kept in half precision (`widened`).
+    was kept in half precision (`saecert.statistics.rounding.widened`).
     """
     pairs = twins(found)
     nats = math.log(2 * len(pairs) * len(measures) / delta)
@@ -213,17 +213,6 @@ def differences(
             row |= {(measure, end): x for end, x in zip(ENDS, limits, strict=True)}
         rows[baseline.label] = row
     return pd.DataFrame(rows).T
-
-
-def widened(limits: tuple[float, float, float], step: float) -> tuple[float, float, float]:
-    """Limits on a mean of values that were kept rounded, as limits on that of the values.
-
-    `step` is the most by which rounding moves one (`saecert.statistics.rounding.half_step`, twice
-    for a difference of two). It is not applied to shares of texts beyond a number of bits: these
-    are of events, which kept values decide but for texts within a half-step of it.
-    """
-    low, mean, high = limits
-    return low - step, mean, high + step
 
 
 def scores_of(found: Sequence[Member]) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ import math
 import numbers
 import re
 import textwrap
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -173,7 +173,7 @@ def show(
     caption: str = "",
     *,
     note: str = "",
-    decimals: int = 2,
+    decimals: int | Mapping[str, int] = 2,
     significant: int | Iterable[str] = SIGNIFICANT,
     upper: Iterable[str | int] = (),
     lower: Iterable[str | int] = (),
@@ -189,7 +189,8 @@ def show(
         Sentences above and below: what the table shows; n, delta and k (see
         `saecert.reporting.tables.footing`).
     decimals
-        Digits after the point.
+        Digits after the point; or these by the name of a column, or of the group that it is in, and
+        under "" those of all others (default 2).
     significant
         Columns printed with three significant digits instead; or how many digits all numbers have.
     upper, lower
@@ -285,12 +286,19 @@ def _of_words(words: str) -> str:
     return max(places, key=lambda side: places[side])
 
 
-def _digits(name: object, decimals: int, significant: int | Iterable[str]) -> dict[str, int]:
+def _digits(
+    name: object, decimals: int | Mapping[str, int], significant: int | Iterable[str]
+) -> dict[str, int]:
     if isinstance(significant, int):
         return {"significant": significant}
-    lowest = name[-1] if isinstance(name, tuple) else name
+    levels = name if isinstance(name, tuple) else (name,)
     chosen = set(significant)
-    return {"significant": 3} if name in chosen or lowest in chosen else {"decimals": decimals}
+    if name in chosen or levels[-1] in chosen:
+        return {"significant": 3}
+    if not isinstance(decimals, Mapping):
+        return {"decimals": decimals}
+    named = [decimals[str(level)] for level in reversed(levels) if str(level) in decimals]
+    return {"decimals": [*named, decimals.get("", 2)][0]}
 
 
 def _are_counts(name: object, column: pd.Series, by_row: Sequence[str]) -> bool:

@@ -1,4 +1,4 @@
-"""Page 20: limits of certificates on losses that were kept in half precision (no torch)."""
+"""Pages 20 and 23: limits of certificates on losses that were kept in half precision (no torch)."""
 
 from __future__ import annotations
 

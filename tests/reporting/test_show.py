@@ -123,3 +123,13 @@ def test_a_mean_is_no_limit_whatever_its_row_is_called():
     ((_, mean, upper, delta),) = show(frame).rows
     assert (mean.text, mean.limit, delta.limit) == ("2.00", "", "")
     assert (upper.text, upper.limit) == ("2.31", "upper")
+
+
+def test_digits_by_column_or_by_the_group_that_it_is_in():
+    columns = [("latents", "mean"), ("latents", "upper"), ("NMSE", "mean"), ("gap", "mean")]
+    frame = pd.DataFrame([[24.147, 24.01, 0.12345, 0.12345]], ["SAE"])
+    frame = frame.set_axis(pd.MultiIndex.from_tuples(columns), axis=1)
+    (row,) = show(frame, decimals={"latents": 0, "NMSE": 4, "": 1}).rows
+    assert [cell.text for cell in row] == ["SAE", "24", "25", "0.1235", "0.1"]
+    (row,) = show(frame, decimals={"mean": 3}).rows
+    assert [cell.text for cell in row] == ["SAE", "24.147", "24.01", "0.123", "0.123"]

@@ -8,11 +8,14 @@ import torch
 from conftest import D_MODEL
 
 from saecert import collect
+from saecert.certificates.comparison import compare
 from saecert.dictionaries import norm_limits
+from saecert.dictionaries.norm_limits import mean_limits
 from saecert.dictionaries.quantities import PREDICTORS, tau_name
-from saecert.reporting import norm_figures, top_afa
+from saecert.reporting import norm_figures, top_afa, widened
 from saecert.reporting.quantities import MEASURABLE
 from saecert.reporting.tables import show
+from saecert.statistics.rounding import half_step
 from saecert.subjects.forward import native_acts
 from saecert.subjects.top_afa import TopAFASAE
 from saecert.training import compared as module
@@ -130,6 +133,19 @@ def test_records_are_certified_and_compared(measured):
     )
     rows = top_afa.certified(made, 0.05, "dirichlet")
     assert rows.loc[first, "sharp"] == made[first][0].sharp
+    step = half_step(made[first][0].hi - made[first][0].lo)
+    assert widened.certified(made, 0.05, "dirichlet").loc[first, "sharp"] == (
+        made[first][0].sharp + step
+    )
+    told = compare(
+        made[first][0],
+        made[other][0],
+        (made[first][1], made[other][1]),
+        quantity="gap",
+        delta=0.05 / 20,
+    )
+    assert table.iloc[0][("gap", "lower")] == pytest.approx(told.lower - 2 * step)
+    assert table.iloc[0][("gap", "upper")] == pytest.approx(told.upper + 2 * step)
     assert "sharp" in str(show(rows, "a table"))
 
 
@@ -138,6 +154,11 @@ def test_tables_and_figure_of_quality(measured):
     found = top_afa.members(arrays)
     table = top_afa.quality(found, 0.05, "dirichlet")
     assert (table[("NMSE", "lower")] <= table[("NMSE", "mean")]).all()
+    for member in found[:2]:
+        x = member.values["nmse"]
+        low, _, high = mean_limits(x, (0.0, 1.0), np.log(3 * len(found) / 0.05), "dirichlet")
+        row = table.loc[member.label, "NMSE"]
+        assert (row["lower"], row["upper"]) == (low - half_step(1), high + half_step(1))
     assert (table[("active latents", "5 %")] <= table[("active latents", "95 %")]).all()
     panel = top_afa.panel("layer 0", found, 0.05, "dirichlet")
     fig = norm_figures.plot_sparsity(panel, D_MODEL)
