@@ -91,9 +91,10 @@ def medians(
         tokens = tokens_of(values)
         least, most = token_ends(values) if half else (tokens, tokens)
         for quantity in of:
-            ends = _median(least[quantity], nats), _median(most[quantity], nats)
-            middle = float(np.median(tokens[quantity]))
-            limits = (ends[0][0], middle, ends[1][1])
+            low, *_ = _median(least[quantity], nats)
+            _, middle, _ = _median(tokens[quantity], nats)
+            *_, high = _median(most[quantity], nats)
+            limits = (low, middle, high)
             row = rows.setdefault(name, {})
             row |= {(quantity, end): x for end, x in zip(LIMITS, limits, strict=True)}
     return pd.DataFrame(rows).T

@@ -82,6 +82,8 @@ class Printed:
     """A sentence above the table."""
     note: str
     """A sentence below it: n, delta, k."""
+    fold: bool = False
+    """Whether a page shows the caption alone until a reader opens it."""
 
     def __str__(self) -> str:
         """Text of at most `WIDTH` columns where the table can be cut into pieces that narrow."""
@@ -90,7 +92,9 @@ class Printed:
         parts += [_filled(self.note)] if self.note else []
         return "\n\n".join(parts)
 
-    __repr__ = __str__
+    def __repr__(self) -> str:
+        """As `str`, or the caption alone of what is folded: a notebook stores it beside HTML."""
+        return f"Table: {self.caption}" if self.fold else str(self)
 
     def _repr_html_(self) -> str:
         """The table with its caption, as the book shows it."""
@@ -99,7 +103,11 @@ class Printed:
         body = "".join(f"<tr>{self._row_html(row)}</tr>\n" for row in self.rows)
         note = f'<p class="note">{html.escape(self.note)}</p>' if self.note else ""
         table = f'<table class="dataframe saecert">{caption}\n<thead>{head}</thead>\n'
-        return f"<div>{table}<tbody>{body}</tbody></table>{note}</div>"
+        whole = f"<div>{table}<tbody>{body}</tbody></table>{note}</div>"
+        if not self.fold:
+            return whole
+        summary = html.escape(f"Table: {self.caption}")
+        return f"<details><summary>{summary}</summary>{whole}</details>"
 
     def _head_html(self, level: int) -> str:
         names = self.head[level]
@@ -178,6 +186,7 @@ def show(
     upper: Iterable[str | int] = (),
     lower: Iterable[str | int] = (),
     nearest: Iterable[str | int] = (),
+    fold: bool = False,
 ) -> Printed:
     """A frame ready for print, with every limit rounded to the safe side.
 
@@ -197,6 +206,9 @@ def show(
         More columns that hold upper or lower limits, where their names do not say so.
     nearest
         Columns and rows that hold no limits, although their names say so.
+    fold
+        Whether a page shows the caption alone until a reader opens it: for long tables that stand
+        behind a shorter one.
 
     Examples
     --------
@@ -228,7 +240,7 @@ def show(
         )
     head = _levels(shown.columns, n_index)
     rows = _without_repeats([tuple(row) for row in zip(*columns, strict=True)], n_index)
-    return Printed(head, rows, n_index, caption, note)
+    return Printed(head, rows, n_index, caption, note, fold)
 
 
 def rounded(frame: pd.DataFrame, significant: Iterable[str] = SIGNIFICANT) -> pd.DataFrame:

@@ -232,7 +232,7 @@ def certified(
 ) -> pd.DataFrame:
     """Terms, sharp bound, loss recovered and a tail of every SAE: a row each.
 
-    "within .25" is a lower limit on the share of sequences whose loss the pooled proxy changes by
+    "within 0.25" is a lower limit on the share of sequences whose loss the pooled proxy changes by
     at most a quarter of a bit; "recovered" the loss recovered against zero ablation. Both are
     statements at `delta` of their own; the others those of the certificate. Limits are of the
     losses as they were kept (`saecert.reporting.widened.certified`: of those measured).
@@ -249,7 +249,7 @@ def certified(
             "sharp": certificate.sharp,
             "recovered": np.nan if back.recovered is None else back.recovered,
             "recovered, lower": np.nan if back.lower is None else back.lower,
-            "within .25, lower": tail.shares[0].lower,
+            "within 0.25, lower": tail.shares[0].lower,
         }
     return pd.DataFrame(rows).T
 
@@ -289,6 +289,33 @@ def differences(
             row |= {(quantity, end): x for end, x in zip(ENDS, ends, strict=True)}
         rows[a.label, b.label] = row
     return pd.DataFrame(rows).T.rename_axis(["top-AFA", "compared with"])
+
+
+def own_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows of top-AFA SAEs of a table whose index ends with labels of SAEs."""
+    labels = table.index.get_level_values(-1)
+    return table[[str(label).startswith(KINDS[2]) for label in labels]]
+
+
+def summary(paired: pd.DataFrame) -> pd.DataFrame:
+    """What `differences` of several hook points say, a row each: told means, and least shares.
+
+    `paired` has the hook point as its first level. Columns: how many pairs there are, in how many
+    top-AFA is certified to have the larger mean NMSE, gap and sharp loss, and, over pairs, the
+    least lower limit on the share of texts on which it has the larger NMSE and gap.
+    """
+    means, shares = "larger mean, certified pairs", "share of texts with larger, at least"
+    rows = {}
+    for place, part in paired.groupby(level=0, sort=False):
+        row: dict[tuple[str, str], float] = {("", "pairs"): len(part)}
+        for quantity in ("NMSE", "gap", "sharp"):
+            name = "sharp loss" if quantity == "sharp" else quantity
+            row[means, name] = int((part[quantity, "lower"] > 0).sum())
+        for name, quantity in ((LARGER_NMSE, "NMSE"), (LARGER_GAP, "gap")):
+            row[shares, quantity] = part[name, "at least"].min()
+        rows[place] = row
+    table = pd.DataFrame(rows).T
+    return table.astype({name: int for name in table if name[0] != shares})
 
 
 def _gap(record: SequenceLosses) -> np.ndarray:

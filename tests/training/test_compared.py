@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from conftest import D_MODEL
@@ -124,6 +125,16 @@ def test_records_are_certified_and_compared(measured):
     assert table.iloc[0][("NMSE", "mean")] == pytest.approx(mean, abs=1e-6)
     ends = [table.xs(end, axis=1, level=1) for end in ("lower", "upper")]
     assert (ends[0] <= ends[1]).all(axis=None)
+    everywhere = pd.concat({"layer 0": table, "layer 1": table + 1}, names=[""])
+    summary = top_afa.summary(everywhere)
+    assert summary["", "pairs"].tolist() == [len(table)] * 2
+    told = summary["larger mean, certified pairs"]
+    assert told.loc["layer 0", "NMSE"] == (table["NMSE", "lower"] > 0).sum()
+    assert told.loc["layer 1"].tolist() == [
+        (table[x, "lower"] > -1).sum() for x in ("NMSE", "gap", "sharp")
+    ]
+    least = summary["share of texts with larger, at least"].loc["layer 0", "gap"]
+    assert least == table[top_afa.LARGER_GAP, "at least"].min()
     larger = (a.values["nmse"] > b.values["nmse"]).mean()
     assert table.iloc[0][(top_afa.LARGER_NMSE, "share")] == larger
     assert table.iloc[0][(top_afa.LARGER_NMSE, "at least")] <= larger
@@ -132,6 +143,11 @@ def test_records_are_certified_and_compared(measured):
         (gaps[0] > gaps[1]).mean(), abs=0.051
     )
     rows = top_afa.certified(made, 0.05, "dirichlet")
+    assert top_afa.own_rows(rows).index.tolist() == [m.label for m in found[:2]]
+    everyone = widened.of_saes(native, arrays, found, settings)
+    each = widened.certified(made, 0.05 / (2 * len(found)), "dirichlet")
+    np.testing.assert_array_equal(everyone.to_numpy(), each.to_numpy())
+    assert "sharp bound, bits" in everyone
     assert rows.loc[first, "sharp"] == made[first][0].sharp
     step = half_step(made[first][0].hi - made[first][0].lo)
     assert widened.certified(made, 0.05, "dirichlet").loc[first, "sharp"] == (
