@@ -49,6 +49,7 @@ strict = True
 
 # %% tags=["hide-input"]
 import matplotlib.pyplot as plt
+import pandas as pd
 import torch
 
 from saecert.dictionaries import norm_limits
@@ -96,13 +97,13 @@ from saecert.statistics.rounding import lower_text, upper_text
 # entries add up to $h^2/d$ or more; $h$ of them are 1, and the largest of the other $h(h-1)$ is at least their mean.
 # ````
 #
-# So there are two readings of $\varepsilon$ from one token. $\varepsilon_{\hat z}$ of (ii), the **bound from** $\hat z$, is in tables "eps from z_hat"; it is never above the coherence. $\varepsilon_{\mathrm{LBO}}$ of the paper, in tables "eps_LBO", is no such
+# So there are two readings of $\varepsilon$ from one token. $\varepsilon_{\hat z}$ of (ii), the **bound from** $\hat z$, is "ε from ẑ" in tables; it is never above the coherence. $\varepsilon_{\mathrm{LBO}}$ of the paper, "published ε" in tables, is no such
 # bound, for two reasons. It divides by what the denominator would be if all $h$ latents were active alike: with $k$ of them it is too small by a factor of
 # $(h-1)/(k-1)$ or more. And it compares with $z$, while the identity is about $\hat z$: what the SAE leaves unexplained is taken for an angle.
 #
 # Nor does the interval of (iii) limit a code from above here. At every layer $(h-1)(h-d) > d$, so by (iv) $\varepsilon (H-1) > 1$, and the interval has no upper end.
 #
-# A check on random decoders of known coherence, with random sparse codes and an error on top. Each line has the largest of both readings over 500 tokens, Welch's limit of (iv), and the coherence itself, last:
+# A check on random decoders of known coherence, with random sparse codes and an error on top. Each row has the largest of both readings over 500 tokens, Welch's limit of (iv), and the coherence itself, last:
 
 
 # %%
@@ -119,17 +120,17 @@ def readings(h, d, generator):
 
 # %% tags=["hide-input"]
 generator = torch.Generator().manual_seed(seed)
+rows = {}
 for h, d in [(40, 20), (200, 20), (200, 100), (1000, 100)]:
     lbo, exact, truth = readings(h, d, generator)
-    welch = welch_limit(h, d)
-    print(
-        f"h={h:<5}d={d:<4} eps_LBO {lbo:.4f}  Welch {welch:.3f}  "
-        f"eps from z_hat {exact:.3f} <= {truth:.3f}"
-    )
+    rows[h, d] = (lbo, welch_limit(h, d), exact, truth)
     assert exact <= truth
+names = ["published ε", "Welch's limit", "ε from ẑ", "coherence"]
+known = pd.DataFrame(rows, index=names).T.rename_axis(["h", "d"])
+show(known, "Random decoders of h atoms in d dimensions", decimals=3)
 
 # %% [markdown]
-# In every line $\varepsilon_{\mathrm{LBO}}$ is below Welch's limit, so it says nothing of these decoders, and the bound from $\hat z$ is above it. Next: the same on real activations, at every token but BOS and the last of each sequence.
+# In every row $\varepsilon_{\mathrm{LBO}}$ is below Welch's limit, so it says nothing of these decoders, and the bound from $\hat z$ is above it. Next: the same on real activations, at every token but BOS and the last of each sequence.
 
 # %% tags=["hide-input"]
 study = open_study(
@@ -143,8 +144,6 @@ study = open_study(
 )
 places = layers.by_depth(study.hook_names)
 measured = study.measure("norms", hook_names=places, seed=seed)
-
-# %% tags=["hide-input"]
 print(study)
 labels = layers.labels_of(places)
 n_all = len(measured[places[0]]["norm_z"])
@@ -154,7 +153,7 @@ n_all = len(measured[places[0]]["norm_z"])
 #
 # A ZF plot has norms of codes ($f$) against norms of activations ($z$). Broken lines are the interval of (iii) for three values of $\varepsilon (H-1)$; each is called a **band**.
 #
-# Two tables follow. **NMSE**, the normalised mean squared error, is $\lVert z - \hat z \rVert^2 / \lVert z \rVert^2$ at a token. Tokens of one sequence are not
+# Two tables follow the figure. **Norm ratio** is $\lVert \tilde f \rVert / \lVert z \rVert$ at a token, the length of the code over that of the activation. **NMSE**, the normalised mean squared error, is $\lVert z - \hat z \rVert^2 / \lVert z \rVert^2$ at a token. Tokens of one sequence are not
 # independent, so limits on medians are from one token drawn at random from each sequence: order statistics, which assume nothing about the
 # distribution. All limits of a table hold together with probability $1-\delta$.
 
@@ -164,10 +163,11 @@ titles = {name: f"layer {layers.labels_of([name])[0]}" for name in ends}
 norm_figures.plot_norms(norms.points(measured, titles))
 plt.show()
 
-# %%
-medians = norm_limits.medians(measured, delta)
+# %% [markdown]
+# At the first layer nearly all codes are shorter than their activations, two fifths of them by more than the widest band allows. At the last layer most are shorter, by less. In numbers:
 
 # %% tags=["hide-input"]
+medians = norm_limits.medians(measured, delta)
 note = f"n = {n_all} sequences, one token of each; delta = {delta:g}"
 show(
     norms.by_name(medians, ["ratio", "nmse"], labels).rename_axis(
@@ -175,7 +175,7 @@ show(
     ),
     "Medians over tokens: how long codes are, and how wrong",
     note=f"{note}, jointly with the next table",
-    decimals=3,
+    decimals={"norm ratio": 2, "NMSE": 3},
 )
 
 # %% tags=["hide-input"]
@@ -185,7 +185,7 @@ show(
     ).rename_axis("layer"),
     "Medians over tokens: what norms say of angles",
     note=note,
-    decimals=3,
+    decimals={"published ε × 100,000": 0, "ε from ẑ": 3},
 )
 
 # %% [markdown]
@@ -193,12 +193,13 @@ show(
 # active together are positive on average: they point the same way, as they would if a common direction was written by many of them. As reported elsewhere:
 
 # %% tags=["hide-input"]
+welch = "Welch's limit × 100,000"
 show(
     norms.reported(),
     "Medians over tokens of 1,000 sequences, as reported",
     note="no limits were reported; Welch's limit: of the size"
     " that fits",
-    decimals=3,
+    decimals={"published ε × 100,000": 2, welch: 0, "": 3},
 )
 
 # %% [markdown]
@@ -214,24 +215,22 @@ show(
 #
 # The coherence itself is no secret: it is a maximum over pairs of atoms, computed here exactly, a block at a time.
 
-# %%
-truth = norm_limits.coherences(measured)
-
 # %% tags=["hide-input"]
+truth = norm_limits.coherences(measured)
 show(
     norms.coherences_table(truth, labels).rename_axis("layer"),
     "Largest reading of any token of the sample, and the coherence",
     note=f"n = {n_all} sequences, all tokens; facts, not limits",
-    decimals=4,
+    decimals={"published ε": 4, "": 3},
 )
 
 # %% tags=["hide-input"]
 sound = (truth["eps_identity"] <= truth["with bias"]).all()
 vacuous = (truth["eps_lbo"] < truth["Welch"]).all()
 bites = (truth["eps_identity"] > truth["Welch"]).all()
-print(f"eps from z_hat of every token at most the coherence: {sound}")
-print(f"eps_LBO of every token below Welch's limit: {vacuous}")
-print(f"eps from z_hat of some token above it, every layer: {bites}")
+print(f"ε from ẑ of every token at most the coherence: {sound}")
+print(f"published ε of every token below Welch's limit: {vacuous}")
+print(f"ε from ẑ of some token above it, every layer: {bites}")
 
 # %% [markdown]
 # The bound from $\hat z$ is valid at every token, as it must be, and at some tokens of every layer larger than Welch's limit: there it does say something of *this*
@@ -240,17 +239,14 @@ print(f"eps from z_hat of some token above it, every layer: {bites}")
 #
 # How many tokens lie outside a band? The mean share over the tokens of a sequence lies between 0 and 1, so it has limits over sequences. The widest band has no upper end: outside of it are tokens below the lowest line of the figure.
 
-# %%
-means = norm_limits.means(measured, delta, inequality)
-
 # %% tags=["hide-input"]
+means = norm_limits.means(measured, delta, inequality)
 show(
     norms.by_name(means, norm_limits.SHARES, labels).T.rename_axis(
         ["band", ""]
     ),
     "Mean share of tokens outside each band, by layer",
     note=f"n = {n_all}, delta = {delta:g}; all limits jointly",
-    decimals=3,
 )
 
 # %% [markdown]
@@ -264,16 +260,13 @@ show(
 # How well one does is Kendall's $\tau$ of number and cost over the tokens of a sequence: 1 for the same order, -1 for the reverse. It lies in
 # $[-1, 1]$, so its mean over sequences has certified limits. Where codes are shorter than activations, $\varepsilon_{\mathrm{LBO}}$ and the deviation of norms rank tokens alike.
 
-# %%
-within = norm_limits.ranks_within(measured, delta, inequality)
-
 # %% tags=["hide-input"]
+within = norm_limits.ranks_within(measured, delta, inequality)
 note = f"n = {n_all}, delta = {delta:g}; all limits jointly"
 show(
     norms.ranks_table(within, "total_variation", labels),
     "Mean of Kendall's tau with total variation, by layer",
     note=note,
-    decimals=3,
 )
 
 # %% tags=["hide-input"]
@@ -281,28 +274,24 @@ show(
     norms.ranks_table(within, "loss_increase", labels),
     "Mean of Kendall's tau with the increase in loss, by layer",
     note=f"{note}, with the table above",
-    decimals=3,
 )
 
-# %% mystnb={"figure": {"caption": "Mean of Kendall's tau over the tokens of a sequence, by layer, n = 500. Bars are limits that hold together at delta = 0.05. The error's size ranks tokens by how far predictions move; the norm of the code does so weakly, and eps from z_hat the wrong way round.", "name": "fig-norm-ranks"}, "image": {"alt": "Line plot of rank correlations with total variation against layer, with that of the normalised error on top, those of eps_LBO and of the deviation of norms in the middle, and that of eps from z_hat below zero."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Mean of Kendall's tau over the tokens of a sequence, by layer, n = 500. Bars are limits that hold together at delta = 0.05. The error's size ranks tokens by how far predictions move; the norm of the code does so weakly, and ε from ẑ the wrong way round.", "name": "fig-norm-ranks"}, "image": {"alt": "Line plot of rank correlations with total variation against layer, with that of the normalised error on top, those of the published ε and of the deviation of norms in the middle, and that of ε from ẑ below zero."}} tags=["hide-input"]
 figures.plot_layers(norms.rank_panels(within, "total_variation"))
 plt.show()
 
 # %% [markdown]
-# Within a text the NMSE ranks tokens by how far predictions move, with a mean $\tau$ of .25 to .35 in the sample. For the norm of the code it is .05 to .10, and the bound from $\hat z$ has the order the wrong way round. By how much the loss increases none of them ranks well: there $\tau$ is at most .09 in the sample.
+# Within a text the NMSE ranks tokens by how far predictions move, with a mean $\tau$ of 0.25 to 0.35 in the sample. For the norm of the code it is 0.05 to 0.10, and the bound from $\hat z$ has the order the wrong way round. By how much the loss increases none of them ranks well: there $\tau$ is at most 0.09 in the sample.
 #
 # The same question can be put between tokens of *different* sequences, one of each, and between layers. The first has limits of its own, wider ones: a U-statistic's. The second is about six
 # numbers, each known up to its limits, for total variation and for the smoothed loss: what is printed is the smallest and the largest $\tau$ that these leave open.
 
-# %%
-between = norm_limits.ranks_between(measured, delta)
-
 # %% tags=["hide-input"]
+between = norm_limits.ranks_between(measured, delta)
 show(
     norms.ranks_table(between, "total_variation", labels),
     "Kendall's tau with total variation over tokens of different texts",
     note=f"n = {n_all} tokens, delta = {delta:g}; all limits jointly",
-    decimals=3,
 )
 
 # %% tags=["hide-input"]
@@ -315,8 +304,6 @@ if len(places) > 1:
     by_layer = norm_limits.ranks_of_saes(
         measured, rises, largest, delta, inequality
     )
-
-# %% tags=["hide-input"]
 caption = "Kendall's tau of medians with mean costs"
 note = f"{len(places)} layers, n = {n_all}, delta = {delta:g}"
 note += f", alpha = {alpha:g}; all limits jointly"
@@ -330,15 +317,13 @@ None if by_layer is None else show(
 # Of the six layers the error's size gives the right order, and the norms give the reverse: where codes are nearest in length to their activations, at the last layers, a
 # splice moves predictions most. Of the smoothed loss the sample says the same, and its limits leave everything open: a loss may change by many bits, and 500 sequences are few for that. With so few layers that is a fact about this subject, in which errors, norms and costs all change with depth.
 
-# %%
+# %% tags=["hide-input"]
 pair = ("nmse", "eps_lbo")
 better = norm_limits.better_ranked(
     measured, "total_variation", pair, delta, inequality
 )
-
-# %% tags=["hide-input"]
 least = better["lower"].min()
-print("NMSE ranks tokens better than eps_LBO, at every layer,")
+print("NMSE ranks tokens better than the published ε, at every layer,")
 print(f"by at least {lower_text(least, 3)} of tau on average")
 most = medians["ratio"]["upper"].max()
 print(f"median code: at most {upper_text(most, 3)} times as long")
@@ -348,10 +333,12 @@ claims(
     strict,
     {
         "no bound exceeds the coherence of atoms and bias": bool(sound),
-        "eps_LBO is below Welch's limit at every token": bool(vacuous),
-        "the bound from z_hat exceeds it at some tokens": bool(bites),
+        "published ε is below Welch's limit at every token": bool(
+            vacuous
+        ),
+        "the bound from ẑ exceeds it at some tokens": bool(bites),
         "the median code is shorter, at every layer": bool(most < 1),
-        "NMSE ranks what a splice does better than eps_LBO": bool(
+        "NMSE ranks what a splice does better than published ε": bool(
             least > 0
         ),
     },
@@ -365,7 +352,7 @@ claims(
 # bound from $\hat z$, with the active atoms alone, is valid and, at the median token, 61 to 115 times larger. It is still no estimate of the coherence.
 #
 # As a sign of what a splice will do to a prediction, the norm of a code is a weak one; the size of the error, which is as easily had, is a better one. How much *worse* the prediction of the
-# next token gets, neither ranks well: $\tau$ is at most .09. That does not make
+# next token gets, neither ranks well: $\tau$ is at most 0.09. That does not make
 # norms useless for *choosing* the number of latents, which is what top-AFA SAEs do: `python -m saecert train sae --architecture top_afa` trains one.
 #
 # It does *not* show that coherence matters. A decoder may have a pair of nearly equal atoms that are never active together, and lose nothing

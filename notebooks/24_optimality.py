@@ -107,7 +107,7 @@ from saecert.statistics.rounding import lower_text, upper_text
 #
 # ## A world in which the optimum is known
 #
-# A feature $v_1$ fires alone with probability .7, with a second one, at 72 degrees to it, with .3; the second never fires alone. The true dictionary is *not* the best:
+# A feature $v_1$ fires alone with probability 0.7, with a second one, at 72 degrees to it, with 0.3; the second never fires alone. The true dictionary is *not* the best:
 # that is $\{v_1, (v_1 + v_2)/\lVert v_1 + v_2\rVert\}$ for every $\lambda < 1$, **absorption**, with a known cost. The same solvers as below find it from random starts,
 # and a search that leaves nothing out ({doc}`next page <25_phenomena>`) certifies that there is nothing better.
 
@@ -118,8 +118,8 @@ known = optimality.anchors(72, 0.3, [0.05, 0.3, 0.9], seed)
 show(
     optimality.anchors_table(known),
     "Least cost of two atoms where features absorb",
-    note="probabilities .7 and .3; angles of the atoms found, from v1",
-    decimals=5,
+    note="probabilities 0.7 and 0.3; angles of atoms found, from v₁",
+    decimals={"lambda": 2, "": 4},
     significant=[],
 )
 
@@ -153,8 +153,6 @@ measured = study.measure(
     seed=seed,
 )
 limits = optimality.errors_by_layer(measured, delta, inequality, cap)
-
-# %% tags=["hide-input"]
 gap = max(values["gap"] for values in measured.values())
 print(f"optimal codes are optimal within {upper_text(gap, 6)}")
 size = len(measured[places[0]]["encoder"])
@@ -172,6 +170,7 @@ show(
     "Price and active latents, sample means",
     note="lambda: matched; implied price: defined below",
     nearest=["implied price"],
+    decimals={"active, encoder": 1, "active, optimal": 1, "": 2},
 )
 
 # %% [markdown]
@@ -199,8 +198,6 @@ wide = study.measure(
     seed=seed,
 )
 floors = beyond.floor_by_layer(wide, delta, inequality)
-
-# %% tags=["hide-input"]
 gap = max(values["gap"].max() for values in wide.values())
 print(f"optimal codes are optimal within {upper_text(gap, 6)}")
 wide_note = f"n = {size}, {size * per_wide:,} activations a layer"
@@ -214,7 +211,8 @@ show(
 # %% tags=["hide-input"]
 means = beyond.floor_means(wide)
 caption = "Sample means of costs, shares of that of no activity"
-show(means, caption, note=wide_note, decimals=3)
+digits = {"SAE / wide limit": 1, "": 3}
+show(means, caption, note=wide_note, decimals=digits)
 
 # %% [markdown]
 # At optimal codes the SAE's atoms cost about three times the wide limit at the first layer and more than four times at the last. That they cost more is certified at each layer. But it is not what training missed: how low a dictionary of 1,536 atoms could come is open. The atoms that were
@@ -235,7 +233,7 @@ show(means, caption, note=wide_note, decimals=3)
 show(
     optimality.atoms_by_layer(measured),
     "Implied prices, angles and agreement: quantiles over latents",
-    decimals=2,
+    decimals={"angle, degrees": 0, "": 2},
     nearest=[optimality.IMPLIED],
 )
 
@@ -296,6 +294,9 @@ own = optimality.own_case(arrays[place])
 standard = optimality.own_case_table(own, delta / 2, inequality)
 errs = optimality.encoder_difference(own, delta / 2, inequality)
 
+# %% [markdown]
+# Both judged in the same way:
+
 # %% tags=["hide-input"]
 where = f"layer {layers.labels_of([place])[0]}"
 show(
@@ -311,7 +312,7 @@ low, high = lower_text(errs["lower"], 4), upper_text(errs["upper"], 4)
 print(f"encoder's error, standard less BatchTopK: {low} to {high}")
 
 # %% [markdown]
-# The implied prices of the standard SAE are the price that it was trained at, on average and for the median latent, on activations that it has not seen; a tenth of the latents lie below .77 of it, and a tenth above 1.25. Those of BatchTopK are about 0, as before.
+# The implied prices of the standard SAE are the price that it was trained at, within a few hundredths, on average and for the median latent, on activations that it has not seen; a tenth of the latents lie below 0.77 of it, and a tenth above 1.25. Those of BatchTopK are about 0, as before.
 #
 # The encoder of the standard SAE errs, too: by half as much in the sample as that of BatchTopK with as many active latents, and by less with certainty. Each is judged at its own price, $\lambda$ in the table, and that of the standard SAE is about twice the other. So this says how far two SAEs are from an optimum, not which encoder is better
 # at one task. Optimal codes of its atoms have about as many active latents as its own; those of BatchTopK have three times as many, as at every layer above.
@@ -331,10 +332,10 @@ gaps = {
     for name, record in losses.items()
 }
 tau = optimality.predicted(measured, gaps, delta, inequality)
+print(scored)
+print(f"prices and atoms: chosen on {n_discovery} discovery sequences")
 
 # %% tags=["hide-input"]
-print(scored)
-print(f"prices and atoms: chosen with n_discovery = {n_discovery}")
 show(
     layers.by_quantity(tau, places),
     "Kendall's tau with the reconstruction gap, over sequences",
@@ -345,11 +346,14 @@ show(
 across = pd.DataFrame(
     {
         "encoder's error": limits["encoder's error"]["mean"].to_numpy(),
-        "reconstruction gap": [gap.mean() for gap in gaps.values()],
+        "reconstruction gap, bits": [
+            gap.mean() for gap in gaps.values()
+        ],
     },
     index=pd.Index(layers.labels_of(places), name="layer"),
 )
-show(across, "Means by layer", note="gap in bits", decimals=3)
+caption = "Sample means by layer; the error as in the first table"
+show(across, caption, note=f"n = {size}", decimals=3)
 
 # %% [markdown]
 # Within a layer that is not shown: $\tau$ is small in the sample, and 0 lies within its limits everywhere. The limits are wide: almost everywhere they leave a $\tau$ of a fifth open. Across layers
@@ -365,6 +369,8 @@ figures.plot_layers(pd.concat(panels))
 plt.show()
 
 # %% [markdown]
+# On the left the encoder's error and the distance to the wide limit grow with depth, and what was found of the dictionary stays near zero. On the right zero lies within all limits.
+#
 # ## A public model
 #
 # Is it the same in a model that others made? {doc}`SmolLM2 <18_public_model>` has SAEs at four depths, BatchTopK as well, with 4,608 latents for 576 dimensions. The text that is scored is later than the model; that of discovery, on which prices and atoms are chosen, is older text. Two things are done in another way.
@@ -387,6 +393,9 @@ if public:
     )
     depths = layers.by_depth(away.hook_names)
 
+# %% [markdown]
+# All four depths are measured at once:
+
 # %% tags=["hide-input"]
 if public:
     there = away.measure(
@@ -398,6 +407,9 @@ if public:
         seed=0,
     )
     errors = optimality.errors_by_layer(there, delta, inequality, cap)
+
+# %% [markdown]
+# Its distances:
 
 # %% tags=["hide-input"]
 if public:
@@ -415,11 +427,17 @@ if public:
     note = "outliers: % of tokens on discovery, and in the sample"
     caption = f"{public}: price, active latents and outliers"
     near = ["implied price"]
-    display(show(matched, caption, note=note, nearest=near))
+    digits = {"active, encoder": 1, "active, optimal": 1, "": 2}
+    options = {"nearest": near, "decimals": digits}
+    display(show(matched, caption, note=note, **options))
+
+# %% tags=["hide-input"]
+if public:
     implied = beyond.implied_by_layer(there)
     caption = "Implied price / lambda: quantiles over latents"
     note = "encoder's codes; last: medians over latents"
-    display(show(implied, caption, note=note))
+    digits = {"angle, degrees": 0, "": 2}
+    display(show(implied, caption, note=note, decimals=digits))
 
 # %% tags=["hide-input"]
 if public:
@@ -450,8 +468,6 @@ if public:
     err, found = list(errors.values())[:2]
     elsewhere[0] = bool((err["lower"] > 0).all())
     elsewhere[1] = bool((err["lower"] > found["upper"]).all())
-
-# %% tags=["hide-input"]
 encoder = limits["encoder's error"]
 dictionary = limits["dictionary's error, found"]
 misfit = np.abs(known["found"] - known["exact"]).max()
@@ -486,6 +502,8 @@ claims(
         "by more than was found of its atoms": elsewhere[1],
     },
 )
+
+# %% tags=["hide-input"]
 least, most = encoder["lower"].min(), encoder["upper"].max()
 print(
     f"encoder's error {lower_text(least, 4)} to {upper_text(most, 4)}"
@@ -505,8 +523,8 @@ print(
 #
 # ## Exercise
 #
-# `python -m saecert run 24_optimality -p hooks=first -p n_discovery=100`. It measures for a minute or two. Predict first: what does the page say of 400 activations for 1,536 latents, and which column of the table of atoms
-# moves most?
+# Fit the other atoms on less: a quarter of the discovery sequences, at the first hook point. Predict first: what does the page say of 400 activations for 1,536 latents, and which column of the table of atoms
+# moves most? Then run `python -m saecert run 24_optimality -p hooks=first -p n_discovery=100`, which measures for some minutes.
 #
 # ```{admonition} Answer
 # :class: dropdown

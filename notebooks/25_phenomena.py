@@ -119,24 +119,22 @@ study = open_study(
 phases = study.simulated(
     "phases", {"shares": both}, optimality.phase_row, cells=cells
 )
-
-# %% tags=["hide-input"]
 told = phases["certified"].mean()
 print(f"told: {told:.0%} of {len(phases)} cells")
 certain = phases[phases["certified"] == 1]
 kept = certain.groupby(["lam", "tilt"], sort=False)["kept"].mean()
 for (lam, tilt), share in kept.items():
-    case = f"lambda {lam:g}, {figures.balance(tilt)}"
+    case = f"λ = {lam:g}, {figures.balance(tilt)}"
     print(f"{case}: {share:.0%} kept apart")
 merged, parted = optimality.moved(phases, 0.5, 0.1, 0.6)
-print(f"told at .1 and .6: {merged} cells merge, {parted} part")
+print(f"told at 0.1 and 0.6: {merged} merge, {parted} part")
 
 # %% mystnb={"figure": {"caption": "The best two atoms for two features, certified on a grid: kept apart, merged, or not told. Up: angle between the features; right: share of activity in which both fire. Three prices with features equally often alone, and one with the first alone nine times as often as the second.", "name": "fig-phases"}, "image": {"alt": "Four maps in two or three colours: at most angles the region in which the pair is kept apart shrinks as the price rises, and as the second feature is rarely alone."}} tags=["hide-input"]
 figures.plot_phases(phases)
 plt.show()
 
 # %% [markdown]
-# The pair is kept where the features are mostly alone and merged where they are mostly together, and there is a line between. Up to 120 degrees a higher price moves it to the left: activity is saved by an atom for both, at the cost of accuracy on each. Beyond, it can be the other way round: at 150 degrees three cells are certified merged at the price .1 and kept at .6.
+# The pair is kept where the features are mostly alone and merged where they are mostly together, and there is a line between. Up to 120 degrees a higher price moves it to the left: activity is saved by an atom for both, at the cost of accuracy on each. Beyond, it can be the other way round: at 150 degrees three cells are certified merged at the price 0.1 and kept at 0.6.
 # (Shares above are of the cells told at each price; the count below them is of the same cells at both.)
 #
 # The line moves far more if one of the two is rarely alone; at the end of that is $b = 0$, where every optimum merges as long as both points are longer than $\lambda$. Features at 165 degrees are kept in every cell; at 135 and 150 degrees some are certified merged, which there means atoms
@@ -155,7 +153,7 @@ split = worlds.splitting([1, 2, 3, 4], lam, seed=seed)
 signs = worlds.opposite(lam, seed=seed)
 
 # %% tags=["hide-input"]
-note = "lambda = 0.1, best of 12 random starts"
+note = "λ = 0.1, best of 12 random starts"
 nested = "nested: share of atoms that fire only where one and the same"
 nested += " atom of the size before does; pairs an atom: most pairs of"
 nested += " parent and child at which one atom fires"
@@ -164,7 +162,7 @@ show(split, caption, note=f"{note}; {nested}")
 
 # %% tags=["hide-input"]
 note += "; cosine: the smallest of two atoms"
-show(signs, "Two directions with either sign", note=note, decimals=3)
+show(signs, "Two directions with either sign", note=note)
 
 # %% [markdown]
 # The first atom goes to one parent, the second to the other, at their mean directions. Then the parents' atoms split into their children, each of which fires only where its parent's did. So a hierarchy is what an optimum looks like at sizes too small for all pairs.
@@ -177,22 +175,21 @@ show(signs, "Two directions with either sign", note=note, decimals=3)
 # Where does it end if atoms may be as many as one likes? Then codes are measures on the sphere, the problem is convex, and its optimum is known: each point that is longer than $\lambda$ has an atom of its own. A dictionary gets there by adding, again and again, the atoms that help most
 # (*column generation*). Here it is on 24 normal points of 6 dimensions:
 
-# %% tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "24 normal points of 6 dimensions: cost above that of the wide limit, as a share, against the number of atoms in use as the dictionary grows. Dashed: the number of points that are longer than λ, the atoms that the limit needs.", "name": "fig-widening"}, "image": {"alt": "Four falling lines, one for each price; the lower the price, the more atoms before the line comes near zero, to the right of the dashed lines."}} tags=["hide-input"]
 grown = study.simulated(
     "widening",
     {"n": 24, "width": 6, "rounds": 60, "seed": seed},
     optimality.widening,
     cells=[{"lam": lam} for lam in (0.25, 0.5, 1.0, 2.0)],
 )
-
-# %% mystnb={"figure": {"caption": "24 normal points of 6 dimensions: cost above that of the wide limit, as a share, against the number of atoms in use as the dictionary grows. Dashed: the number of points that are longer than λ, the atoms that the limit needs.", "name": "fig-widening"}, "image": {"alt": "Four falling lines, one for each price; the lower the price, the more atoms before the line comes near zero, to the right of the dashed lines."}} tags=["hide-input"]
 figures.plot_widening(grown)
 plt.show()
 
 # %% tags=["hide-input"]
 ends = optimality.grown_table(grown)
 above = "above the wide limit, share"
-show(ends, "Where growing ends", decimals=4, nearest=[above])
+digits = {"lambda": 2, above: 4, "": 2}
+show(ends, "Where growing ends", decimals=digits, nearest=[above])
 
 # %% [markdown]
 # The cost comes within a hundredth of the wide limit, which no dictionary can go below. The optimum needs one atom for each point that is longer than $\lambda$ (dashed); on the way there near-copies of the same atom share the work, so more are in use.
@@ -225,40 +222,29 @@ opposite, alike = (
     phenomena_limits.together(measured, kind, share, inequality)
     for kind in ("opposite", "alike")
 )
-
-# %% tags=["hide-input"]
 print(study)
 size = len(measured[places[0]]["opposite both"])
 note = f"n = {size}, {per_sequence} positions each"
 note += f", delta = {delta:g} for all pairs of this page"
-note += "; by chance: mean over sequences of first times second"
 columns = ["cosine", "first", "second", "both", "by chance"]
 columns += ["excess, upper"]
-show(
-    optimality.pairs_table(
-        opposite.groupby("hook_name").head(2), columns
-    ),
-    "The two most opposite pairs of each layer: share of positions at"
-    " which the first, the second and both fire",
-    note=note,
-    decimals=3,
-)
+for word, pairs in {"opposite": opposite, "alike": alike}.items():
+    first = pairs.groupby("hook_name").head(1)
+    table = optimality.pairs_table(first, columns)
+    caption = f"The most {word} pair of latents of each layer"
+    display(show(table, caption, note=note, decimals=3))
+    table = optimality.pairs_table(pairs, columns)
+    caption = f"All {word} pairs"
+    display(show(table, caption, note=note, decimals=3, fold=True))
 
-# %% tags=["hide-input"]
-show(
-    optimality.pairs_table(alike.groupby("hook_name").head(2), columns),
-    "The two most alike pairs of each layer, likewise",
-    note=note,
-    decimals=3,
-)
+# %% [markdown]
+# Columns are shares of positions: at which the first latent of the pair, the second, and both fire; and at which both would by chance, the mean over sequences of the first times the second. Of all pairs of each kind:
 
 # %% tags=["hide-input"]
 apart = opposite["excess, upper"] < 0
 siblings = alike["excess, upper"] < 0
 print(f"opposite: {apart.sum()} of {len(apart)} less than by chance")
 print(f"alike: {siblings.sum()} of {len(siblings)} less than by chance")
-
-# %% tags=["hide-input"]
 show(
     optimality.words_table(measured, "opposite", opposite),
     "The opposite pair of each layer with the least upper limit:"
@@ -276,7 +262,7 @@ show(
 #
 # Is a latent silent where it should fire, because a more special one fires in its place?
 #
-# **Named test "silent parent".** A parent is *present* at a position if the activation has at least as much of its direction as in the median where it fires. *On discovery* pairs of parent and child are chosen: with a cosine of .2 or more, and a present parent that is
+# **Named test "silent parent".** A parent is *present* at a position if the activation has at least as much of its direction as in the median where it fires. *On discovery* pairs of parent and child are chosen: with a cosine of 0.2 or more, and a present parent that is
 # silent more often with the child firing than without. *On certification* the first such position of those looked at in each sequence counts. The test has a lower limit on silence with the child, and an upper one on silence without it. A pair is certified if the first is above the second.
 
 # %%
@@ -285,13 +271,17 @@ absorbed = phenomena_limits.absorbed(measured, share)
 # %% tags=["hide-input"]
 columns = ["cosine", phenomena_limits.PRESENT]
 columns += phenomena_limits.SILENT
-best = absorbed.groupby("hook_name").head(2)
-show(
-    optimality.pairs_table(best, columns),
-    "Parent and child, the two pairs of each layer that were clearest"
-    " on discovery: how often a present parent is silent",
-    note=note.partition(";")[0],
-)
+best = absorbed.groupby("hook_name").head(1)
+caption = "How often a present parent is silent: the pair of each layer"
+caption += " that was clearest on discovery, parent first"
+table = optimality.pairs_table(best, columns)
+display(show(table, caption, note=note))
+table = optimality.pairs_table(absorbed, columns)
+caption = "All pairs of parent and child"
+show(table, caption, note=note, fold=True)
+
+# %% [markdown]
+# "silent with child" and "silent alone" are shares of sequences. In how many pairs is the lower limit of the first above the upper limit of the second?
 
 # %% tags=["hide-input"]
 lost = absorbed["with child, lower"] > absorbed["alone, upper"]
@@ -308,7 +298,7 @@ if show_text:
     for line in optimality.examples(measured, absorbed, study):
         print(wrapped(line))
 else:
-    print("places in the text: -p show_text=True")
+    print("places in the text are shown with -p show_text=True")
 
 # %% [markdown]
 # In most of these pairs a parent whose direction is as strong as usual is silent in most sequences if the child fires, and hardly ever without it.
@@ -322,7 +312,7 @@ else:
 # Does a latent of a small dictionary come back in a larger one as several parts? BatchTopK SAEs with 24 active latents, at the middle hook point, are trained briefly on the same batches with 1 to 16 latents a dimension.
 #
 # **Named test "fires inside".** *On held-out activations* a latent of the next larger dictionary is a *child* of one of the smaller if three things hold: the cosine
-# of their atoms is .5 or more, its parent fires at three quarters or more of its firings, and it fires at most half as often. A parent is *split* if it has two children or more, and *there again* if the larger one has an atom at a cosine of .9.
+# of their atoms is 0.5 or more, its parent fires at three quarters or more of its firings, and it fires at most half as often. A parent is *split* if it has two children or more, and *there again* if the larger one has an atom at a cosine of 0.9.
 #
 # *On certification*, of all firings of such children in a sequence, **inside** is the share at which their parent fires. **By chance** is the same with a latent that is unlike the child and fires about as often as its parent, and **more** is the first less the second. Definitions and claims were fixed before any of these SAEs was looked at.
 
@@ -417,7 +407,7 @@ claims(
 #
 # ## Exercise
 #
-# `python -m saecert run 25_phenomena -p n_pairs=20`. It measures for some minutes. Predict first: do the limits of the five pairs of each kind that are here already move, and in which direction?
+# Look at twenty pairs of each kind instead of five. Predict first: do the limits of the five pairs of each kind that are here already move, and in which direction? Then run `python -m saecert run 25_phenomena -p n_pairs=20`, which measures for some minutes.
 #
 # ```{admonition} Answer
 # :class: dropdown

@@ -74,8 +74,8 @@ from saecert.statistics.rounding import lower_text, upper_text
 # %% [markdown]
 # ## Which latents matter
 #
-# At a position where latent $j$ has activation $z_j$ and the loss has gradient $g$ by the reconstruction, removing the latent changes the loss by $-z_j\, d_j \cdot g$ to first order, with its
-# decoder row $d_j$ (*attribution*). Summed over positions without sign this ranks the latents. It is measured on discovery text, so that what follows is said of latents that were chosen elsewhere.
+# Let latent $j$ have the activation $z_j$ at a position, and the decoder row $d_j$; let $g$ be the gradient of the loss with respect to the reconstruction there. To first order, removing the latent changes the loss by $-z_j\, d_j \cdot g$
+# (*attribution*). Summed over positions without sign this ranks the latents. It is measured on discovery text, so that what follows is said of latents that were chosen elsewhere.
 #
 # The **untrained SAE** beside it has random unit directions as its encoder, as many latents (but at most 4,096), and as many active ones at a token. Only its decoder is fitted, by least squares: it reconstructs as well as it can from
 # features that mean nothing. Its latents are ranked in the same way.
@@ -91,7 +91,7 @@ study = open_study(
     device=device,
     allow_bad_sae=allow_bad_sae,
 )
-print(study.hook_name)
+print(study)
 
 # %%
 strongest = study.measure("strongest", n_latents=n_latents, seed=seed)
@@ -161,8 +161,8 @@ for kind, rows in limits.groupby("kind", sort=False):
         "certainly cost something"
     )
 print(
-    f"a trained one costs {more:.4f} bits more than an untrained one,"
-    f"\nfrom {lower_text(low, 4)} to {upper_text(high, 4)}"
+    f"a trained one costs {more:.3f} bits more than an untrained one,"
+    f"\nfrom {lower_text(low, 3)} to {upper_text(high, 3)}"
 )
 
 # %% mystnb={"figure": {"caption": "What removing a latent costs, in bits per token, with limits that hold for all of them together. Latents by rank of attribution on discovery. A sequence counts for 0.25 bits at most.", "name": "fig-costs"}, "image": {"alt": "Two panels of vertical bars, one for the trained SAE and one for the untrained one, each bar from the lower to the upper limit on the cost of removing a latent, with a dot at the mean; the dashed line is zero."}} tags=["hide-input"]
@@ -199,7 +199,7 @@ claims(
 #
 # ## Exercise
 #
-# `python -m saecert run 26_latents -p n_latents=4`. Predict first: do the limits of the latents that remain get wider or narrower?
+# Keep only the four latents of each kind that matter most. Predict first: do the limits of the latents that remain get wider or narrower? Then run `python -m saecert run 26_latents -p n_latents=4`.
 #
 # ```{admonition} Answer
 # :class: dropdown

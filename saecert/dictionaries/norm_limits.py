@@ -23,6 +23,7 @@ from saecert.dictionaries.quantities import (
 from saecert.statistics.inequalities import INEQUALITIES, lower
 from saecert.statistics.order import quantile_upper
 from saecert.statistics.rank import kendall_limits, kendall_tau, tau_of_intervals
+from saecert.statistics.rounding import half_step, half_steps, widened
 
 Values = Mapping[str, Float[np.ndarray, "..."]]
 """What `saecert.dictionaries.norms.norms` measures at one hook point, or of one SAE."""
@@ -57,22 +58,45 @@ def tokens_of(values: Values) -> dict[str, Float[np.ndarray, "n_seq"]]:
     return found
 
 
-def medians(measured: Measured, delta: float, of: Sequence[str] = MEDIANS) -> pd.DataFrame:
+def token_ends(values: Values) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """`tokens_of` the least, and the largest, values that half precision keeps as these."""
+    ends = []
+    for sign in (-1, 1):
+        moved = {}
+        for name in map(token_name, ("norm_f", "nmse", "eps_identity")):
+            moved[name] = np.maximum(values[name] + sign * half_steps(values[name]), 0.0)
+        ends.append(tokens_of({**values, **moved}))
+    first, second = ends
+    low = {name: np.minimum(first[name], second[name]) for name in first}
+    high = {name: np.maximum(first[name], second[name]) for name in first}
+    crosses = (first[RATIO] < 1) & (second[RATIO] > 1)
+    for name in ("eps_lbo", "norm_deviation"):
+        low[name] = np.where(crosses, 0.0, low[name])
+    return low, high
+
+
+def medians(
+    measured: Measured, delta: float, of: Sequence[str] = MEDIANS, *, half: bool = False
+) -> pd.DataFrame:
     """Medians over tokens with certified limits: a row an SAE, columns by `of` and `LIMITS`.
 
     **Guarantee.** For sequences drawn i.i.d. and a token drawn at random from each, all limits of
     the frame hold together with probability ``1 - delta``, whatever the distributions: they are
     order statistics (`saecert.statistics.order.quantile_upper`). ValueError for too few sequences.
+    `half`: values were kept in half precision, and limits are to be of what was measured.
     """
     nats = math.log(2 * len(of) * len(measured) / delta)
     rows = {}
     for name, values in measured.items():
         tokens = tokens_of(values)
-        rows[name] = {
-            (quantity, end): limit
-            for quantity in of
-            for end, limit in zip(LIMITS, _median(tokens[quantity], nats), strict=True)
-        }
+        least, most = token_ends(values) if half else (tokens, tokens)
+        for quantity in of:
+            low, *_ = _median(least[quantity], nats)
+            _, middle, _ = _median(tokens[quantity], nats)
+            *_, high = _median(most[quantity], nats)
+            limits = (low, middle, high)
+            row = rows.setdefault(name, {})
+            row |= {(quantity, end): x for end, x in zip(LIMITS, limits, strict=True)}
     return pd.DataFrame(rows).T
 
 
@@ -112,17 +136,24 @@ def coherences(measured: Measured) -> pd.DataFrame:
 
 
 def ranks_within(
-    measured: Measured, delta: float, inequality: str, pairs: Sequence[tuple[str, str]] = WITHIN
+    measured: Measured,
+    delta: float,
+    inequality: str,
+    pairs: Sequence[tuple[str, str]] = WITHIN,
+    *,
+    half: bool = False,
 ) -> pd.DataFrame:
     """Mean over sequences of Kendall's tau over the tokens of each, with certified limits.
 
     Index cost, predictor and SAE; columns `LIMITS`. All limits hold together at `delta`, for
-    sequences drawn i.i.d.: tau lies in [-1, 1]. `pairs` are predictors with costs.
+    sequences drawn i.i.d.: tau lies in [-1, 1]. `pairs` are predictors with costs; `half` as for
+    `medians`.
     """
     nats = math.log(2 * len(pairs) * len(measured) / delta)
+    step = half_step(1) if half else 0.0
     rows = {
-        (cost, predictor, name): mean_limits(
-            values[tau_name(predictor, cost)], (-1.0, 1.0), nats, inequality
+        (cost, predictor, name): widened(
+            mean_limits(values[tau_name(predictor, cost)], (-1.0, 1.0), nats, inequality), step
         )
         for predictor, cost in pairs
         for name, values in measured.items()
@@ -151,6 +182,8 @@ def ranks_of_saes(
     largest: float,
     delta: float,
     inequality: str,
+    *,
+    half: bool = False,
 ) -> pd.DataFrame:
     """Kendall's tau over layers or SAEs: medians of a predictor against what splicing costs.
 
@@ -168,13 +201,15 @@ def ranks_of_saes(
         What these cannot exceed in size, ``hi - lo``.
     delta, inequality
         As for `means`.
+    half
+        As for `medians`; also of the costs.
 
     Raises
     ------
     ValueError
         Fewer than two SAEs, or too few sequences for a limit on a median.
     """
-    middle = medians(measured, delta / 2, PREDICTORS)
+    middle = medians(measured, delta / 2, PREDICTORS, half=half)
     costs = {
         "total_variation": ({x: rows["total_variation"] for x, rows in measured.items()}, 0.0, 1.0),
         "loss_increase": (increases, -largest, largest),
@@ -182,7 +217,10 @@ def ranks_of_saes(
     nats = math.log(2 * len(costs) * len(measured) / (delta / 2))
     rows = {}
     for cost, (values, lo, hi) in costs.items():
-        limits = [mean_limits(values[x], (lo, hi), nats, inequality) for x in measured]
+        step = half_step(hi) if half else 0.0
+        limits = [
+            widened(mean_limits(values[x], (lo, hi), nats, inequality), step) for x in measured
+        ]
         low, mean, high = np.array(limits).T
         for predictor in PREDICTORS:
             ends = middle[predictor]

@@ -354,7 +354,8 @@ def plot_layers(frame: pd.DataFrame, logarithmic: Sequence[str] = ()) -> Figure:
             ax.yaxis.set_major_formatter("{x:g}")
             ax.yaxis.set_minor_locator(NullLocator())
         else:
-            ax.set_ylim(min(0, part["lower"].min()), None)
+            least = part["lower"].min()
+            ax.set_ylim(0 if least >= 0 else None, None)
     legends_below(fig, axes)
     return fig
 

@@ -31,10 +31,10 @@ def plot_norms(points: pd.DataFrame) -> Figure:
         ax.plot(z, z, color="black", linewidth=1.2, label="equal")
         for band, style in zip(BANDS, _STYLES, strict=True):
             look = {"color": "0.35", "linewidth": 1, "linestyle": style}
-            ax.plot(z, z / math.sqrt(1 + band), label=f"eps (H - 1) = {band:g}", **look)
+            ax.plot(z, z / math.sqrt(1 + band), label=f"ε (H − 1) = {band:g}", **look)
             if band < 1:
                 ax.plot(z, z / math.sqrt(1 - band), **look)
-        ax.set(title=title, xlabel="norm of the activation, z", ylabel="norm of the code, f~")
+        ax.set(title=title, xlabel="norm of the activation", ylabel="norm of the code")
         ax.set(xlim=(0, top), ylim=(0, 1.25 * top))
     place = {"loc": "outside lower center", "ncols": 4, "fontsize": 9.5}
     fig.legend(*axes[0].get_legend_handles_labels(), **place)

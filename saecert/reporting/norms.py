@@ -30,18 +30,18 @@ The first row of Gemma-2-2B fits another number, 9,344."""
 SCALE = 1e5
 """What eps_LBO is multiplied with in tables, as reported."""
 WORDS = {
-    "ratio": "norm of f~ over z",
+    "ratio": "norm ratio",
     "nmse": "NMSE",
-    "eps_lbo": "eps_LBO x 100,000",
-    "eps_identity": "eps from z_hat",
+    "eps_lbo": "published ε × 100,000",
+    "eps_identity": "ε from ẑ",
     "norm_deviation": "deviation of norms",
     "total_variation": "total variation",
     "loss_increase": "increase in loss",
 }
 """Quantities as tables name them."""
-RANKED = WORDS | {"eps_lbo": "eps_LBO"}
+RANKED = WORDS | {"eps_lbo": "published ε"}
 """The same where only their order counts, or where they are not multiplied with `SCALE`."""
-_BANDS = {outside_name(band): f"eps (H - 1) = {band:g}" for band in BANDS}
+_BANDS = {outside_name(band): f"ε (H − 1) = {band:g}" for band in BANDS}
 
 
 def by_name(frame: pd.DataFrame, quantities: Sequence[str], names: Sequence[str]) -> pd.DataFrame:
@@ -62,12 +62,15 @@ def by_name(frame: pd.DataFrame, quantities: Sequence[str], names: Sequence[str]
 def reported() -> pd.DataFrame:
     """Medians that others reported, which have no limits: a row a model and layer.
 
-    "Welch x 100,000" is for the sizes that fit them (`REPORTED_SIZES`), which were not reported.
+    "Welch's limit × 100,000" is for the sizes that fit them (`REPORTED_SIZES`), which were not
+    reported.
     """
     columns = [WORDS[name] for name in ("ratio", "nmse", "eps_lbo")]
     frame = pd.DataFrame(REPORTED, index=columns).T.rename_axis(["as reported", "layer"])
     sizes = [REPORTED_SIZES[model] for model, _ in frame.index]
-    return frame.assign(**{"Welch x 100,000": [SCALE * welch_limit(*size) for size in sizes]})
+    return frame.assign(
+        **{"Welch's limit × 100,000": [SCALE * welch_limit(*size) for size in sizes]}
+    )
 
 
 def coherences_table(frame: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:

@@ -40,6 +40,16 @@ SPLITTING = "saecert.training.splitting:splitting"
 """What trains several sizes and looks for latents that split."""
 OWN_CASE = {"standard": "standard", "batchtopk": "BatchTopK"}
 """SAEs of `PRICED`: how their arrays begin, and their names."""
+PAIR_WORDS = {
+    "first": "first fires",
+    "second": "second fires",
+    "both": "both fire",
+    "by chance": "both, by chance",
+    "excess, upper": "excess, at most",
+    "with child, lower": "silent with child, at least",
+    "alone, upper": "silent alone, at most",
+}
+"""Columns of pairs of latents as tables name them."""
 PHASE = {"tol": 5e-3, "most_boxes": 60_000}
 """How finely the phase diagram searches."""
 
@@ -318,9 +328,11 @@ def grown_table(grown: pd.DataFrame) -> pd.DataFrame:
 
 
 def pairs_table(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
-    """Rows of pairs of latents as a table: layer and pair, then the columns named."""
+    """Rows of pairs of latents as a table: layer and pair, then the columns named, in words."""
     layer = labels_of(frame["hook_name"].tolist())
-    return frame.assign(layer=layer).set_index(["layer", "pair"])[list(columns)]
+    pair = frame["pair"].str.replace(" ", " and ")
+    shown = frame.assign(layer=layer, pair=pair).set_index(["layer", "pair"])[list(columns)]
+    return shown.rename(columns=PAIR_WORDS)
 
 
 def clearest(kind: str, frame: pd.DataFrame) -> pd.DataFrame:

@@ -99,10 +99,16 @@ def fit(public: Public) -> pd.DataFrame:
     costs the model: sample means, a row an SAE."""
     table = baselines.means(public.members, public.width)
     held_out = {
-        "pooled EV": public.besides["with outliers"],
+        baselines.POOLED: public.besides["with outliers"],
         "without outliers": public.besides["without outliers"],
     }
-    costs = ["L0", "cosine to start", baselines.EXPLAINED, baselines.GAP, baselines.VARIATION]
+    costs = [
+        baselines.ACTIVE,
+        "cosine to start",
+        baselines.EXPLAINED,
+        baselines.GAP,
+        baselines.VARIATION,
+    ]
     return pd.concat([pd.DataFrame(held_out, index=table.index), table[costs]], axis=1)
 
 
@@ -113,6 +119,7 @@ def scores(public: Public) -> pd.DataFrame:
     judged = table[list(baselines.scores_of(public.members))]
     dead = baselines.floors(public.members, public.arrays).loc[["dead SAE"]]
     macro = baselines.macro_scores(public.members, public.besides)
+    macro = macro.rename(columns=baselines.PACKAGE_WORDS)
     return pd.concat([pd.concat([judged, dead]), macro], axis=1)
 
 

@@ -27,7 +27,7 @@ from saecert.dictionaries.quantities import (
 )
 from saecert.records import SequenceLosses, smoothed_support
 from saecert.reporting import judged, top_afa
-from saecert.statistics.rounding import half_step
+from saecert.statistics.rounding import half_step, widened
 
 BUILD = "saecert.training.random_baselines:random_baselines"
 """What trains and measures them."""
@@ -44,6 +44,8 @@ EPS = 0.25
 """Bits within which a text's loss should stay."""
 
 EXPLAINED = "explained variance"
+POOLED = "pooled explained variance"
+ACTIVE = "active latents"
 GAP = "gap"
 LARGEST = "largest loss"
 """Of the model, the SAE and its pool: what the sharp bound is on."""
@@ -198,7 +200,7 @@ def differences(
     """Each baseline less its twin, paired by sequence: a row a baseline, columns measure and end.
 
     All limits hold together at `delta`. They are limits on what was measured, not on what of it
-    was kept in half precision (`widened`).
+    was kept in half precision (`saecert.statistics.rounding.widened`).
     """
     pairs = twins(found)
     nats = math.log(2 * len(pairs) * len(measures) / delta)
@@ -213,17 +215,6 @@ def differences(
             row |= {(measure, end): x for end, x in zip(ENDS, limits, strict=True)}
         rows[baseline.label] = row
     return pd.DataFrame(rows).T
-
-
-def widened(limits: tuple[float, float, float], step: float) -> tuple[float, float, float]:
-    """Limits on a mean of values that were kept rounded, as limits on that of the values.
-
-    `step` is the most by which rounding moves one (`saecert.statistics.rounding.half_step`, twice
-    for a difference of two). It is not applied to shares of texts beyond a number of bits: these
-    are of events, which kept values decide but for texts within a half-step of it.
-    """
-    low, mean, high = limits
-    return low - step, mean, high + step
 
 
 def scores_of(found: Sequence[Member]) -> tuple[str, ...]:
@@ -338,7 +329,7 @@ def means(found: Sequence[Member], width: float) -> pd.DataFrame:
     """Sample means of everything, a row an SAE: point estimates, as the field reports them."""
     rows = {}
     for member in found:
-        row = {"pooled EV": float(member.values["pooled"]), "L0": member.values["l0"].mean()}
+        row = {POOLED: float(member.values["pooled"]), ACTIVE: member.values["l0"].mean()}
         for measure in (*FIT, GAP, BEYOND, VARIATION):
             row[measure] = values_of(member, measure, width)[0].mean()
         for measure in scores_of(found):
@@ -385,12 +376,22 @@ def macro_scores(found: Sequence[Member], besides: Arrays) -> pd.DataFrame:
     return pd.DataFrame(table, index=labels)
 
 
+PACKAGE_WORDS = {
+    "best 1": "package probe 1",
+    "best 5": "package probe 5",
+    "1 of random latents": "package probe 1, random",
+    "5 of random latents": "package probe 5, random",
+}
+"""Columns of `macro_scores` as tables name them."""
+
+
 def macro_table(found: Sequence[Member], besides: Arrays) -> pd.DataFrame:
     """`macro_scores` with floors as one row, the mean over SAEs of random latents."""
     table = macro_scores(found, besides)
     best = {k: f"best {k}" for k in SPARSE}
     floor = {best[k]: table[f"{k} of random latents"].mean() for k in SPARSE}
-    return pd.concat([table[list(best.values())], pd.DataFrame(floor, index=["random latents"])])
+    table = pd.concat([table[list(best.values())], pd.DataFrame(floor, index=["random latents"])])
+    return table.rename(columns=PACKAGE_WORDS)
 
 
 def packages_in(besides: Arrays) -> list[str]:
@@ -447,6 +448,17 @@ def by_kind(frame: pd.DataFrame) -> pd.DataFrame:
     held = [word for _, word, _ in parts]
     names = [*frame.index.names[:-1], "SAE", "held"]
     return frame.set_axis(pd.MultiIndex.from_arrays([*others, saes, held], names=names))
+
+
+def side_by_side(frame: pd.DataFrame, measures: Sequence[str]) -> pd.DataFrame:
+    """Some columns of a frame of `by_kind`, with what is held side by side: a row a kind and start.
+
+    Rows of nothing that was held (a dead SAE, floors) are left out.
+    """
+    held = [x for x in HELD if x in frame.index.get_level_values("held")]
+    parts = {word: frame[list(measures)].xs(word, level="held") for word in held}
+    wide = pd.concat(parts, axis=1).swaplevel(axis=1)
+    return wide[[(measure, word) for measure in measures for word in held]]
 
 
 def sweep_frame(

@@ -14,7 +14,7 @@ import math
 import numbers
 import re
 import textwrap
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,6 +82,8 @@ class Printed:
     """A sentence above the table."""
     note: str
     """A sentence below it: n, delta, k."""
+    fold: bool = False
+    """Whether a page shows the caption alone until a reader opens it."""
 
     def __str__(self) -> str:
         """Text of at most `WIDTH` columns where the table can be cut into pieces that narrow."""
@@ -90,7 +92,9 @@ class Printed:
         parts += [_filled(self.note)] if self.note else []
         return "\n\n".join(parts)
 
-    __repr__ = __str__
+    def __repr__(self) -> str:
+        """As `str`, or the caption alone of what is folded: a notebook stores it beside HTML."""
+        return f"Table: {self.caption}" if self.fold else str(self)
 
     def _repr_html_(self) -> str:
         """The table with its caption, as the book shows it."""
@@ -99,7 +103,11 @@ class Printed:
         body = "".join(f"<tr>{self._row_html(row)}</tr>\n" for row in self.rows)
         note = f'<p class="note">{html.escape(self.note)}</p>' if self.note else ""
         table = f'<table class="dataframe saecert">{caption}\n<thead>{head}</thead>\n'
-        return f"<div>{table}<tbody>{body}</tbody></table>{note}</div>"
+        whole = f"<div>{table}<tbody>{body}</tbody></table>{note}</div>"
+        if not self.fold:
+            return whole
+        summary = html.escape(f"Table: {self.caption}")
+        return f"<details><summary>{summary}</summary>{whole}</details>"
 
     def _head_html(self, level: int) -> str:
         names = self.head[level]
@@ -173,11 +181,12 @@ def show(
     caption: str = "",
     *,
     note: str = "",
-    decimals: int = 2,
+    decimals: int | Mapping[str, int] = 2,
     significant: int | Iterable[str] = SIGNIFICANT,
     upper: Iterable[str | int] = (),
     lower: Iterable[str | int] = (),
     nearest: Iterable[str | int] = (),
+    fold: bool = False,
 ) -> Printed:
     """A frame ready for print, with every limit rounded to the safe side.
 
@@ -189,13 +198,17 @@ def show(
         Sentences above and below: what the table shows; n, delta and k (see
         `saecert.reporting.tables.footing`).
     decimals
-        Digits after the point.
+        Digits after the point; or these by the name of a column, or of the group that it is in, and
+        under "" those of all others (default 2).
     significant
         Columns printed with three significant digits instead; or how many digits all numbers have.
     upper, lower
         More columns that hold upper or lower limits, where their names do not say so.
     nearest
         Columns and rows that hold no limits, although their names say so.
+    fold
+        Whether a page shows the caption alone until a reader opens it: for long tables that stand
+        behind a shorter one.
 
     Examples
     --------
@@ -227,7 +240,7 @@ def show(
         )
     head = _levels(shown.columns, n_index)
     rows = _without_repeats([tuple(row) for row in zip(*columns, strict=True)], n_index)
-    return Printed(head, rows, n_index, caption, note)
+    return Printed(head, rows, n_index, caption, note, fold)
 
 
 def rounded(frame: pd.DataFrame, significant: Iterable[str] = SIGNIFICANT) -> pd.DataFrame:
@@ -285,12 +298,19 @@ def _of_words(words: str) -> str:
     return max(places, key=lambda side: places[side])
 
 
-def _digits(name: object, decimals: int, significant: int | Iterable[str]) -> dict[str, int]:
+def _digits(
+    name: object, decimals: int | Mapping[str, int], significant: int | Iterable[str]
+) -> dict[str, int]:
     if isinstance(significant, int):
         return {"significant": significant}
-    lowest = name[-1] if isinstance(name, tuple) else name
+    levels = name if isinstance(name, tuple) else (name,)
     chosen = set(significant)
-    return {"significant": 3} if name in chosen or lowest in chosen else {"decimals": decimals}
+    if name in chosen or levels[-1] in chosen:
+        return {"significant": 3}
+    if not isinstance(decimals, Mapping):
+        return {"decimals": decimals}
+    named = [decimals[str(level)] for level in reversed(levels) if str(level) in decimals]
+    return {"decimals": [*named, decimals.get("", 2)][0]}
 
 
 def _are_counts(name: object, column: pd.Series, by_row: Sequence[str]) -> bool:

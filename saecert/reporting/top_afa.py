@@ -19,6 +19,7 @@ from saecert.dictionaries.quantities import PREDICTORS, token_name
 from saecert.records import SequenceLosses, smoothed_support
 from saecert.reporting.claims import Undecided
 from saecert.statistics.order import share_lower
+from saecert.statistics.rounding import half_step, widened
 
 BUILD = "saecert.training.compared:compared"
 """What trains and measures them."""
@@ -167,14 +168,17 @@ def quality(found: Sequence[Member], delta: float, inequality: str) -> pd.DataFr
 
     "at most" is an upper limit on the expected number of active latents, "below d" the share of
     tokens of the sample with fewer than dimensions, "NMSE" the mean over tokens, each counting as
-    at most 1; all limits hold together at `delta`.
+    at most 1; all limits hold together at `delta`, and are of what was measured, not of what of it
+    was kept in half precision (`saecert.statistics.rounding.widened`).
     """
     nats = float(np.log(3 * len(found) / delta))
     rows = {}
     for member in found:
-        low, mean, high = mean_limits(member.values["nmse"], (0.0, 1.0), nats, inequality)
+        limits = mean_limits(member.values["nmse"], (0.0, 1.0), nats, inequality)
+        low, mean, high = widened(limits, half_step(1))
         size = float(member.values["d_sae"][0])
-        *_, most = mean_limits(member.values["l0"], (0.0, size), nats, inequality)
+        limits = mean_limits(member.values["l0"], (0.0, size), nats, inequality)
+        *_, most = widened(limits, half_step(size))
         counts = member.values["l0 counts"]
         rows[member.label] = {
             ("active latents", "5 %"): quantile(counts, 0.05),
@@ -228,9 +232,10 @@ def certified(
 ) -> pd.DataFrame:
     """Terms, sharp bound, loss recovered and a tail of every SAE: a row each.
 
-    "within .25" is a lower limit on the share of sequences whose loss the pooled proxy changes by
+    "within 0.25" is a lower limit on the share of sequences whose loss the pooled proxy changes by
     at most a quarter of a bit; "recovered" the loss recovered against zero ablation. Both are
-    statements at `delta` of their own; the others those of the certificate.
+    statements at `delta` of their own; the others those of the certificate. Limits are of the
+    losses as they were kept (`saecert.reporting.widened.certified`: of those measured).
     """
     rows = {}
     for label, (certificate, record) in made.items():
@@ -244,7 +249,7 @@ def certified(
             "sharp": certificate.sharp,
             "recovered": np.nan if back.recovered is None else back.recovered,
             "recovered, lower": np.nan if back.lower is None else back.lower,
-            "within .25, lower": tail.shares[0].lower,
+            "within 0.25, lower": tail.shares[0].lower,
         }
     return pd.DataFrame(rows).T
 
@@ -260,7 +265,8 @@ def differences(
     A row a pair; NMSE (each token at most 1), "gap" and "sharp" as
     `saecert.certificates.comparison.compare` has them; and the shares of texts on which the NMSE
     and the gap of top-AFA are the larger ones (Clopper & Pearson 1934). All limits hold together at
-    `delta`.
+    `delta`. Those on means are widened, as those of `quality`; the larger one of two values is the
+    larger one in half precision, too, where they differ there.
     """
     pairs = [(a, b) for a, *others in triples for b in others]
     share = delta / (5 * len(pairs))
@@ -269,7 +275,7 @@ def differences(
         (cert_a, record_a), (cert_b, record_b) = made[a.label], made[b.label]
         difference = a.values["nmse"] - b.values["nmse"]
         nats = float(np.log(2 / share))
-        limits = mean_limits(difference, (-1.0, 1.0), nats, inequality)
+        limits = widened(mean_limits(difference, (-1.0, 1.0), nats, inequality), 2 * half_step(1))
         row = {("NMSE", end): x for end, x in zip(ENDS, limits, strict=True)}
         gaps = _gap(record_a) - _gap(record_b)
         for name, larger in ((LARGER_NMSE, difference > 0), (LARGER_GAP, gaps > 0)):
@@ -278,10 +284,38 @@ def differences(
         for quantity in ("gap", "sharp"):
             records = (record_a, record_b)
             told = compare(cert_a, cert_b, records, quantity=quantity, delta=share)
-            ends = (told.lower, told.difference, told.upper)
+            step = 2 * half_step(cert_a.hi - cert_a.lo)
+            ends = widened((told.lower, told.difference, told.upper), step)
             row |= {(quantity, end): x for end, x in zip(ENDS, ends, strict=True)}
         rows[a.label, b.label] = row
     return pd.DataFrame(rows).T.rename_axis(["top-AFA", "compared with"])
+
+
+def own_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows of top-AFA SAEs of a table whose index ends with labels of SAEs."""
+    labels = table.index.get_level_values(-1)
+    return table[[str(label).startswith(KINDS[2]) for label in labels]]
+
+
+def summary(paired: pd.DataFrame) -> pd.DataFrame:
+    """What `differences` of several hook points say, a row each: told means, and least shares.
+
+    `paired` has the hook point as its first level. Columns: how many pairs there are, in how many
+    top-AFA is certified to have the larger mean NMSE, gap and sharp loss, and, over pairs, the
+    least lower limit on the share of texts on which it has the larger NMSE and gap.
+    """
+    means, shares = "larger mean, certified pairs", "share of texts with larger, at least"
+    rows = {}
+    for place, part in paired.groupby(level=0, sort=False):
+        row: dict[tuple[str, str], float] = {("", "pairs"): len(part)}
+        for quantity in ("NMSE", "gap", "sharp"):
+            name = "sharp loss" if quantity == "sharp" else quantity
+            row[means, name] = int((part[quantity, "lower"] > 0).sum())
+        for name, quantity in ((LARGER_NMSE, "NMSE"), (LARGER_GAP, "gap")):
+            row[shares, quantity] = part[name, "at least"].min()
+        rows[place] = row
+    table = pd.DataFrame(rows).T
+    return table.astype({name: int for name in table if name[0] != shares})
 
 
 def _gap(record: SequenceLosses) -> np.ndarray:

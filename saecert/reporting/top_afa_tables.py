@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 
 from saecert.records import SequenceLosses
-from saecert.reporting import judged, top_afa
+from saecert.reporting import judged, top_afa, widened
 from saecert.reporting.top_afa import Arrays, Member, matched
+from saecert.statistics.rounding import half_step
 
 BUILD = "saecert.training.compared_probed:compared_probed"
 """What trains, measures and probes them."""
@@ -32,7 +33,7 @@ class Tables(NamedTuple):
     paired: pd.DataFrame
     """As `saecert.reporting.top_afa.differences` has it."""
     certified: pd.DataFrame
-    """As `saecert.reporting.top_afa.certified` has it."""
+    """As `saecert.reporting.widened.certified` has it."""
     scores: pd.DataFrame | None
     """As `scores` has it; None for SAEs that were not probed."""
     probed: pd.DataFrame | None
@@ -56,7 +57,7 @@ def tables(
     return Tables(
         quality=top_afa.quality(found, part, inequality),
         paired=top_afa.differences(made, matched(found), part, inequality),
-        certified=top_afa.certified(made, each, inequality),
+        certified=widened.certified(made, each, inequality),
         scores=scores(found) if all(probes) else None,
         probed=differences(found, part, inequality) if all(probes) else None,
     )
@@ -98,13 +99,18 @@ def differences(found: Sequence[Member], delta: float, inequality: str) -> pd.Da
     """Probes of top-AFA less those of TopK and of BatchTopK of as many active latents.
 
     A row a pair, columns measure and end; paired by unit, the same for all SAEs. All limits hold
-    together at `delta` (`saecert.reporting.judged.differences`).
+    together at `delta` (`saecert.reporting.judged.differences`), widened for scores that were kept
+    in half precision.
     """
     own = {member.label: _scores_of(member) for member in found}
     pairs = [(a.label, b.label) for a, *others in matched(found) for b in others]
     options = (delta / len(pairs), inequality, list(judged.PROBES))
     parts = {(a, b): judged.differences(own, {a: b}, *options).iloc[0] for a, b in pairs}
-    return pd.DataFrame(parts).T.rename_axis(["top-AFA", "compared with"])
+    table = pd.DataFrame(parts).T.rename_axis(["top-AFA", "compared with"])
+    for measure in judged.PROBES:
+        table[measure, "lower"] -= 2 * half_step(1)
+        table[measure, "upper"] += 2 * half_step(1)
+    return table
 
 
 def untold(table: pd.DataFrame) -> bool:

@@ -1,10 +1,11 @@
-"""Page 20: limits of certificates on losses that were kept in half precision (no torch)."""
+"""Pages 20 and 23: limits of certificates on losses that were kept in half precision (no torch)."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import pandas as pd
 
@@ -14,14 +15,24 @@ from saecert.records import SequenceLosses
 from saecert.reporting import top_afa
 from saecert.statistics.rounding import half_step
 
+IN_WORDS = {
+    "gap": "gap, bits",
+    "mismatch": "mismatch, bits",
+    "sharp": "sharp bound, bits",
+    "recovered": "loss recovered",
+    "recovered, lower": "loss recovered, lower",
+    "within 0.25, lower": "within 0.25 bits, lower",
+}
+"""Columns of `certified` as pages name them."""
+
 
 def certified(
     made: Mapping[str, tuple[Certificate, SequenceLosses]], delta: float, inequality: str
 ) -> pd.DataFrame:
     """`saecert.reporting.top_afa.certified`, its limits widened for losses in half precision.
 
-    The sharp bound moves by a half-step of a loss. "within .25" is about a quarter of a bit to
-    within a half-step there, .0001.
+    The sharp bound moves by a half-step of a loss. "within 0.25" is about a quarter of a bit to
+    within a half-step there, 0.0001.
     """
     table = top_afa.certified(made, delta, inequality)
     for label, (certificate, record) in made.items():
@@ -29,6 +40,22 @@ def certified(
         less = _recovered(certificate, record, delta, inequality, 1)
         table.loc[label, "recovered, lower"] = math.nan if less.lower is None else less.lower
     return table
+
+
+def of_saes(
+    native: SequenceLosses,
+    arrays: top_afa.Arrays,
+    found: Sequence[top_afa.Measured],
+    settings: Mapping[str, Any],
+) -> pd.DataFrame:
+    """`certified` of all SAEs of a hook point, columns in words.
+
+    Each sharp bound holds at the delta of `settings`, which are those of `certify`; each limit on
+    loss recovered and on the tail at ``delta / (2 * len(found))``.
+    """
+    made = top_afa.certificates_of(native, arrays, found, settings)
+    each = settings["delta"] / (2 * len(made))
+    return certified(made, each, settings["inequality"]).rename(columns=IN_WORDS)
 
 
 def recovered(

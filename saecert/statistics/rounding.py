@@ -16,6 +16,7 @@ import math
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Context, Decimal
 
 import numpy as np
+from jaxtyping import Float
 
 Number = float | int | np.floating | np.integer
 
@@ -132,6 +133,36 @@ def half_step(largest: Number) -> float:
     size = np.float16(largest)
     above = size if float(size) >= largest else np.nextafter(size, np.float16(np.inf))
     return float(above - np.nextafter(above, np.float16(0))) / 2
+
+
+def half_steps(x: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+    """Most by which each number that was kept in half precision differs from what was measured.
+
+    As `half_step`, but of each kept number instead of all up to a largest one.
+
+    Examples
+    --------
+    >>> half_steps(np.array([0.75])) >= 2.0**-12
+    array([ True])
+    """
+    smallest = float(np.finfo(np.float16).smallest_subnormal)
+    return np.abs(x).astype(float) * 2.0**-11 + smallest / 2
+
+
+def widened(limits: tuple[float, float, float], step: float) -> tuple[float, float, float]:
+    """Limits on a mean of values that were kept rounded, as limits on that of the values.
+
+    `step` is the most by which rounding moves one (`half_step`, twice for a difference of two). It
+    is not applied to shares of texts beyond a number of bits: these are of events, which kept
+    values decide but for texts within a half-step of it.
+
+    Examples
+    --------
+    >>> widened((0.25, 0.5, 0.75), 0.125)
+    (0.125, 0.5, 0.875)
+    """
+    low, mean, high = limits
+    return low - step, mean, high + step
 
 
 def probability_text(x: Number) -> str:

@@ -16,9 +16,10 @@ from saecert.dictionaries.norm_limits import (
     ranks_between,
     ranks_of_saes,
     ranks_within,
+    token_ends,
     tokens_of,
 )
-from saecert.dictionaries.quantities import tau_name
+from saecert.dictionaries.quantities import PREDICTORS, tau_name
 from saecert.statistics.rank import kendall_tau
 
 
@@ -147,3 +148,40 @@ def test_which_predictor_ranks_better_is_a_paired_difference():
 def test_too_few_sequences_have_no_limits():
     with pytest.raises(ValueError, match="too extreme for 5 sequences"):
         medians({"a": made_up(5, 0)}, 0.05)
+
+
+def in_half_precision(rows):
+    """The same as a page keeps them: norms of activations, sizes and coherence stay as they are."""
+    kept = ("token norm_z", "d_sae", "d_in", "coherence", "coherence with b_dec")
+    return {
+        name: x if name in kept else x.astype(np.float16).astype(float) for name, x in rows.items()
+    }
+
+
+def test_limits_of_what_was_kept_in_half_precision_are_of_what_was_measured():
+    for seed in range(2):
+        rows = {name: made_up(60, seed + shift, ratio=1.0) for name, shift in (("a", 0), ("b", 50))}
+        kept = {name: in_half_precision(x) for name, x in rows.items()}
+        for name in rows:
+            tokens = tokens_of(rows[name])
+            low, high = token_ends(kept[name])
+            for quantity in ("ratio", *PREDICTORS):
+                assert (low[quantity] <= tokens[quantity]).all(), quantity
+                assert (tokens[quantity] <= high[quantity]).all(), quantity
+        options = (0.05, "dirichlet")
+        frames = [
+            (medians(rows, 0.05), medians(kept, 0.05, half=True)),
+            (ranks_within(rows, *options), ranks_within(kept, *options, half=True)),
+        ]
+        for measured, told in frames:
+            for end, sign in (("lower", 1), ("upper", -1)):
+                ends = [
+                    x.filter(regex=end) if x.columns.nlevels == 1 else x.xs(end, axis=1, level=1)
+                    for x in (measured, told)
+                ]
+                assert (sign * (ends[0] - ends[1]) >= 0).all(axis=None)
+        rises = {name: np.linspace(-2, 3, 60) for name in rows}
+        exact = ranks_of_saes(rows, rises, 12.0, *options)
+        told = ranks_of_saes(kept, rises, 12.0, *options, half=True)
+        assert (told["lower"] <= exact["lower"]).all()
+        assert (told["upper"] >= exact["upper"]).all()

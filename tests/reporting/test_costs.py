@@ -61,9 +61,15 @@ def test_the_table_of_the_book_is_this_arithmetic():
         frame = costs.per_shard(pd.DataFrame(rows), n_seq=70_000, n_shards=64, rate=rate)
         for _, row in frame.iterrows():
             hours = (row["hours a shard"], row["hours beforehand"])
-            minutes = (f"{float(f'{60 * part:.2g}'):g} min" for part in hours)
-            cells = (f"`{row['model']}`", f"{row['memory (GB)']:.0f} GB", *minutes)
+            times = map(_in_words, hours)
+            cells = (f"`{row['model']}`", f"{row['memory (GB)']:.0f} GB", *times)
             assert f"| {' | '.join(cells)} |" in page
+
+
+def _in_words(hours):
+    """Minutes, or seconds below one, with two digits."""
+    number, unit = (60 * hours, "min") if hours * 60 >= 1 else (3600 * hours, "s")
+    return f"{float(f'{number:.2g}'):g} {unit}"
 
 
 @pytest.mark.parametrize("model", PAPER)

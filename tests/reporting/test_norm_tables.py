@@ -44,7 +44,7 @@ def test_reported_numbers_fit_each_other():
     assert off.pop(("GPT-2 Small", "12")) == pytest.approx(0.028, abs=0.005)
     assert max(map(abs, off.values())) < 0.01
     table = norms.reported()
-    assert (table["Welch x 100,000"] > 100 * table[norms.WORDS["eps_lbo"]]).all()
+    assert (table["Welch's limit × 100,000"] > 100 * table[norms.WORDS["eps_lbo"]]).all()
 
 
 def test_ranks_are_laid_out_by_predictor_and_layer(measured):
@@ -53,7 +53,7 @@ def test_ranks_are_laid_out_by_predictor_and_layer(measured):
     first = within.loc[("total_variation", "nmse", "blocks.3.hook_resid_post")]
     assert table.loc[("NMSE", "upper"), "3"] == first["upper"]
     panel = norms.rank_panels(within, "total_variation")
-    names = ["NMSE", "deviation of norms", "eps_LBO", "eps from z_hat"]
+    names = ["NMSE", "deviation of norms", "published ε", "ε from ẑ"]
     assert panel["quantity"].unique().tolist() == names
     assert table.index.get_level_values(0).unique().tolist() == names
     assert set(panel["layer"]) == {"0", "3"}
@@ -66,10 +66,10 @@ def test_bands_and_coherences_are_told_in_words(measured):
         norm_limits.means(measured, 0.05, "dirichlet"), norm_limits.SHARES, labels
     )
     bands = shares.columns.get_level_values(0).unique().tolist()
-    assert bands == [f"eps (H - 1) = {band}" for band in ("0.25", "0.5", "1")]
+    assert bands == [f"ε (H − 1) = {band}" for band in ("0.25", "0.5", "1")]
     truth = norm_limits.coherences(measured)
     table = norms.coherences_table(truth, labels)
-    words = ["eps_LBO", "eps from z_hat", "Welch's limit", "coherence", "with the bias"]
+    words = ["published ε", "ε from ẑ", "Welch's limit", "coherence", "with the bias"]
     assert table.columns.tolist() == words
     np.testing.assert_array_equal(table.to_numpy(), truth.to_numpy())
 

@@ -153,11 +153,11 @@ def test_words_are_those_of_the_clearest_pair_of_each_hook_point():
     measured = dict(zip(HOOKS, (values, other), strict=True))
     frame = together(measured, "opposite", 0.05, "dirichlet")
     table = optimality.words_table(measured, "opposite", frame)
-    assert table.index.tolist() == [("0", "3 4"), ("1", "1 2")]
+    assert table.index.tolist() == [("0", "3 and 4"), ("1", "1 and 2")]
     assert table.to_numpy().tolist() == [["'c'", "'d'"], ["'a'", "'b'"]]
     assert optimality.pairs_table(frame, ["cosine"]).index.tolist()[:2] == [
-        ("0", "1 2"),
-        ("0", "3 4"),
+        ("0", "1 and 2"),
+        ("0", "3 and 4"),
     ]
 
 

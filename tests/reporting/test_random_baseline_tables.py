@@ -155,13 +155,28 @@ def test_figures(arrays, found, width):
 def test_means_and_floors(arrays, found, width):
     chosen = reporting.main_set(found)
     table = reporting.means(chosen, width)
-    assert len(table) == 16 and table.loc["TopK, trained, isotropic", "L0"] == 4
+    assert len(table) == 16 and table.loc["TopK, trained, isotropic", reporting.ACTIVE] == 4
     gap = np.abs(arrays["full"][8].astype(float)).mean()
     assert table.loc["TopK, trained, isotropic", "gap"] == pytest.approx(gap)
-    assert "pooled EV" in str(show(table, "means"))
+    assert reporting.POOLED in str(show(table, "means"))
     low = reporting.floors(chosen, arrays)
     assert low.loc["dead SAE"].tolist() == [0.5] * 4
     assert low.loc["random stand-ins"].tolist() == pytest.approx([0.55] * 3 + [0.6])
+
+
+def test_what_is_held_side_by_side(found, width):
+    chosen = reporting.main_set(found)
+    table = reporting.means(chosen, width)
+    rows = pd.concat({"layer 1": table, "layer 4": table + 1}, names=["", "SAE"])
+    rows.loc[("layer 1", "dead SAE"), :] = 0.0
+    measures = [reporting.VARIATION, reporting.EXPLAINED]
+    wide = reporting.side_by_side(reporting.by_kind(rows), measures)
+    assert list(wide) == [(measure, word) for measure in measures for word in reporting.HELD]
+    assert len(wide) == 2 * len(table) / 4
+    for label in table.index:
+        kind, held, start = label.split(", ")
+        shown = wide.loc[("layer 4", f"{kind} {start[:3]}"), (reporting.EXPLAINED, held)]
+        assert shown == table.loc[label, reporting.EXPLAINED] + 1
 
 
 def test_macro_scores_are_means_over_packages(found):

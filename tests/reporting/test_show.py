@@ -129,3 +129,24 @@ def test_large_numbers_without_decimals_are_grouped():
     text = str(show(pd.DataFrame({"nats": [34_074.3], "at most": [12_345.6]}), decimals=0))
     assert "34,100" in text
     assert "12,346" in text
+
+
+def test_digits_by_column_or_by_the_group_that_it_is_in():
+    columns = [("latents", "mean"), ("latents", "upper"), ("NMSE", "mean"), ("gap", "mean")]
+    frame = pd.DataFrame([[24.147, 24.01, 0.12345, 0.12345]], ["SAE"])
+    frame = frame.set_axis(pd.MultiIndex.from_tuples(columns), axis=1)
+    (row,) = show(frame, decimals={"latents": 0, "NMSE": 4, "": 1}).rows
+    assert [cell.text for cell in row] == ["SAE", "24", "25", "0.1235", "0.1"]
+    (row,) = show(frame, decimals={"mean": 3}).rows
+    assert [cell.text for cell in row] == ["SAE", "24.147", "24.01", "0.123", "0.123"]
+
+
+def test_a_long_table_may_be_folded():
+    frame = pd.DataFrame({"upper": [1.005]}, ["SAE"])
+    plain, folded = (show(frame, "a < b", fold=x) for x in (False, True))
+    inside = plain._repr_html_()
+    assert folded._repr_html_() == (
+        f"<details><summary>Table: a &lt; b</summary>{inside}</details>"
+    )
+    assert str(folded) == str(plain) == repr(plain)
+    assert repr(folded) == "Table: a < b"

@@ -11,11 +11,13 @@ import pytest
 from saecert.statistics import rounding
 from saecert.statistics.rounding import (
     half_step,
+    half_steps,
     lower_text,
     nearest_text,
     rounded_down,
     rounded_up,
     upper_text,
+    widened,
 )
 
 DIGITS = [{"decimals": d} for d in range(7)] + [{"significant": s} for s in range(1, 7)]
@@ -147,3 +149,19 @@ def test_what_is_kept_in_half_precision_is_off_by_at_most_a_half_step():
 def test_half_precision_never_turns_the_order_of_two_values():
     x = np.sort(np.random.default_rng(1).uniform(-12, 12, 20_000))
     assert (np.diff(x.astype(np.float16)) >= 0).all()
+
+
+def test_half_steps_of_each_number_that_was_kept():
+    rng = np.random.default_rng(4)
+    powers = 2.0 ** np.arange(-14, 15)
+    measured = np.concatenate([rng.lognormal(0, 4, 4000).clip(0, 6e4), powers * 0.9999, powers])
+    kept = measured.astype(np.float16)
+    steps = half_steps(kept.astype(float))
+    assert (np.abs(measured - kept.astype(float)) <= steps).all()
+    largest = measured.max()
+    (step,) = half_steps(np.array([largest]))
+    assert half_step(largest) <= step <= 2.01 * half_step(largest)
+
+
+def test_widened_limits_keep_the_mean():
+    assert widened((-1.0, 0.0, 2.0), 0.5) == (-1.5, 0.0, 2.5)

@@ -3,16 +3,20 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from conftest import D_MODEL
 
 from saecert import collect
+from saecert.certificates.comparison import compare
 from saecert.dictionaries import norm_limits
+from saecert.dictionaries.norm_limits import mean_limits
 from saecert.dictionaries.quantities import PREDICTORS, tau_name
-from saecert.reporting import norm_figures, top_afa
+from saecert.reporting import norm_figures, top_afa, widened
 from saecert.reporting.quantities import MEASURABLE
 from saecert.reporting.tables import show
+from saecert.statistics.rounding import half_step
 from saecert.subjects.forward import native_acts
 from saecert.subjects.top_afa import TopAFASAE
 from saecert.training import compared as module
@@ -133,11 +137,61 @@ def test_records_are_certified_and_compared(measured):
     assert "sharp" in str(show(rows, "a table"))
 
 
+def test_limits_on_what_was_kept_in_half_precision_are_widened(measured):
+    arrays, native = measured
+    found = top_afa.members(arrays)
+    settings = {"alpha": 0.5, "delta": 0.05, "inequality": "dirichlet"}
+    made = top_afa.certificates_of(native, arrays, found, settings)
+    table = top_afa.differences(made, top_afa.matched(found), 0.05, "dirichlet")
+    first, other = table.index[0]
+    step = half_step(made[first][0].hi - made[first][0].lo)
+    assert widened.certified(made, 0.05, "dirichlet").loc[first, "sharp"] == (
+        made[first][0].sharp + step
+    )
+    told = compare(
+        made[first][0],
+        made[other][0],
+        (made[first][1], made[other][1]),
+        quantity="gap",
+        delta=0.05 / 20,
+    )
+    assert table.iloc[0][("gap", "lower")] == pytest.approx(told.lower - 2 * step)
+    assert table.iloc[0][("gap", "upper")] == pytest.approx(told.upper + 2 * step)
+    each = widened.certified(made, 0.05 / (2 * len(found)), "dirichlet")
+    everyone = widened.of_saes(native, arrays, found, settings)
+    np.testing.assert_array_equal(everyone.to_numpy(), each.to_numpy())
+    assert "sharp bound, bits" in everyone
+    assert top_afa.own_rows(everyone).index.tolist() == [m.label for m in found[:2]]
+
+
+def test_differences_in_short(measured):
+    arrays, native = measured
+    found = top_afa.members(arrays)
+    settings = {"alpha": 0.5, "delta": 0.05, "inequality": "dirichlet"}
+    made = top_afa.certificates_of(native, arrays, found, settings)
+    table = top_afa.differences(made, top_afa.matched(found), 0.05, "dirichlet")
+    everywhere = pd.concat({"layer 0": table, "layer 1": table + 1}, names=[""])
+    summary = top_afa.summary(everywhere)
+    assert summary["", "pairs"].tolist() == [len(table)] * 2
+    told = summary["larger mean, certified pairs"]
+    assert told.loc["layer 0", "NMSE"] == (table["NMSE", "lower"] > 0).sum()
+    assert told.loc["layer 1"].tolist() == [
+        (table[x, "lower"] > -1).sum() for x in ("NMSE", "gap", "sharp")
+    ]
+    least = summary["share of texts with larger, at least"].loc["layer 0", "gap"]
+    assert least == table[top_afa.LARGER_GAP, "at least"].min()
+
+
 def test_tables_and_figure_of_quality(measured):
     arrays, _ = measured
     found = top_afa.members(arrays)
     table = top_afa.quality(found, 0.05, "dirichlet")
     assert (table[("NMSE", "lower")] <= table[("NMSE", "mean")]).all()
+    for member in found[:2]:
+        x = member.values["nmse"]
+        low, _, high = mean_limits(x, (0.0, 1.0), np.log(3 * len(found) / 0.05), "dirichlet")
+        row = table.loc[member.label, "NMSE"]
+        assert (row["lower"], row["upper"]) == (low - half_step(1), high + half_step(1))
     assert (table[("active latents", "5 %")] <= table[("active latents", "95 %")]).all()
     panel = top_afa.panel("layer 0", found, 0.05, "dirichlet")
     fig = norm_figures.plot_sparsity(panel, D_MODEL)

@@ -202,8 +202,8 @@ def test_tables_and_records(decided, text, corpus, arrays, found, width):
         assert certificate.means["reconstruction gap"] == pytest.approx(gap, abs=2e-3)
         assert certificate.k == 3 * D_MODEL
     table = reporting.means(chosen, width)
-    assert table.loc["TopK, trained, isotropic", "L0"] <= 4
-    assert "pooled EV" in str(show(table, "means"))
+    assert table.loc["TopK, trained, isotropic", reporting.ACTIVE] <= 4
+    assert reporting.POOLED in str(show(table, "means"))
     low = reporting.floors(chosen, arrays)
     assert low.loc["dead SAE", "probe 1"] == pytest.approx(0.5, abs=0.02)
     assert low.loc["dead SAE", "edit"] == pytest.approx(0.5, abs=0.02)
