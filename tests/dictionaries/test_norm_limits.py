@@ -168,7 +168,7 @@ def test_limits_of_what_was_kept_in_half_precision_are_of_what_was_measured():
             for quantity in ("ratio", *PREDICTORS):
                 assert (low[quantity] <= tokens[quantity]).all(), quantity
                 assert (tokens[quantity] <= high[quantity]).all(), quantity
-        options = (0.05, "dirichlet")
+        options = (0.05, "hoeffding")
         frames = [
             (medians(rows, 0.05), medians(kept, 0.05, half=True)),
             (ranks_within(rows, *options), ranks_within(kept, *options, half=True)),
