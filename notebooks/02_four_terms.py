@@ -157,8 +157,7 @@ study.keep(certificate, losses)
 print(certificate)
 
 # %% [markdown]
-# Each bound is the sum of the four terms above it; each further line says what it limits, and the last ones at which
-# $\delta$ each statement holds.
+# Each bound is the sum of the four terms above it; each further line says what it limits, and below them stands at which $\delta$ each statement holds. The last line is a warning: these documents come from nine packages, and for a statement on *other* packages the sample would be worth about 22.6 times fewer documents ({doc}`page 04 <04_coverage>`).
 #
 # *Loss recovered*, the usual score of an SAE, stands there, too: of the loss that an ablation adds to the model's it is the share
 # that the SAE avoids, here with a lower limit. It compares the SAE with a constant. The bound says how many bits are lost, and the
@@ -236,7 +235,7 @@ plt.show()
 columns = {
     "through": "predictors",
     "rung": "reference",
-    "risk": "its risk",
+    "risk": "its mean risk",
     "mean": "difference, mean",
     "upper": "difference, at most",
     "claimed": "beaten",
@@ -261,7 +260,7 @@ price = upper_text(certificate.price)
 print(f"price of explanation: at most {price} bits per token")
 
 # %% [markdown]
-# So much more than the model the pooled proxy loses, $R(g_A) - R(f)$. The first line is two-sided, the second puts all of its $\delta$ on one side
+# That is how much more than the model the pooled proxy loses, $R(g_A) - R(f)$. The first line is two-sided, the second puts all of its $\delta$ on one side
 # and is a little smaller.
 
 # %% tags=["hide-input"]

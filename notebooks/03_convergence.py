@@ -229,8 +229,7 @@ note = f"each at delta = {delta:g}, on its own; alpha = {alpha:g}"
 show(sharp, "The same pools, sharp bounds", note=note)
 
 # %% [markdown]
-# Every row is lower than above: the *sharp* bounds count each loss once ({prf:ref}`sharp-certificate`), and the ways of choosing stay as far
-# apart as they were. All of this page's theorems hold with $s_A$ for $v_A$.
+# No number is higher than above, and all but those at the ceiling are lower: the *sharp* bounds count each loss once ({prf:ref}`sharp-certificate`). T2 and T3 stay as far apart as they were; T1 comes closer to them, as its mismatch is no longer counted twice. All of this page's theorems hold with $s_A$ for $v_A$.
 #
 # T2 need not give every size the same weight. With 0.9 on the size that discovery chose, that one costs 0.105 nats, and the others
 # $\ln 40$ where there are five:
@@ -253,7 +252,7 @@ bounds_table(low_alpha)
 # %% [markdown]
 # A smaller $\alpha$ mixes in less of the uniform distribution but has a wider support: more sequences are needed at first, and
 # the bound ends lower. Bounds at different $\alpha$ are about different predictors and may not be subtracted from one another. At
-# this $\alpha$ the rule keeps the whole dictionary, so T1 is the cheapest of all.
+# this $\alpha$ the rule keeps the whole dictionary, so no other way is below T1; the product prior meets it once it costs nothing.
 
 # %% mystnb={"figure": {"caption": "Bound against number of certification sequences at two smoothing weights, each point on its own at delta; delta and k are those of the tables. A pool fixed on discovery, the best of a nested few, or the whole dictionary (the cheapest superset under a uniform prior) beat the uniform predictor (dashed) on few sequences; the exact active set needs at least ten times as many as the fixed pool. Grey, dashed: the formula as printed by the paper's predecessor, which is not a valid certificate.", "name": "fig-convergence"}, "image": {"alt": "Two line plots of bound against number of sequences on a logarithmic axis, for alpha 0.5 and 0.01. The lines of fixed pools, nested pools and the cheapest superset under the uniform prior fall below the dashed vacuous line first, those of the exact active set much later."}} tags=["hide-input"]
 vacuous = np.log2(losses.n_vocab)

@@ -131,8 +131,7 @@ assert exact <= delta
 # * **noise + point mass**, values between 0.1 and 0.5 and, seldom, 1: a sample has no 1 with probability $1.02\,\delta$;
 # * **two points**, 0.3 and, seldom, 1: a sample has no 1 with probability $3\delta$, and on those a valid bound must not miss.
 #
-# Those of T3 have one rare latent, that a sample lacks with probability $0.49\,\delta$ (losses: a coin, or always 0.3), 32 of which a third is
-# missed, or 64 and a pool that is the cheapest superset. A *cell* is one inequality, pool rule, population and sample size; it is
+# There are four for T3: one rare latent that a sample lacks with probability $0.49\,\delta$, with a coin for the loss or a loss of always 0.3; 32 rare latents, of which a sample lacks a third; and 64, where the pool is the cheapest superset. A *cell* is one inequality, pool rule, population and sample size; it is
 # *rejected* if its miss rate is above $\delta$ beyond the error of the simulation, by an exact binomial test that rejects a valid bound once
 # in 10,000 cells. Below, the worst population and sample size of each, in percent.
 
@@ -277,7 +276,9 @@ table = worst_rates(measured, rows | {"label": "quantity"}, "n")
 print(wrapped(miss_tables.without_misses(table)))
 table = table[table.max(axis=1) > 0]
 caption = "Misses in percent, measured losses"
-show(table, caption, note=footing(chosen))
+drawn = f"drawn from {len(losses):,} sequences"
+levels = f"delta = {delta:g}, alpha = {chosen.alpha:g}"
+show(table, caption, note=f"{drawn}; {levels}")
 
 # %% [markdown]
 # Nearly everywhere there is no miss at all. **Measured losses are a weak test**: a bound pays for a rare event that the sample does not show, and there is none in

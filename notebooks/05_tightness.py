@@ -235,7 +235,7 @@ show(times.set_axis(changes), caption, note=note, decimals=1)
 # is silent, the step from the exact active set to the cheapest superset. At low levels that last step saves nothing.
 #
 # From how many sequences on, of those on the grid, does a bound beat the references? Tested is the *paired* difference
-# $v_A - \ell_{\mathrm{ref}}$, in a fixed order ({doc}`the four terms <02_four_terms>`).
+# $v_A - \ell_{\mathrm{ref}}$, in a fixed order, here with $v_A$, the papers' form, for all four; the ladder of a certificate goes by $s_A$ ({doc}`the four terms <02_four_terms>`).
 
 # %% tags=["hide-input"]
 goals = {"uniform": 60, "unigram": 80, "bigram": 300}
@@ -276,7 +276,7 @@ fig = figures.plot_tightness(
 fig = figures.plot_bounds(curve, vacuous)
 
 # %% [markdown]
-# The gap between the two lowest lines is the inequality, those above it are the pool rule. All changes matter most on few sequences.
+# The gap between the two lowest lines is the inequality, those above it are the pool rule. In bits all changes matter most on few sequences.
 
 # %% tags=["hide-input"]
 later = quantity[quantity["n"] >= 50]
@@ -331,6 +331,5 @@ claims(
 # but downwards, from 0.993 to 0.977. The width grows, of course, since $\ln(1/\delta)$ grows from
 # 3.0 to 6.9, but the yardstick, made from the same $\delta$, grows a little more:
 # $\Phi^{-1}(1-\delta)$ from 1.64 to 3.09. A tightness below 1 is no error: the yardstick is a
-# scale, not the floor of the theorem. Sizes that the ladder needs grow as well: 8 bits take the
-# default 20 sequences where 15 did.
+# scale, not the floor of the theorem. The sequences needed grow as well: 8 bits take the default 20 where they took 15.
 # ```

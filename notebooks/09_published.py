@@ -13,7 +13,7 @@
 # ---
 
 # %% [markdown]
-# # 09 · From the paper's own means a valid, sharper inequality gives bounds about 0.4 bits lower; what remains is mostly the gap, counted twice
+# # 09 · From the paper's own means a valid, sharper inequality gives bounds about 0.4 bits lower; what remains above the direct bound is mostly the gap, counted twice
 #
 # **Question.** What do the certificates that the paper prints for GPT-2 Small, Gemma-2B and Llama-3-8B say? And how much of them is due to the
 # inequality, how much to the form of the bound, and how much to the SAEs?

@@ -237,8 +237,7 @@ print(f"  except with probability {2 * delta:g}")
 
 # %% [markdown]
 # Proxy risk and gap are certified to rise, by bits. The pool mismatch is not certified to move: its limits have zero between them for every
-# shuffling, because it compares one ruined proxy with another. The last limit is the bound of the real SAE plus the smallest upper limit in
-# the column of proxy risk. Where it is below $\log_2 V$ (12.00 bits), that proxy still beats the uniform predictor, though its four-term bound does not.
+# shuffling, because it compares one ruined proxy with another. The last limit is the bound of the real SAE plus the smallest upper limit in the column of proxy risk. (11.81 and not 11.82, as both are printed rounded up.) Where it is below $\log_2 V$ (12.00 bits), that proxy still beats the uniform predictor, though its four-term bound does not.
 #
 # ## Gaps of single sequences
 #
@@ -271,7 +270,7 @@ print(f"95 % of the real SAE's gaps are below {farthest:.2f},")
 print(f"95 % of each shuffling's are above {nearest:.2f}")
 
 # %% [markdown]
-# Where the last number is larger than the one before it, almost no shuffled sequence has a gap of the real SAE's size.
+# The last number is far above the one before it: almost no shuffled sequence has a gap of the real SAE's size.
 
 # %% mystnb={"figure": {"caption": "Left: certificates of the real SAE and of four shufflings of its codes, terms stacked up to the bound (bold), in bits per token; dotted: risk of the reference predictors. All bounds hold jointly at delta; n, alpha and k are under the table. A bar that ends at the ceiling was clipped there. Right: reconstruction gaps of single sequences, bits per token; dashed: the largest that they could be, the ceiling minus the model's loss, on average; thin lines inside a shape: quartiles.", "name": "fig-shuffling"}, "image": {"alt": "Left, stacked bars: the real SAE ends well below the dotted lines of the bigram and unigram predictors, the four shufflings all end beyond the uniform predictor. Right, violins of per-sequence gaps: close to zero for the real SAE, several bits for every shuffling."}} tags=["hide-input"]
 references = {row["rung"]: row["risk"] for row in real.ladder}

@@ -163,8 +163,7 @@ for name, values in cuts.items():
 # are uniform over the vocabulary. The predecessor's random tokens had no BOS, so that two things were changed at once;
 # here they come with and without BOS, and so does usual text.
 #
-# Fixed before any of this was measured: the count is averaged over positions, high counts alone raise the alarm, the
-# level, and the rivals. **Surprise** is the model's own loss in bits per token (the logarithm of its perplexity). **SAE
+# Fixed before any of this was measured were the level, the rivals, that the count is averaged over positions, and that only high counts raise the alarm. **Surprise** is the model's own loss in bits per token (the logarithm of its perplexity). **SAE
 # error** is $\lVert h - \tilde h\rVert^2 / \lVert h\rVert^2$, averaged over positions. **Low confidence** is the largest
 # next-token probability {cite}`hendrycks2017`, averaged, with its sign reversed. Each gets its threshold from the same
 # calibration sequences in the same way. Strange text may well be explained badly, so the SAE's quality is checked
@@ -412,8 +411,7 @@ fig = figures.plot_monitor(density, roc, drawn, cut, level)
 
 # %% [markdown]
 # Random tokens lie wholly beyond the threshold, nearly all usual text and Python source before it, one over the other. At every rate of false
-# alarms the SAE's error detects most of the source, and at most of them the count least. Below, at one level: the intervals of the count are apart on random tokens and on
-# usual text, and overlap on the source.
+# alarms the SAE's error detects more of the source than any other score, and at most of them the count detects the least. Below, at one level: the count's interval on random tokens is far from that on usual text; that on the source overlaps it.
 #
 # ## The promise and the rivals
 #

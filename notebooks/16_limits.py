@@ -372,8 +372,7 @@ faithful = wide.rename_axis("label").stack().rename("bound")
 fig = figures.plot_denser_codes(drawn, faithful.reset_index(), vacuous)
 
 # %% [markdown]
-# Left, the line of the mixed codes is flat, however dense they are. Right, every line begins at the dashed one or near it, and all come down as the sample
-# grows; the model's own predictions are the same throughout. Four cases of a sample too small, and one of a sample large enough:
+# Left, the line of the mixed codes is flat, however dense they are. Right, every line begins near the dashed one or above it, that of $\alpha = 10^{-6}$ far above, and all come down as the sample grows; the model's own predictions are the same throughout. Four cases of a sample too small, and one of a sample large enough:
 
 # %% tags=["hide-input"]
 n_all = len(losses)
@@ -420,7 +419,7 @@ claims(
 # from the same SAE with its latents mixed. Nor does sparsity make up for it: on the shipped subject an encoder whose
 # directions never saw data, with as many active latents as the SAE, has a larger bound than the SAE's whole
 # dictionary, and with 16 times as many a smaller one (bounds, not a paired test). What latents mean has to be argued for separately, with L0 beside every bound and a
-# control like these. {doc}`Page 21 <21_recovery>` has the counterexample with the truth at hand: in a world made of known features, four kinds of SAEs that recover none of them have a splice error certified to be at most 0.290 to 0.384, the true decoder one of at most 0.303. Conversely, a vacuous certificate is no evidence against a proxy: the model itself gets one from too
+# control like these. {doc}`Page 21 <21_recovery>` has the counterexample with the truth at hand: in a world made of known features, four kinds of SAEs that recover none of them have a splice error certified to be at most 0.290 to 0.382, the true decoder one of at most 0.304. Conversely, a vacuous certificate is no evidence against a proxy: the model itself gets one from too
 # small a sample. It does *not* follow that certificates are idle: what {doc}`shuffling codes <12_shuffling>` destroys, they
 # notice.
 #

@@ -69,7 +69,7 @@ from saecert.statistics.rounding import upper_text
 # %% [markdown]
 # ## Text that is very likely new to the model
 #
-# A certificate assumes that the sample is independent of the model and of the SAE (assumption A1). A public model was trained on much of the
+# A certificate assumes that the sample is independent of the model and of the SAE ({prf:ref}`A1 <def-assumptions>`). A public model was trained on much of the
 # public web, and the docstrings of numpy and its like were there for years. What it was trained on is not listed document by document. But it
 # was published in November 2024, so text written later cannot be in it.
 #
@@ -98,7 +98,7 @@ print("are taken for old, and no old one for new")
 #
 # One run of the model up to each hook point, then what comes after it once for each proxy. The pool keeps the latents that fire most
 # often on the discovery documents that are *not* fresh. Each of $H$ hook points has $\delta/H$, a quarter of it for
-# the sharp bound and an eighth each for the papers' form, the direct bound, the ladder and the three terms: so all limits of the tables and the
+# the sharp bound and an eighth each for the papers' form, the direct bound, the ladder and each of the three terms: so all limits of the tables and the
 # figure of this section hold together.
 
 # %% tags=["hide-input"]

@@ -18,7 +18,7 @@
 # **Question.** How much of what an SAE scores comes from having learned its dictionary? If a random dictionary does as well by a score, the score says little about the dictionary.
 #
 # {cite:t}`korznikov2026sanity` trained SAEs of which a part stays where it started, at random, and found that these **random baselines** come near to trained SAEs by the usual scores. What they cost the model was not
-# reported, nor how sure the scores are. Here baselines and trained SAEs are made side by side and judged in five ways, with limits, the certificate among them. They are kept under `measurements/`; `make measure` trains them anew.
+# reported, nor how sure the scores are. Here baselines and trained SAEs are made side by side and judged by fit, by what they cost the model, by probes, by edits and by detection, with limits. They are kept under `measurements/`; `make measure` trains them anew.
 
 # %% tags=["parameters"]
 # the shipped one, one of the paper's, or a model folder
@@ -134,7 +134,7 @@ note = f"n = {n_seq}, of which {n_texts} spliced"
 digits = {baselines.ACTIVE: 1, "": 3}
 
 # %% [markdown]
-# Sample means first, as the field reports them. "explained variance" is the mean over texts of that of each text, *pooled* the one over all held-out tokens together. Total variation is between the model's predictions and those with the SAE in it. The folded table has all measures, the *gap* $\mathbb{E}\lvert \ell_f - \ell_g \rvert$ among them: the mean absolute difference of the losses of the model and of the model with the SAE in it. "iso" and "cov" are the starts, isotropic and of the covariance.
+# Sample means first, as the field reports them. "explained variance" is the mean over texts of that of each text, *pooled* the one over all held-out tokens together. Total variation is between the model's predictions and those with the SAE in it. The folded table has all measures, the *gap* $\mathbb{E}\lvert \ell_f - \ell_g \rvert$ among them: the mean absolute difference of the losses of the model and of the model with the SAE in it. *Largest loss* is the mean of the largest of the three losses of a text, which the sharp bound limits; *beyond 0.25 bits* the share of texts whose loss the pooled proxy (three quarters of the dictionary) changes by more than a quarter of a bit. "iso" and "cov" are the starts, isotropic and of the covariance.
 
 # %% tags=["hide-input"]
 mean_of = {layer[x]: baselines.means(main[x], width) for x in places}
@@ -195,9 +195,9 @@ floor = floor.groupby(level=0, sort=False).tail(2)
 show(floor, "Their floors", note=text)
 
 # %% [markdown]
-# Over the eight packages with ten texts in both splits, frozen decoders score 0.75 to 0.80 with one latent where their twins score 0.77 to 0.83, and 0.79 to 0.83 with five where these score 0.83 to 0.87; random latents score 0.53 and 0.54, with five 0.56 and 0.64. It is the picture of the other labels.
+# Over the eight packages with ten texts in both splits, frozen decoders score 0.75 to 0.79 with one latent where their twins score 0.77 to 0.83, and 0.79 to 0.83 with five where these score 0.83 to 0.87; random latents score 0.53 and 0.54, with five 0.56 and 0.64. It is the picture of the other labels.
 #
-# Over all labels frozen decoders score 0.72 to 0.77 with one latent where their twins score 0.76 to 0.79, and frozen encoders least, 0.69 to 0.74; in detection a frozen encoder scores most at layer 4, 0.68. Editing is 0.50 to 0.54 for every SAE, trained ones too, where a dead one has 0.50. What of a score is the SAE's own is what it has above a floor:
+# Over all labels frozen decoders score 0.72 to 0.77 with one latent where their twins score 0.76 to 0.78, and frozen encoders least, 0.69 to 0.73; in detection a frozen encoder scores most at layer 4, 0.68. Editing is 0.50 to 0.54 for every SAE, trained ones too, where a dead one has 0.50. What of a score is the SAE's own is what it has above a floor:
 
 # %% tags=["hide-input"]
 here = {layer[x]: (main[x], arrays[x]) for x in places}
@@ -226,7 +226,7 @@ show(
 # Every measure of every baseline less that of its twin, paired by text (detection: by latents drawn from either SAE). A third of $\delta$ is for these limits, a third for numbers of active latents, and a third for training; each hook point has its
 # part, and all of them hold together. Certificates, further below, are statements of their own.
 
-# %% mystnb={"figure": {"caption": "Baselines less their trained twins at the last hook point (layer 4), n = 300 (200 for total variation); (cov): started at the covariance of the activations. Bars are limits that hold together at delta = 0.05, with those of all other measures and both layers. More explained variance and higher scores are better, less total variation is.", "name": "fig-baselines"}, "image": {"alt": "Four panels of differences with limits, a row a baseline: explained variance, total variation, probes on one latent and on five. Limits on probes all cross zero."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Baselines less their trained twins at layer 4, n = 300 (200 for total variation); (cov): started at the covariance of the activations. Bars are limits that hold together at delta = 0.05, with those of all other measures and both layers. More explained variance and higher scores are better, less total variation is.", "name": "fig-baselines"}, "image": {"alt": "Four panels of differences with limits, a row a baseline: explained variance, total variation, probes on one latent and on five. Limits on probes all cross zero."}} tags=["hide-input"]
 paired = {
     name: baselines.all_differences(
         main[name], share, inequality, width
@@ -259,7 +259,7 @@ show(
 # ## On how many texts?
 #
 # Another question needs no such allowance: is the baseline worse than its twin on more than half of the units, or better on more than half? Limits on both shares are those of Clopper and Pearson, as on {doc}`page 23 <23_top_afa>`. **This was asked after looking**, by a reader who had these very scores, so that it does not confirm anything; what that leaves of it
-# stands below. A unit is a text (code, identifier), a pair of texts (edits) or a set of some (labels of whole texts), never a token. One on which both score the same counts for neither. Detection is of each SAE's own latents, which do not pair. All tests, 24 baselines by 11 arrays in both directions, hold together at a $\delta$ of their own.
+# stands below. A unit is a text (code, identifier), a pair of texts (edits) or a set of some (labels of whole texts), never a token. One on which both score the same counts for neither. Detection is of each SAE's own latents, which do not pair. All tests, 24 baselines by 11 rows of the table, in both directions, hold together at a $\delta$ of their own.
 
 # %% tags=["hide-input"]
 these = {layer[x]: main[x] for x in places}
@@ -271,7 +271,7 @@ rows = shares.by_held(counted)
 caption = "Baselines told by some share, by what is held"
 display(show(rows, caption, note=text, decimals=0))
 
-# %% mystnb={"figure": {"caption": "Share of texts on which a baseline is worse than its twin by a probe on one latent, at the last hook point (layer 4). Bars are limits that hold together at delta = 0.05 with all shares of the page; the upper one is one less the lower limit on the share on which the baseline is better. n = 72 (code) and 300 (identifier).", "name": "fig-shares"}, "image": {"alt": "Two panels of shares with limits, a row a baseline, and a line at one half: labels code and identifier. Some bars lie right of the line, some left of it."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Share of texts on which a baseline is worse than its twin by a probe on one latent, at layer 4. Bars are limits that hold together at delta = 0.05 with all shares of the page; the upper one is one less the lower limit on the share on which the baseline is better. n = 72 (code) and 300 (identifier).", "name": "fig-shares"}, "image": {"alt": "Two panels of shares with limits, a row a baseline, and a line at one half: labels code and identifier. Some bars lie right of the line, some left of it."}} tags=["hide-input"]
 of_tokens = counted[counted["equal"] < counted["n"] / 4]
 of_tokens = of_tokens.loc[f"layer {labels[places[-1]]}"]
 drawn = shares.whole(of_tokens, "probe 1")
@@ -283,7 +283,7 @@ if drawn:
 # So scores do tell random SAEs from trained ones, in both directions. 32 tests tell 17 baselines to be worse, 14 tell 11 to be better, seven baselines are among both, three among neither. (In one direction, for probes alone, it is 18 that are worse.) All eight frozen decoders are worse by something, three of them better by something else. The clearest is the frozen
 # encoder of TopK at layer 1: worse than its twin by a probe on code on 69 of 72 texts, by 0.18 in the mean. Being better is about one label: whether the next token is an identifier (13 of 14). A share says nothing of sizes. Sample means of differences are $-0.18$ to $-0.01$ where a probe tells a baseline to be worse, $0.02$ to $0.06$ where better, and $-0.03$ to $-0.01$ in editing.
 #
-# Labels of whole texts tell nothing by such a share, because both SAEs are right or wrong about the same sets: half of the units or more are equal. Without those (the sign test, looked at afterwards as well, at its own $\delta$) they do: 14 tests of "example", three of "package" and three of "parameters" tell a baseline to be worse, two of "parameters" better; in all 21 are worse by something and 11 better.
+# Labels of whole texts tell nothing by such a share, because both SAEs are right or wrong about the same sets: about half of the units or more are equal. Without those (the sign test, looked at afterwards as well, at its own $\delta$) they do: 14 tests of "example", three of "package" and three of "parameters" tell a baseline to be worse, two of "parameters" better; in all 21 are worse by something and 11 better.
 #
 # What is it worth? The tests pay for every label, baseline and direction, but not for the choice of this kind of test after limits on means had failed. Had a hundred kinds been tried, at $\delta / 100$ each, 16 baselines would still be worse by something and nine better. It is about these SAEs: another seed may turn signs around, and new text would have to confirm even these.
 #
@@ -299,12 +299,12 @@ show(
 )
 
 # %% [markdown]
-# By limits on means, probes would have told a dead SAE from all 24 twins, **editing and detection from none**: that they tell no baseline either says nothing, and they are withdrawn from the third claim. Editing is hardly above one half (certified for two of eight trained SAEs), and its shares tell a dead SAE in 18 of 24 places. Detection is above one half for all eight; what two samples
+# By limits on means, probes would have told a dead SAE in all 24 places, **editing and detection in none**: that they tell no baseline either says nothing, and they are withdrawn from the third claim. Editing is hardly above one half (certified for two of eight trained SAEs), and its shares tell a dead SAE in 18 of 24 places. Detection is above one half for all eight; what two samples
 # of 64 latents cannot do is to compare two SAEs. Against random latents nothing is certified, not even of probes: only means of these floors were kept, and limits on what is not paired are too wide here.
 #
 # ## Certificates
 #
-# The sharp bound and loss recovered against zero ablation of each SAE; folded, the gap as well, and a lower limit on the share of texts whose loss stays within a quarter of a bit. These are statements of their own, each at the $\delta$ in the note. ("largest loss" above is the mean of what the sharp bound is on.) Losses and scores by text are kept in half precision, with three digits; all limits of this page are moved outwards
+# The sharp bound and loss recovered against zero ablation of each SAE; folded, the gap as well, and a lower limit on the share of texts whose loss stays within a quarter of a bit. These are statements of their own, each at the $\delta$ in the note.  Losses and scores by text are kept in half precision, with three digits; all limits of this page are moved outwards
 # by the half-step of what was kept: 0.0002 for what lies in $[0, 1]$, 0.004 for losses in bits, twice that for differences.
 
 # %% tags=["hide-input"]
@@ -330,7 +330,7 @@ show(rows, caption, note=text, decimals=digits, fold=True)
 #
 # ## More or fewer active latents
 #
-# BatchTopK from the isotropic start at the last hook point, with other numbers of active latents.
+# BatchTopK from the isotropic start at layer 4, with other numbers of active latents.
 
 # %% mystnb={"figure": {"caption": "Explained variance, gap in bits and share of texts beyond a quarter of a bit against active latents a token, by what is held, n = 300 (200 for costs). Bars are limits that hold together at delta = 0.05.", "name": "fig-baselines-l0"}, "image": {"alt": "Three panels, four lines each: measures against the number of active latents on a logarithmic axis."}} tags=["hide-input"]
 last = places[-1]
@@ -347,7 +347,7 @@ plt.show()
 # {cite:t}`korznikov2026sanity` call training *lazy* if an SAE explains almost all that it will ever explain while its decoder is still near its start. The same SAEs along their training, trained and soft: had it ended after so many steps, what would they explain, how far
 # would the rows of the decoder be from their start, and by how much would the loss of the model rise?
 
-# %% mystnb={"figure": {"caption": "Along the training of BatchTopK at the last hook point: explained variance, loss increase in bits, and mean cosine of decoder rows with their start (bars: from the smallest row), n = 300 (200 for losses). Limits of the first two hold together at delta = 0.05.", "name": "fig-lazy"}, "image": {"alt": "Three panels, two lines each: explained variance, loss increase and cosine against training steps."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Along the training of BatchTopK at layer 4: explained variance, loss increase in bits, and mean cosine of decoder rows with their start (bars: from the smallest row), n = 300 (200 for losses). Limits of the first two hold together at delta = 0.05.", "name": "fig-lazy"}, "image": {"alt": "Three panels, two lines each: explained variance, loss increase and cosine against training steps."}} tags=["hide-input"]
 along = baselines.training_frame(
     arrays[last], delta / 3, inequality, width
 )
@@ -400,8 +400,7 @@ if public:
 
 # %% [markdown]
 # The frozen decoder explains nothing, a pooled $-0.105$ where the trained SAE explains 0.817: worse than the mean activation. (No token has a norm above eight times the median, so that it is the same without outliers.) It recovers 0.03 of the loss, the trained SAE 0.97; the difference is at least 0.23. Its latents score no worse for that: 0.68 against 0.63 with
-# one latent, 0.74 against 0.76 with five, 0.68 against 0.61 in detection. Total variation tells the frozen decoder (at least 0.35 more) and the frozen encoder (at least 0.05), not the soft decoder. Limits on probes are nearly half a point wide each way, on detection 0.18: that they tell nothing is no surprise with 80 texts. By the share of texts, asked afterwards here too, two baselines are told, both as *better* than the trained SAE: frozen decoder and frozen encoder by a probe on five latents of whether an identifier is next (55 and 59 of 80 texts). "packages" is about transformers alone, the only package
-# with ten texts in both splits.
+# one latent, 0.74 against 0.76 with five, 0.68 against 0.61 in detection. Total variation tells the frozen decoder (at least 0.35 more) and the frozen encoder (at least 0.05), not the soft decoder. Limits on probes are nearly half a point wide each way, on detection 0.18: that they tell nothing is no surprise with 80 texts. By the share of texts, asked afterwards here too, two baselines are told, both as *better* than the trained SAE: frozen decoder and frozen encoder by a probe on five latents of whether an identifier is next (55 and 59 of 80 texts). The package probes are about transformers alone, the only package with ten texts in both splits.
 #
 # 400 steps are few, and in 576 dimensions with four latents each a frozen decoder has a harder task than with eight in 192; after long training larger models came to 0.43 and 0.27 ({cite:t}`korznikov2026sanity`, above). What stands is that no score of latents is certified to be worse for this dictionary, which is of no use to the model.
 #

@@ -153,6 +153,8 @@ print(f"random rows recover {(by_chance > threshold).sum()} features")
 # Four kinds (TopK, BatchTopK, JumpReLU, Matryoshka) of `sae_lens`, with as many latents as there are features and 20 of them active at once. All SAEs of a world see the same samples in the same order. Besides them
 # a TopK SAE whose decoder **is** the true features and stays so, while its encoder is trained like the others: what a perfectly right explanation can reach with an encoder of this form.
 #
+# In the tables *silent* is the share of latents that never fire on the test samples, *mean cosine* the mean over features of the largest cosine with a row, **F1** that of a latent as a detector of the feature that its row is most like, the mean over latents, and **MCC** the mean cosine of rows and features matched one to one.
+#
 # The claims at the end of the page were fixed before any SAE of this size had been trained, and so were all settings (the learning rate from a world of 100 features in 20 dimensions).
 
 # %%
@@ -357,8 +359,7 @@ print(f"{better.sum()} certified better than the true decoder")
 # ## A hierarchical world
 #
 # Trees of features, of which a child is active only with its parent and siblings exclude one another, firing probabilities that fall as a power of their rank, strengths $\lvert N(4, 1/2)\rvert$: after SynthSAEBench
-# {cite}`chanin2026synthsaebench`, sixteen times smaller, without its correlations. 1,024 features in 64 dimensions. **F1** is that of a latent as a detector of the feature that its row is most like, the mean over latents; **MCC** the mean cosine
-# of rows and features matched one to one.
+# {cite}`chanin2026synthsaebench`, sixteen times smaller, without its correlations. 1,024 features in 64 dimensions.
 
 # %% tags=["hide-input"]
 show(
@@ -412,15 +413,15 @@ claims(
 # ## What this shows, and what it does not
 #
 # In worlds made of sparse features an SAE of the usual kinds can reconstruct most of the variance with directions that are hardly nearer to the features than random ones. No certificate that rests on reconstruction or on losses can tell: it limits what the splice costs, and that is all it
-# limits. The converse holds as well: an encoder of this form, one linear map and a threshold, loses a quarter of the variance or more with the *true* decoder, so that a large error is no evidence against a dictionary.
+# limits. The converse holds as well: an encoder of this form, one linear map and a threshold, loses a fifth of the variance or more with the *true* decoder, so that a large error is no evidence against a dictionary.
 #
-# What it does not show: that SAEs of language models are like this. Nobody knows their features; these worlds have 32 times as many features as dimensions, without structure, and 20 active at once. One world and one training of each
+# What it does not show: that SAEs of language models are like this. Nobody knows their features; the first two worlds have 32 times as many features as dimensions, without structure, and 20 active at once. One world and one training of each
 # kind, at one learning rate; recovered counts are counts, not estimates for other seeds. Training was short by the standards of the field; whether any of these SAEs would find the features after far longer is open here. The
 # relative error is clipped at 1, and its limits are about fresh samples of the same world.
 #
 # ## Exercise
 #
-# Run the page with Hoeffding's inequality, `saecert run 21 -p inequality=hoeffding`, which trains nothing. Predict first how much wider the limits get, and whether JumpReLU in the constant world is still certified to be better than the true decoder.
+# Run the page with Hoeffding's inequality, `python -m saecert run 21_recovery -p inequality=hoeffding`, which trains nothing. Predict first how much wider the limits get, and whether JumpReLU in the constant world is still certified to be better than the true decoder.
 #
 # ```{admonition} Answer
 # :class: dropdown

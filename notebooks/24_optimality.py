@@ -126,7 +126,7 @@ show(
 # %% [markdown]
 # ## Encoder and dictionary
 #
-# An SAE that was not trained with a price has none, so one has to be chosen. We choose $\lambda$ so that encoder and optimum spend the same total activity, $\mathbb{E}\sum_j z_j$, on 100 discovery activations; then what differs on other text is reconstruction, but for what the match is off there. (The optimum is that of the codes, with the SAE's own atoms.)
+# An SAE that was not trained with a price has none, so one has to be chosen. We choose $\lambda$ so that encoder and optimum spend the same total activity, $\mathbb{E}\sum_j z_j$, on 100 discovery activations; then, on other text, the two differ in reconstruction, except as far as their activity is no longer quite the same there. (The optimum is that of the codes, with the SAE's own atoms.)
 #
 # Costs are shares of $\tfrac12\lVert x\rVert^2$, what no activity at all costs. Three distances:
 #

@@ -238,7 +238,7 @@ for word, pairs in {"opposite": opposite, "alike": alike}.items():
     display(show(table, caption, note=note, decimals=3, fold=True))
 
 # %% [markdown]
-# Columns are shares of positions: at which the first latent of the pair, the second, and both fire; and at which both would by chance, the mean over sequences of the first times the second. Of all pairs of each kind:
+# Columns are shares of positions: at which the first latent of the pair, the second, and both fire; and at which both would by chance, the mean over sequences of the first times the second (an excess of 0.000 stands for a number just below 0). Of all pairs of each kind:
 
 # %% tags=["hide-input"]
 apart = opposite["excess, upper"] < 0
@@ -365,7 +365,7 @@ for line in optimality.split_examples(grown_saes, sizes.index):
 #
 # ## Residuals
 #
-# Is there structure left in what the SAEs do not explain? At an optimum residuals lie where no atom helps. {doc}`The page before <24_optimality>` finds that a new atom would gain more from them than from residuals as long in random directions, and for optimal codes as well. So there is. No residual is as short as $\lambda$, which the wide limit would ask for.
+# Is there structure left in what the SAEs do not explain? At an optimum residuals lie where no atom helps. {doc}`The page before <24_optimality>` finds that a new atom would gain more from them than from residuals as long in random directions, and for optimal codes as well: there is structure left. 
 
 # %% tags=["hide-input"]
 none = "" if len(opposite) else "no such pairs"

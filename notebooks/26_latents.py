@@ -140,7 +140,7 @@ show(
 )
 
 # %% [markdown]
-# The few latents shown carry a fifth of all attribution of the trained SAE, and they fire at about a third of all positions: latents that matter most on average are those that fire often. The untrained SAE spreads its attribution more evenly: its
+# The few latents shown carry a fifth of all attribution of the trained SAE, and they fire at about three tenths of all positions: latents that matter most on average are those that fire often. The untrained SAE spreads its attribution more evenly: its
 # 16 carry 4 %, where 1 % would be even. The last column is the share of a latent's 20 strongest sequences in which it peaks at one and the same token. It is no larger for the trained ones: a random direction, too, has tokens that it likes best.
 #
 # ## What removing one costs
