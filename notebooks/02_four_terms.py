@@ -60,7 +60,7 @@ import numpy as np
 from saecert import certify
 from saecert.certificates.terms import joint_loss
 from saecert.reporting import four_terms
-from saecert.reporting.claims import claims
+from saecert.reporting.claims import claims, decided
 from saecert.reporting.figures import plot_four_terms
 from saecert.reporting.live import compare_live, live_losses
 from saecert.reporting.study import open_study
@@ -271,11 +271,15 @@ if monotone:
         certificate.direct <= certificate.sharp <= certificate.bound
     )
 limit = f"above the {bigram}, at least"
-above = bool((risks[limit] > 0).all()) if len(risks) else None
+above = None
+if len(risks):
+    above = decided((risks[limit] > 0).all(), False)
 claims(
     strict,
     {
-        "beats the bigram": certificate.verdict == "bigram",
+        "beats the bigram": decided(
+            certificate.verdict == "bigram", False
+        ),
         "direct, sharp and bound in this order": order,
         "both ablations above the bigram": above,
         "live losses are those that are kept": again.verdict,

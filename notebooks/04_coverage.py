@@ -78,7 +78,7 @@ from saecert.reporting import (
 from saecert.reporting.claims import claims
 from saecert.reporting.miss_tables import miss_table, worst_rates
 from saecert.reporting.study import open_study, wrapped
-from saecert.reporting.tables import footing, show
+from saecert.reporting.tables import show
 from saecert.statistics import inequalities
 from saecert.statistics.coverage import coverage_table
 from saecert.statistics.mutants import mutants

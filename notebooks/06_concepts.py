@@ -64,7 +64,7 @@ from saecert import certify
 from saecert.certificates.concepts import frontier, grid_gap
 from saecert.records import smoothed_support
 from saecert.reporting import experiments, figures
-from saecert.reporting.claims import Undecided, claims
+from saecert.reporting.claims import Undecided, claims, decided
 from saecert.reporting.study import open_study
 from saecert.reporting.tables import concepts_table, footing, show
 from saecert.statistics.paired import difference_limits
@@ -300,7 +300,7 @@ for rule, (low, high) in paired.items():
     claim = f"{chosen} closer to the model than {rule}"
     claimed[claim] = high < 0 if told else untold
 loosest = f"{max(eps):g} bit{'s' * (max(eps) != 1)}"
-claimed[f"fewer than all latents at {loosest}"] = fewer
+claimed[f"fewer than all latents at {loosest}"] = decided(fewer, False)
 claims(strict, claimed)
 
 # %% [markdown]

@@ -62,7 +62,7 @@ from scipy.stats import binom
 
 from saecert import certify, compare
 from saecert.reporting import behaviour, experiments, figures
-from saecert.reporting.claims import Undecided, claims
+from saecert.reporting.claims import Undecided, claims, decided
 from saecert.reporting.study import open_study, wrapped
 from saecert.reporting.tables import footing, show
 from saecert.statistics.rounding import upper_text
@@ -308,7 +308,7 @@ smaller = {c.smaller for c in found.values()}
 same = len(smaller) == 1
 if None in smaller:
     same = Undecided("the sample does not tell by all of them")
-closer = (against["upper"] < 0).all()
+closer = decided((against["upper"] < 0).all(), False)
 untested = "ablations were not measured"
 claims(
     strict,

@@ -64,7 +64,7 @@ from saecert.certificates.tails import (
 )
 from saecert.reporting import tail_figures
 from saecert.reporting import tails as tables
-from saecert.reporting.claims import claims
+from saecert.reporting.claims import claims, decided
 from saecert.reporting.study import open_study, wrapped
 from saecert.reporting.tables import show
 from saecert.statistics.rounding import upper_text
@@ -294,10 +294,12 @@ claims(
             (means["share"] < 2 * allowance).all()
         ),
         "whole SAE: at least 95 % of loss recovered": (
-            (scored["lower"] >= 0.95).all() if len(scored) else untested
+            decided((scored["lower"] >= 0.95).all(), False)
+            if len(scored)
+            else untested
         ),
         f"pool of {middle:,}: a gap at most {largest:g} in 99 %": (
-            joint.shares[-1].lower >= 0.99
+            decided(joint.shares[-1].lower >= 0.99, False)
             if len(losses) >= 600
             else "needs 600 sequences"
         ),

@@ -56,7 +56,7 @@ import pandas as pd
 from saecert.dictionaries import horizon_limits
 from saecert.dictionaries.quantities import CEILING, OUTPUT
 from saecert.reporting import figures, horizons, layers
-from saecert.reporting.claims import claims
+from saecert.reporting.claims import claims, decided
 from saecert.reporting.study import open_study
 from saecert.reporting.tables import show
 from saecert.statistics.rounding import lower_text, upper_text
@@ -293,17 +293,17 @@ behind = "needs blocks behind the hook point" if damped.empty else ""
 claims(
     strict,
     {
-        "most texts: more than noise, at every layer": bool(
-            least > 0.5
+        "most texts: more than noise, at every layer": decided(
+            least > 0.5, False
         ),
         "most texts: local KL larger at the last layer": alone
-        or bool(trend["share, lower"].loc[0] > 0.5),
+        or decided(trend["share, lower"].loc[0] > 0.5, False),
         "most texts: output KL larger at the last layer": alone
-        or bool(trend["share, lower"].loc[OUTPUT] > 0.5),
+        or decided(trend["share, lower"].loc[OUTPUT] > 0.5, False),
         "mean smoothed KL is larger at the last layer": alone
-        or bool((trend["smoothed, lower"] > 0).all()),
+        or decided((trend["smoothed, lower"] > 0).all(), False),
         "most texts: the output moves less than the place": behind
-        or bool((damped["share, upper"] < 0.5).all()),
+        or decided((damped["share, upper"] < 0.5).all(), False),
     },
 )
 

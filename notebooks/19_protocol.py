@@ -67,7 +67,7 @@ from saecert.dictionaries import protocols
 from saecert.dictionaries.protocols import BOS_LOST, OURS, TOGETHER
 from saecert.reporting import figures, layers, protocol
 from saecert.reporting import protocol_limits as limits
-from saecert.reporting.claims import claims
+from saecert.reporting.claims import claims, decided
 from saecert.reporting.study import open_study
 from saecert.reporting.tables import show
 from saecert.statistics.rounding import lower_text, upper_text
@@ -295,18 +295,18 @@ rises = f"expected joint loss rises at every layer with {TOGETHER}"
 claims(
     strict,
     {
-        f"most texts: KL rises at every layer with {way}": bool(
-            (low[way] > 0.5).all()
+        f"most texts: KL rises at every layer with {way}": decided(
+            (low[way] > 0.5).all(), False
         )
         for way in ("fewer latents", TOGETHER, BOS_LOST)
     }
     | {
-        rises: bool((rise[TOGETHER] > 0).all()),
+        rises: decided((rise[TOGETHER] > 0).all(), False),
         "first layer: two together cost more than apart (means)": bool(
             means["fewer latents, BOS replaced"] > apart
         ),
-        "our protocol beats uniform at every layer": bool(
-            (upper[OURS] < uniform).all()
+        "our protocol beats uniform at every layer": decided(
+            (upper[OURS] < uniform).all(), False
         ),
     },
 )

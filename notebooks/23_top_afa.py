@@ -79,7 +79,7 @@ from saecert.reporting import (
     widened,
 )
 from saecert.reporting import top_afa_tables as told
-from saecert.reporting.claims import claims
+from saecert.reporting.claims import claims, decided
 from saecert.reporting.study import open_study
 from saecert.reporting.tables import show
 from saecert.subjects.top_afa import chosen_latents
@@ -247,7 +247,8 @@ show(top_afa.summary(paired), caption, note=joint)
 # %% tags=["hide-input"]
 for word, columns in {**PARTS, "sharp loss, bits": ["sharp"]}.items():
     caption = f"top-AFA less each other SAE: {word}"
-    part = paired[columns].rename(columns=widened.IN_WORDS)
+    words = widened.IN_WORDS | {"sharp": "sharp loss, bits"}
+    part = paired[columns].rename(columns=words)
     display(show(part, caption, note=joint, decimals=3, fold=True))
 
 # %%
@@ -447,19 +448,26 @@ untold = told.untold(probed) if len(probed) else "no labels"
 elsewhere_too = "no public model was named"
 if public:
     rows = elsewhere.paired
-    elsewhere_too = told.on_most_texts(rows, top_afa.LARGER_NMSE)
+    elsewhere_too = decided(
+        told.on_most_texts(rows, top_afa.LARGER_NMSE), False
+    )
+
+# %% tags=["hide-input"]
+below_too = all(
+    told.on_most_texts(fewer, column)
+    for column in (top_afa.LARGER_NMSE, top_afa.LARGER_GAP)
+)
 claims(
     strict,
     {
-        "larger error on most texts at matched sparsity": bool(
-            (paired[top_afa.LARGER_NMSE]["at least"] > 0.5).all()
+        "larger error on most texts at matched sparsity": decided(
+            (paired[top_afa.LARGER_NMSE]["at least"] > 0.5).all(), False
         ),
-        "larger gap on most texts at matched sparsity": bool(
-            (paired[top_afa.LARGER_GAP]["at least"] > 0.5).all()
+        "larger gap on most texts at matched sparsity": decided(
+            (paired[top_afa.LARGER_GAP]["at least"] > 0.5).all(), False
         ),
-        "the same with clearly fewer latents than dimensions": all(
-            told.on_most_texts(fewer, column)
-            for column in (top_afa.LARGER_NMSE, top_afa.LARGER_GAP)
+        "the same with clearly fewer latents than dimensions": (
+            decided(below_too, False)
         ),
         "larger error on most texts of a public model": elsewhere_too,
         "sparse probes do not tell it from the others": untold,

@@ -365,7 +365,7 @@ for line in optimality.split_examples(grown_saes, sizes.index):
 #
 # ## Residuals
 #
-# Is there structure left in what the SAEs do not explain? At an optimum residuals lie where no atom helps. {doc}`The page before <24_optimality>` finds that a new atom would gain more from them than from residuals as long in random directions, and for optimal codes as well: there is structure left. 
+# Is there structure left in what the SAEs do not explain? At an optimum residuals lie where no atom helps. {doc}`The page before <24_optimality>` finds that a new atom would gain more from them than from residuals as long in random directions, and for optimal codes as well: there is structure left.
 
 # %% tags=["hide-input"]
 none = "" if len(opposite) else "no such pairs"

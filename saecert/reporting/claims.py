@@ -118,7 +118,11 @@ def _without_reason(name: str, verdict: str) -> str:
 
 def _is_decided(value: Any) -> bool:
     """Whether the value decides its claim, one way or the other."""
-    return value is not None and not isinstance(value, str)
+    if value is None or isinstance(value, str):
+        return False
+    if isinstance(value, bool | np.bool_):
+        return True
+    raise TypeError(f"a claim is True, False, None or a text, got {value!r:.40}")
 
 
 def _line(name: str, value: Any) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -89,15 +89,22 @@ def _behind(notebook: NotebookNode, position: int, shelf: Shelf) -> Behind:
                 found.losses[note["fingerprint"]] = losses
         elif facts := shelf.copied(note["file"]):
             found.others[note["file"]] = facts
-    names = {name for one in statements for name in one.changed}
-    made = [note for cell in cells for note in cell.metadata.get(KEY, {}).get("certified", [])]
-    made = [note for note in made if note["fingerprint"] in found.losses]
-    drawn = [note for note in made if note["variable"] in names]
-    found.certificates = _once(drawn or made)
+    found.certificates = _once(_drawn(cells[: position + 1], statements, found.losses))
     if not found.certificates:
         found.own = False
         found.certificates = _at_parameters(parameters_of(notebook), found.losses)
     return found
+
+
+def _drawn(
+    cells: Sequence[NotebookNode], statements: Iterable[Statement], losses: Collection[str]
+) -> Iterator[Mapping[str, Any]]:
+    """Notes of the certificates of these losses that these statements made."""
+    changed = {(one.cell, name) for one in statements for name in one.changed}
+    for place, cell in enumerate(cells):
+        for note in cell.metadata.get(KEY, {}).get("certified", []):
+            if note["fingerprint"] in losses and (place, note["variable"]) in changed:
+                yield note
 
 
 def _notes(cells: Sequence[NotebookNode], statements: Iterable[Statement]) -> list[Mapping]:

@@ -36,7 +36,7 @@ def notebook_names(folder: Path = NOTEBOOKS) -> list[str]:
 
 
 def page_name(name: str, folder: Path = NOTEBOOKS) -> str:
-    """Name of a page by its name, number or path: ``01_bound``, ``01``, ``notebooks/01_bound.py``."""
+    """Name of a page by its name, number or path (``01_bound``, ``01``, ``x/01_bound.py``)."""
     stem = Path(name).stem
     numbered = [known for known in notebook_names(folder) if known.split("_")[0] == stem]
     return numbered[0] if len(numbered) == 1 else stem

@@ -35,5 +35,5 @@ def losses_name(provenance: Mapping[str, Any], fingerprint: str) -> str:
 
 def certificate_name(certificate: Any) -> str:
     """Name for a file of a certificate: that of its losses, and a hash of what it says."""
-    settings = hashlib.sha256(repr(certificate).encode()).hexdigest()[:4]
+    settings = hashlib.sha256(repr(certificate).encode()).hexdigest()[:8]
     return f"{losses_name(certificate.provenance, certificate.fingerprint)}-{settings}"

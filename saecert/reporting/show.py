@@ -234,7 +234,8 @@ def show(
         values = zip(column, by_row, strict=True)
         index = place < n_index
         setting = name in SETTINGS or (index and digits == {"significant": 3})
-        never = index or name in NO_LIMITS
+        last = name[-1] if isinstance(name, tuple) else name
+        never = index or last in NO_LIMITS
         columns.append(
             [_cell(value, "" if never else side or row, digits, setting) for value, row in values]
         )
@@ -278,6 +279,8 @@ def _side(name: object, known: dict[str, str]) -> str:
         text = str(level)
         if text in known:
             return known[text]
+        if level in NO_LIMITS or re.search(r", mean( \(.*\))?$", text):
+            return ""
         words = re.sub(r"\(.*?\)", "", text.lower()).replace("_", " ").replace(",", " ").strip()
         side = _of_words(words)
         if side:

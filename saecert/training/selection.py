@@ -23,14 +23,14 @@ class SoonerTopK(TopK):
     """`sae_lens.saes.topk_sae.TopK`: the k largest of each row, those below 0 as 0."""
 
     def forward(self, x: Float[Tensor, "*rows d_sae"]) -> Float[Tensor, "*rows d_sae"]:
-        """As in sae_lens; rows with ties for the last place are left to it."""
-        if x.device.type != "cpu" or self.use_sparse_activations:
+        """As in sae_lens; ties for the last place, and NaN, are left to it."""
+        if x.device.type != "cpu" or self.use_sparse_activations or self.k > x.shape[-1]:
             return super().forward(x)
         values = x.detach().numpy()
         place = x.shape[-1] - self.k
         least = np.partition(values, place, axis=-1)[..., place : place + 1]
         chosen = torch.from_numpy(values >= least)
-        if int(chosen.sum()) != self.k * x.shape[:-1].numel():
+        if (chosen.sum(dim=-1) != self.k).any():
             return super().forward(x)
         return torch.where(chosen, x, 0).relu()
 

@@ -9,11 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
-from sae_lens import BatchTopKTrainingSAE, MatryoshkaBatchTopKTrainingSAE, TopKTrainingSAE
+from sae_lens import (
+    BatchTopKTrainingSAE,
+    MatryoshkaBatchTopKTrainingSAE,
+    MatryoshkaBatchTopKTrainingSAEConfig,
+    TopKTrainingSAE,
+    TopKTrainingSAEConfig,
+)
 from torch import Tensor
 from torch.nn.functional import embedding, embedding_bag
 
@@ -35,6 +42,15 @@ class _Codes:
     """How many of each sample."""
     sae_in: Acts
     """What they were read from, less the decoder's bias."""
+    hidden_pre: Latents
+    """What the active ones were chosen by, without gradients."""
+    version: int
+    """Of `dense`, as torch counts: whoever writes into it changes it."""
+
+    def are(self, feature_acts: Latents) -> bool:
+        """Whether these are the codes, as they were made in this training step."""
+        same = feature_acts is self.dense and feature_acts._version == self.version
+        return same and torch.is_grad_enabled()
 
     def times(self, W_dec: Float[Tensor, "d_sae d_in"], start: int, stop: int) -> Acts:
         """Sums of decoder rows, of latents in [start, stop)."""
@@ -52,10 +68,24 @@ class SparseSteps(TopKTrainingSAE):
     """`sae_lens.TopKTrainingSAE` for a CPU, with codes that are multiplied as what they are.
 
     The norms of the decoder's rows decide which latents are active, and cancel elsewhere: what the
-    encoder multiplies by them the decoder divides by them.
+    encoder multiplies by them the decoder divides by them. ValueError for settings other than the
+    recipe's.
     """
 
     _codes: _Codes | None = None
+
+    def __init__(self, cfg: TopKTrainingSAEConfig, use_error_term: bool = False) -> None:
+        usual = cfg.rescale_acts_by_decoder_norm and cfg.reshape_activations == "none"
+        if not usual or cfg.normalize_activations not in ("none", "expected_average_only_in"):
+            raise ValueError(
+                "sparse steps are for activations that are not reshaped or normalised one by one, "
+                "and latents that are rescaled by the decoder's norms: use the SAE of sae_lens"
+            )
+        super().__init__(cfg, use_error_term)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the codes of the last step, which belong to its graph."""
+        return {name: value for name, value in self.__dict__.items() if name != "_codes"}
 
     def encode_with_hidden_pre(self, x: Acts) -> tuple[Latents, Latents]:
         """As in sae_lens; in training both results come without gradients, which the codes hold."""
@@ -71,13 +101,14 @@ class SparseSteps(TopKTrainingSAE):
         rows = embedding(latents, self.W_enc.T.contiguous())
         strengths = (embedding(sample, sae_in) * rows).sum(dim=-1) + self.b_enc[latents]
         counts = torch.bincount(sample, minlength=len(acts))
-        self._codes = _Codes(acts, latents, strengths, counts, sae_in)
+        version = acts._version
+        self._codes = _Codes(acts, latents, strengths, counts, sae_in, hidden_pre, version)
         return acts, hidden_pre
 
     def decode(self, feature_acts: Latents) -> Acts:
         """As in sae_lens."""
         codes = self._codes
-        if codes is None or feature_acts is not codes.dense:
+        if codes is None or not codes.are(feature_acts):
             return super().decode(feature_acts)
         recons = codes.times(self.W_dec, 0, self.cfg.d_sae) + self.b_dec
         return self.run_time_activation_norm_fn_out(recons)
@@ -91,7 +122,9 @@ class SparseSteps(TopKTrainingSAE):
     ) -> Float[Tensor, ""]:
         """As in sae_lens, with products of the dead latents alone."""
         codes = self._codes
-        if codes is None or dead_neuron_mask is None or not dead_neuron_mask.any():
+        if codes is None or hidden_pre is not codes.hidden_pre or not torch.is_grad_enabled():
+            return super().calculate_topk_aux_loss(sae_in, sae_out, hidden_pre, dead_neuron_mask)
+        if dead_neuron_mask is None or not dead_neuron_mask.any():
             return sae_out.new_tensor(0.0)
         dead = dead_neuron_mask.nonzero().flatten()
         usual = sae_in.shape[-1] // 2
@@ -126,7 +159,7 @@ class SparseMatryoshka(SparseSteps, MatryoshkaBatchTopKTrainingSAE):
         self, feature_acts: Latents, include_outer_loss: bool = False
     ) -> Iterator[tuple[int, Acts]]:
         codes = self._codes
-        if codes is None or feature_acts is not codes.dense:
+        if codes is None or not codes.are(feature_acts):
             yield from super()._iterable_decode(feature_acts, include_outer_loss)
             return
         widths = self.cfg.matryoshka_widths

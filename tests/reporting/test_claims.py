@@ -67,3 +67,8 @@ def test_what_was_printed_is_read_back(capsys):
         "larger": "undecided",
     }
     assert read_claims("nothing of the kind\n") == {}
+
+
+def test_a_number_is_no_verdict():
+    with pytest.raises(TypeError, match="a claim is True, False, None or a text, got nan"):
+        claims(True, {"a": float("nan")})

@@ -150,3 +150,11 @@ def test_a_long_table_may_be_folded():
     )
     assert str(folded) == str(plain) == repr(plain)
     assert repr(folded) == "Table: a < b"
+
+
+def test_a_mean_under_the_name_of_a_bound_is_no_limit():
+    columns = pd.MultiIndex.from_tuples([("sharp bound, bits", end) for end in ("mean", "upper")])
+    frame = pd.DataFrame([[0.1421, 0.2421]], ["SAE"], columns)
+    assert [cell.text for cell in show(frame).rows[0]] == ["SAE", "0.14", "0.25"]
+    single = pd.DataFrame({"price, mean (bits)": [1.001], "price, upper (bits)": [1.001]})
+    assert [cell.text for cell in show(single).rows[0]][-2:] == ["1.00", "1.01"]

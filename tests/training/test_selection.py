@@ -60,6 +60,10 @@ def test_numbers_that_are_none_go_the_usual_way():
     x[1, 2] = torch.nan
     assert SoonerTopK(3)(x).isnan().sum() == TopK(3)(x).isnan().sum()
     assert SoonerBatchTopK(3)(x).isnan().sum() == BatchTopK(3)(x).isnan().sum()
+    tied = torch.tensor([[torch.nan, 1.0, 2.0], [1.0, 1.0, 0.0]])  # too few and too many
+    torch.testing.assert_close(SoonerTopK(1)(tied), TopK(1)(tied), equal_nan=True)
+    with pytest.raises(RuntimeError, match="out of range"):
+        SoonerTopK(4)(tied)
 
 
 def test_batches_of_another_scale_are_picked_as_the_first():

@@ -1,5 +1,7 @@
 """Steps that touch active latents alone have the losses and gradients of sae_lens."""
 
+import copy
+
 import pytest
 import torch
 from sae_lens import (
@@ -123,3 +125,55 @@ def test_a_loss_of_the_dead_by_width_is_refused():
     own = {"matryoshka_widths": [5, 20, D_SAE], "use_matryoshka_aux_loss": True}
     with pytest.raises(ValueError, match="needs the SAE of sae_lens"):
         SparseMatryoshka(MatryoshkaBatchTopKTrainingSAEConfig(**SIZES, **own))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_codes_of_a_step_are_used_in_that_step_alone(kind):
+    """Without gradients, after a step or before one, and where somebody wrote into the codes."""
+    usual, sooner = both(kind)
+    acts = torch.randn(BATCH, D_IN, generator=torch.Generator().manual_seed(5))
+    for _ in range(2):
+        with torch.no_grad():
+            losses = [evaluated(sae, acts) for sae in (usual, sooner)]
+        torch.testing.assert_close(losses[1], losses[0])
+        step(sooner, "few")
+    codes = sooner.encode(acts)
+    codes[:, 7:] = 0
+    with torch.no_grad():
+        torch.testing.assert_close(sooner.decode(codes), usual.decode(codes))
+    torch.testing.assert_close(sooner.decode(codes).detach(), usual.decode(codes).detach())
+
+
+def evaluated(sae, acts):
+    """Loss of dead latents without a step."""
+    mask = torch.ones(D_SAE, dtype=torch.bool)
+    given = TrainStepInput(
+        sae_in=acts,
+        coefficients={},
+        dead_neuron_mask=mask,
+        n_training_steps=1,
+        is_logging_step=False,
+    )
+    return sae.training_forward_pass(given).losses["auxiliary_reconstruction_loss"]
+
+
+def test_a_copy_leaves_the_last_step_behind():
+    _, sooner = both("topk")
+    step(sooner, "few")
+    again = copy.deepcopy(sooner)
+    acts = torch.randn(BATCH, D_IN)
+    with torch.no_grad():
+        assert torch.equal(again(acts), sooner(acts))
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"rescale_acts_by_decoder_norm": False},
+        {"normalize_activations": "layer_norm"},
+        {"reshape_activations": "hook_z"},
+    ],
+)
+def test_other_settings_than_the_recipe_s_are_refused(setting):
+    with pytest.raises(ValueError, match="use the SAE of sae_lens"):
+        SparseTopK(TopKTrainingSAEConfig(**SIZES, **setting))
