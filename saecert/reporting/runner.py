@@ -62,16 +62,23 @@ __all__ = [
 _NONE: Mapping[str, str] = MappingProxyType({})
 
 LONGEST = (
-    "20_random_baselines",
     "23_top_afa",
+    "20_random_baselines",
     "21_recovery",
     "10_models",
     "04_coverage",
     "17_amplification",
-    "03_convergence",
     "06_concepts",
-    "02_four_terms",
+    "24_optimality",
+    "25_phenomena",
+    "03_convergence",
+    "26_latents",
     "11_layers",
+    "08_tails",
+    "16_limits",
+    "12_shuffling",
+    "13_random_decoder",
+    "14_explosion",
 )
 """Pages that take a minute or more when everything is measured, the longest first."""
 KEPT_MEMORY = {"MALLOC_MMAP_THRESHOLD_": "33554432", "MALLOC_TRIM_THRESHOLD_": "1073741824"}
