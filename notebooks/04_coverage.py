@@ -276,9 +276,8 @@ table = worst_rates(measured, rows | {"label": "quantity"}, "n")
 print(wrapped(miss_tables.without_misses(table)))
 table = table[table.max(axis=1) > 0]
 caption = "Misses in percent, measured losses"
-drawn = f"drawn from {len(losses):,} sequences"
-levels = f"delta = {delta:g}, alpha = {chosen.alpha:g}"
-show(table, caption, note=f"{drawn}; {levels}")
+note = f"drawn from {len(losses):,} sequences; delta = {delta:g}"
+show(table, caption, note=note)
 
 # %% [markdown]
 # Nearly everywhere there is no miss at all. **Measured losses are a weak test**: a bound pays for a rare event that the sample does not show, and there is none in

@@ -260,9 +260,7 @@ joint = {e: gaps.index[gaps["at most"] <= e].min() for e in eps}
 shown = counts.assign(**{"off the curve": pd.Series(joint)})
 shown = shown.astype("Int64").astype(object)
 shown = shown.where(shown.notna(), "none")
-shown.index = [
-    f"within {e:g} bit{'s' * (e != 1)}" for e in shown.index
-]
+shown.index = [f"within {e:g} bit{'s' * (e != 1)}" for e in shown.index]
 shown = shown.rename_axis("tolerance")
 note = f"{footing(certificates)}, delta each"
 note += "; off the curve: the chosen ranking, jointly"

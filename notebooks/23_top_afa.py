@@ -451,8 +451,6 @@ if public:
     elsewhere_too = decided(
         told.on_most_texts(rows, top_afa.LARGER_NMSE), False
     )
-
-# %% tags=["hide-input"]
 below_too = all(
     told.on_most_texts(fewer, column)
     for column in (top_afa.LARGER_NMSE, top_afa.LARGER_GAP)

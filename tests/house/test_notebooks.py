@@ -133,11 +133,14 @@ def test_the_guide_says_which_pages_allow_a_bad_sae_and_how_much_text_they_ask_f
     allowed |= set(re.findall(r"\d\d", said))
     assert allowed == {page for page, text in parameters.items() if "allow_bad_sae =" in text}
     for page in ("22", "23", "24", "25", "26"):
-        asked = dict(re.findall(r"^(n_seq|n_discovery|skip) = (\d+)", parameters[page], re.M))
+        asked = dict(
+            re.findall(r"^(n_seq|n_discovery|n_judging|skip) = (\d+)", parameters[page], re.M)
+        )
         (row,) = re.findall(rf"^\| {page} .*", guide, re.M)
         _, _, sample, discovery, documents, _ = (cell.strip() for cell in row.split("|"))
         certification = int(asked["n_seq"]) + int(asked.get("skip", 0))
         assert sample.startswith(str(certification))
-        assert discovery == asked.get("n_discovery", "none")
-        least = max(certification / 0.75, int(asked.get("n_discovery", 0)) / 0.25)
+        judging = asked.get("n_discovery") or asked.get("n_judging")
+        assert discovery == (judging or "none")
+        least = max(certification / 0.75, int(judging or 0) / 0.25)
         assert least <= int(documents.replace(",", "")) <= 1.1 * least

@@ -1,5 +1,6 @@
 """What pages of the book offer to be kept: what stands behind their figures, and it verifies."""
 
+import copy
 import re
 
 import nbformat
@@ -64,6 +65,7 @@ def test_each_figure_of_page_06_has_what_it_stands_on_and_each_file_is_there_onc
     assert links == others
     assert len(list(shelf.folder.iterdir())) == len(links) == 6
     assert all("recomputes" in said for said, _ in found.values()) and "CERTIFICATE" in text
+    assert "at the parameters of this page" in text, "figures draw none of its certificates"
     losses = {file: label for file, label in links.items() if file.endswith(".npz")}
     ranks = ("frequency", "energy", "attribution")
     assert list(losses.values()) == [f"ranked by {rank}" for rank in ranks]
@@ -75,7 +77,7 @@ def test_each_figure_of_page_06_has_what_it_stands_on_and_each_file_is_there_onc
         assert links[name] == label
         certificate = Certificate.load(shelf.folder / name)
         assert certificate.verify(record) > 0
-        assert certificate.k == record.d_sae, "as the page has it, not the default pool"
+        assert certificate.tolerance == 0.1 and certificate.delta == 0.05, "the page's"
 
 
 def test_without_a_certificate_of_the_page_there_is_one_at_its_parameters(tmp_path):
@@ -207,3 +209,27 @@ def test_texts_that_several_have_are_numbered():
     named = [("a", "1"), ("b", "2"), ("a", "3")]
     assert numbered(named) == [("a 1", "1"), ("b", "2"), ("a 2", "3")]
     assert numbered([("", "1"), ("", "2")]) == [("1", "1"), ("2", "2")]
+
+
+def test_a_certificate_that_was_made_again_is_that_of_the_figure_below_it(tmp_path):
+    """Two certificates of the same losses under one name: each figure has the one drawn in it."""
+    notebook = page("02_four_terms")
+    made = next(cell for cell in notebook.cells if cell.metadata.get(KEY, {}).get("certified"))
+    (position,) = [
+        number
+        for number, cell in enumerate(notebook.cells)
+        if cell.metadata.get("mystnb", {}).get("figure", {}).get("name") == "fig-four-terms"
+    ]
+    again, figure = copy.deepcopy(made), copy.deepcopy(notebook.cells[position])
+    for note in again.metadata[KEY]["certified"]:
+        note["settings"] = {**note["settings"], "delta": 0.2}
+    figure.metadata["mystnb"]["figure"]["name"] = "fig-again"
+    figure.source = "plot(certificate)"
+    notebook.cells[position + 1 : position + 1] = [again, figure]
+    shelf = Shelf(tmp_path)
+    found = offered(notebook, "02_four_terms", shelf)
+    deltas = {}
+    for name in ("fig-four-terms", "fig-again"):
+        files = [file for file in found[name][1] if file.endswith(".json")]
+        deltas[name] = [Certificate.load(shelf.folder / file).delta for file in files]
+    assert deltas == {"fig-four-terms": [0.05], "fig-again": [0.2]}
