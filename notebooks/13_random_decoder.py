@@ -311,6 +311,9 @@ untold = [
 ]
 apart = decided(not untold, False, f"not {', '.join(map(str, untold))}")
 
+# %% [markdown]
+# The claims:
+
 # %% tags=["hide-input"]
 within = f"{by_fvu} components (FVU): at most 0.1 bits above the SAE"
 claims(

@@ -388,6 +388,9 @@ for (name, layer), (calibration, fresh) in counts.items():
     curves += [{"label": label, **row} for row in rows]
 curve = pd.DataFrame(curves)
 
+# %% [markdown]
+# The curves, with the numbers of the table on them:
+
 # %% mystnb={"figure": {"caption": "Top left: mean size of the pool from n calibration sequences, by hook point. Top right: latents that a further sequence adds to it, as the calibration sequences alone estimate (lines) and as fresh sequences show (dots, with limits that hold each on its own at delta). Bottom: calibration sequences that identify 90, 95 and 99 % of the active mass: fresh sequences with limits that hold jointly at delta, and the estimate from calibration alone (rings).", "name": "fig-pool-growth"}, "image": {"alt": "Three panels. The pools of the last two layers grow more slowly and lack more latents after ten sequences and beyond; measured dots lie on the estimated lines. Below, the numbers of sequences are largest at the last two layers, above all for 99 percent."}} tags=["hide-input"]
 label = needed["subject"] + " " + needed["layer"]
 label = label if second_subject else needed["layer"]

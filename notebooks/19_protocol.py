@@ -280,7 +280,7 @@ for way in (TOGETHER, BOS_LOST):
     print(f"  rises by {least} bits or more")
 
 # %% [markdown]
-# The claims:
+# What the claims ask for, layer by layer:
 
 # %% tags=["hide-input"]
 low = changes["share, lower"].unstack("protocol")
@@ -290,6 +290,9 @@ apart = means["fewer latents"] + means["BOS replaced"]
 upper = bounds["upper"].unstack("protocol")
 uniform = np.log2(limits.n_vocab_of(measured[start]))
 rises = f"expected joint loss rises at every layer with {TOGETHER}"
+
+# %% [markdown]
+# The claims:
 
 # %% tags=["hide-input"]
 claims(

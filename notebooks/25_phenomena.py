@@ -334,6 +334,9 @@ inside = phenomena_limits.inside(
     grown_saes, delta, inequality
 ).set_axis(sizes.index)
 
+# %% [markdown]
+# What becomes of the frequent latents from one size to the next:
+
 # %% tags=["hide-input"]
 show(
     sizes,
