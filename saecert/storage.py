@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import errno
 import hashlib
 import os
@@ -273,4 +274,6 @@ def progress_bar(*args: Any, **options: Any) -> tqdm:
 @cache
 def _bars(place: str) -> TextIO:
     """The file of bars, open until the process ends."""
-    return open(place, "w", encoding="utf-8")
+    stream = open(place, "w", encoding="utf-8")
+    atexit.register(stream.close)
+    return stream
