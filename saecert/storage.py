@@ -13,7 +13,7 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
@@ -274,6 +274,6 @@ def progress_bar(*args: Any, **options: Any) -> tqdm:
 @cache
 def _bars(place: str) -> TextIO:
     """The file of bars, open until the process ends."""
-    stream = open(place, "w", encoding="utf-8")
-    atexit.register(stream.close)
-    return stream
+    until_the_end = ExitStack()
+    atexit.register(until_the_end.close)
+    return until_the_end.enter_context(open(place, "w", encoding="utf-8"))
