@@ -41,7 +41,7 @@ def _add_run(commands: argparse._SubParsersAction) -> None:
         "run", help="execute notebooks at other parameters or on another subject"
     )
     add = run.add_argument
-    add("notebook", nargs="*", help="name of a notebook, such as 02_four_terms")
+    add("notebook", nargs="*", help="name or number of a notebook, such as 02_four_terms or 02")
     add("--all", action="store_true", help="every notebook")
     add("--subject", metavar="PATH", help="shipped subject, or folder of a model")
     add(

@@ -45,6 +45,8 @@ def _item(sentence: str) -> str:
 
 def _limit(c: Certificate) -> str:
     place = c.provenance.get("hook_name", "its hook point")
+    if c.provenance.get("bos") and not c.provenance.get("bos_replaced"):
+        place += ", at every token but BOS,"
     pool = f"that again with only {c.k} of the {c.d_sae} latents kept"
     if c.k == c.d_sae:
         found = "met the tolerance" if c.tolerance is not None else "was taken"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import Any, NoReturn
 
 Commands = argparse._SubParsersAction
@@ -19,6 +21,17 @@ class Parser(argparse.ArgumentParser):
         super().__init__(*args, **options)
         text = "on an error show where in the code it arose"
         self.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=text)
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """As in argparse, but what is unknown ends the command that does not know it."""
+        options, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            known = get_close_matches(unknown[0].split("=")[0], self._option_string_actions, 1)
+            hint = f" (did you mean {known[0]}?)" if known else ""
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+        return options, unknown
 
     def error(self, message: str) -> NoReturn:
         """End with exit code 2 and two lines."""

@@ -1,5 +1,7 @@
 """What a certificate means in words: its limits, rounded outwards, and what is left open."""
 
+from dataclasses import replace
+
 import pytest
 from synthetic_losses import make_losses, random_losses
 
@@ -63,3 +65,13 @@ def test_a_pool_of_all_latents_is_no_third_predictor():
     said = " ".join(meaning(c).says)
     assert f"all {c.k} latents are kept (no smaller pool met the tolerance)" in said
     assert "only" not in said.partition(". ")[0]
+
+
+@pytest.mark.parametrize(
+    ("facts", "spared"),
+    [({"bos": True}, True), ({"bos": True, "bos_replaced": True}, False), ({}, False)],
+)
+def test_whether_bos_keeps_its_activation_is_said(facts, spared):
+    c = certify(random_losses())
+    c = replace(c, provenance={**c.provenance, **facts})
+    assert ("at every token but BOS," in meaning(c).says[0]) == spared

@@ -135,6 +135,7 @@ def test_the_middle_hook_point_of_one_sae_elsewhere(folders, text, tmp_path, cap
         (["docstring-6l", "--population-size", "50"], "--inequality betting"),
         (["docstring-6l", "--population-size", "1", "--inequality", "betting"], "at least 2"),
         (["docstring-6l", "--hop", "first"], "unrecognized arguments: --hop"),
+        (["docstring-6l", "--detla", "0.1"], "--delta?)\nsee: saecert certify --help"),
     ],
 )
 def test_what_cannot_be_is_told_before_anything_is_measured(
