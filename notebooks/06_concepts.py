@@ -66,7 +66,7 @@ from saecert.records import smoothed_support
 from saecert.reporting import experiments, figures
 from saecert.reporting.claims import Undecided, claims, decided
 from saecert.reporting.study import open_study
-from saecert.reporting.tables import concepts_table, footing, show
+from saecert.reporting.tables import concepts_table, show
 from saecert.statistics.paired import difference_limits
 from saecert.statistics.rounding import lower_text, upper_text
 
@@ -262,7 +262,7 @@ shown = shown.astype("Int64").astype(object)
 shown = shown.where(shown.notna(), "none")
 shown.index = [f"within {e:g} bit{'s' * (e != 1)}" for e in shown.index]
 shown = shown.rename_axis("tolerance")
-note = f"{footing(certificates)}, delta each"
+note = f"n = {len(first)}, delta = {delta:g} each, alpha = {alpha:g}"
 note += "; off the curve: the chosen ranking, jointly"
 show(shown, f"Latents needed by tolerance, of {d_sae:,}", note=note)
 

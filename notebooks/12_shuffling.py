@@ -135,7 +135,7 @@ study = open_study(
 k = layers.common_pool(study, [study.hook_name], pool_share)
 
 # %% [markdown]
-# The four shufflings by the names under which their losses are kept, and each with the pool:
+# The folded cell names the four shufflings as their losses are kept, and each with the pool.
 
 # %% tags=["hide-input"]
 shufflings = {

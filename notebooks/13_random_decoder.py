@@ -136,7 +136,7 @@ study = open_study(
 survey = study.measure("survey")
 
 # %% [markdown]
-# With its L0 and its FVU the controls are fixed:
+# With its L0 and its FVU the controls are fixed, in the folded cell.
 
 # %% tags=["hide-input"]
 l0, fvu = float(survey["l0"]), float(survey["fvu"])

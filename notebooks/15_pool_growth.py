@@ -369,7 +369,7 @@ table = said.pivot(
 show(
     table.swaplevel(axis=1).sort_index(axis=1),
     "Calibration sequences that identify a share of the active mass",
-    note=f"n = {n_least} calibration and {n_fresh} fresh sequences; "
+    note=f"n = {n_least} calibration and {n_fresh:,} fresh sequences; "
     f"all limits jointly at delta = {delta:g}",
 )
 

@@ -145,7 +145,8 @@ losses = study.losses(
 )
 print(study)
 print(f"{d_sae} latents, L0 {l0:.1f}, pool of {k}")
-print(f"random encoders: {n_active} active of {width}")
+some = ", ".join(map(str, n_active))
+print(f"random encoders: {some} active of {width}")
 
 # %% [markdown]
 # ## Same bound, other latents
@@ -306,8 +307,8 @@ still = float((unmoved.max() - unmoved.min()).max())
 prices = split["nats"].iloc[[0, -1]]
 dearer = prices.iloc[-1] / prices.iloc[0]
 rising = split["leaving", "share"].is_monotonic_increasing
-print(f"from 1 to {split.index[-1]} aliases, limits move by")
-print(f"{still:g} bits; the cost of the pool is multiplied, with")
+print(f"from 1 to {split.index[-1]} aliases, limits move")
+print(f"by {still:g} bits; the cost of the pool is multiplied, with")
 for way in dearer.index:
     print(f"  {way}, by {float(f'{dearer[way]:.2g}'):,g}")
 

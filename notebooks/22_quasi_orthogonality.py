@@ -157,7 +157,7 @@ n_all = len(measured[places[0]]["norm_z"])
 # independent, so limits on medians are from one token drawn at random from each sequence: order statistics, which assume nothing about the
 # distribution. All limits of a table hold together with probability $1-\delta$.
 
-# %% mystnb={"figure": {"caption": "Norm of the code against norm of the activation, one token drawn from each of 500 sequences of docstring-6l, at the first and the last layer. Solid: equal norms; broken lines: the bands, intervals of the theorem for three values of eps (H - 1), of which the widest has no upper end. At the first layer nearly all tokens lie below the solid line, at the last most.", "name": "fig-zf"}, "image": {"alt": "Two scatter plots. At the first layer points spread along a ray well below the line of equal norms; at the last layer they lie below it, too."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Norm of the code against norm of the activation, one token drawn from each of 500 sequences of docstring-6l, at the first and the last layer. Solid: equal norms; broken lines: the bands, intervals of the theorem for three values of ε (H − 1), of which the widest has no upper end. At the first layer nearly all tokens lie below the solid line, at the last most.", "name": "fig-zf"}, "image": {"alt": "Two scatter plots. At the first layer points spread along a ray well below the line of equal norms; at the last layer they lie below it, too."}} tags=["hide-input"]
 ends = dict.fromkeys((places[0], places[-1]))
 titles = {name: f"layer {layers.labels_of([name])[0]}" for name in ends}
 norm_figures.plot_norms(norms.points(measured, titles))
@@ -228,9 +228,10 @@ show(
 sound = (truth["eps_identity"] <= truth["with bias"]).all()
 vacuous = (truth["eps_lbo"] < truth["Welch"]).all()
 bites = (truth["eps_identity"] > truth["Welch"]).all()
-print(f"ε from ẑ of every token at most the coherence: {sound}")
-print(f"published ε of every token below Welch's limit: {vacuous}")
-print(f"ε from ẑ of some token above it, every layer: {bites}")
+said = {True: "yes", False: "no"}
+print(f"ε from ẑ of all tokens at most the coherence: {said[sound]}")
+print(f"published ε of all tokens below Welch's limit: {said[vacuous]}")
+print(f"ε from ẑ of some token above it, every layer: {said[bites]}")
 
 # %% [markdown]
 # The bound from $\hat z$ is valid at every token, as it must be, and at some tokens of every layer larger than Welch's limit: there it does say something of *this*

@@ -3,8 +3,8 @@
 A browser may begin a line between a formula and the comma behind it. Both are put into one span
 that no line ends in (``.kept-together`` in the style sheet), with an opening bracket before them.
 A formula that may be as wide as a phone is of the class ``long`` besides: it shrinks to what its
-comma leaves, and scrolls. Names in code get places to break at: behind an underscore, a dot or a
-slash; an option of a command keeps its hyphens.
+comma leaves, and scrolls. Names in code get places to break at: behind an underscore, a dot, a
+slash or an ampersand; an option of a command keeps its hyphens.
 """
 
 import re
@@ -21,7 +21,7 @@ _CLOSING = re.compile(r"(?:[.,;:!?%)\]}\u2026\u2019\u201d'\"/\u2010-\u2014-]+|(?
 _OPENING = re.compile(r"[(\[{\u2018\u201c'\"]+$")
 _CODE = re.compile(r'(<code class="[^"]*\bliteral\b[^"]*">)(.*?)(</code>)', re.DOTALL)
 _TEXT = re.compile(r"(?<=>)[^<]+")
-_BREAK = re.compile(r"(?<=\w)([._/]|::)(?=[^\W\d])")
+_BREAK = re.compile(r"(?<=\w)([._/]|::|&amp;)(?=[^\W\d])")
 _OPTION = re.compile(r"(?<![\w-])--?[A-Za-z][\w-]*")
 _WHOLE = r'<span class="kept-together">\g<0></span>'
 

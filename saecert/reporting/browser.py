@@ -199,7 +199,7 @@ def _group(
         words = ", ".join(f"<code>{html.escape(readable(word))}</code>" for word in row[key])
         cells.append(f'<td role="cell" data-label="{HEADS[key]}">{words or "–"}</td>')
     cells.append(
-        f'<td role="cell" data-label="{HEADS["which"]}"><details class="which"><summary>reveal'
+        f'<td role="cell" data-label="which"><details class="which"><summary>reveal'
         f"</summary>{_answer(row)}</details></td>"
     )
     line = f'<tr role="row">{"".join(cells)}</tr>'

@@ -307,7 +307,7 @@ def plot_models(
     """
     rows = [*frame["label"], *published["label"], *reported["label"], *missing]
     labels = list(dict.fromkeys(rows))
-    fig, (ax,) = panels(1, height=1.6 + 0.4 * len(labels))
+    fig, (ax,) = panels(1, height=1.6 + 0.5 * len(labels))
     for place, (alpha, part) in enumerate(frame.groupby("alpha", sort=False)):
         rows = [labels.index(label) for label in part["label"]]
         look = {"color": COLOURS[place], "markersize": 8}
@@ -499,7 +499,8 @@ def plot_denser_codes(codes: pd.DataFrame, faithful: pd.DataFrame, vacuous: Numb
         left.plot(part["l0"], part["bound"], f"{MARKERS[place]}-", **look)
     left.axhline(vacuous, **DASHED)
     place = {"xycoords": ("axes fraction", "data"), "ha": "right", "va": "bottom"}
-    left.annotate("uniform predictor", (0.99, vacuous), fontsize=9, **place)
+    above = {"xytext": (0, 2), "textcoords": "offset points"}
+    left.annotate("uniform predictor", (0.99, vacuous), fontsize=9, **above, **place)
     log_axis(left, sorted(set(codes["l0"].round())))
     top = 1.1 * max(vacuous, codes["bound"].max())
     left.set(xlabel="active latents per token (L0)", ylabel="bound (bits per token)", ylim=(0, top))

@@ -33,7 +33,7 @@ def plot_differences(table: pd.DataFrame, measures: Sequence[str], title: str = 
         unit = ", bits" if measure in IN_BITS else ""
         ax.set(title=measure, xlabel=f"baseline less trained twin{unit}")
     if title:
-        fig.suptitle(title)
+        fig.suptitle(title, x=0.01, ha="left")
     return fig
 
 
@@ -53,7 +53,7 @@ def plot_shares(table: pd.DataFrame, arrays: Sequence[tuple[str, str]], title: s
         ax.set(title=f"{measure} of {label}", xlim=(0, 1))
         ax.set_xlabel("share of texts: baseline worse")
     if title:
-        fig.suptitle(title)
+        fig.suptitle(title, x=0.01, ha="left")
     return fig
 
 

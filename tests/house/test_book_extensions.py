@@ -110,6 +110,7 @@ def test_glyphs_are_counted_as_they_are_seen(source, count):
         ("means[&quot;gap&quot;]", ["means[&quot;gap&quot;]"]),
         ("0.05", ["0.05"]),
         ("_private", ["_private"]),
+        ("a=en&amp;b=v1", ["a=en&amp;", "b=v1"]),
         ("n--1", ["n--1"]),
     ],
 )
