@@ -46,20 +46,24 @@ def both(kind, b_enc=0.1):
     return saes
 
 
-def step(sae, dead, acts=None):
-    """Losses and gradients of a step."""
-    if acts is None:
-        acts = torch.randn(BATCH, D_IN, generator=torch.Generator().manual_seed(0))
-    mask = torch.zeros(D_SAE, dtype=torch.bool)
-    mask[DEAD[dead]] = True
-    given = TrainStepInput(
+def given(acts, mask):
+    """What a step of sae_lens is given."""
+    return TrainStepInput(
         sae_in=acts,
         coefficients={},
         dead_neuron_mask=mask,
         n_training_steps=1,
         is_logging_step=False,
     )
-    output = sae.training_forward_pass(given)
+
+
+def step(sae, dead, acts=None):
+    """Losses and gradients of a step."""
+    if acts is None:
+        acts = torch.randn(BATCH, D_IN, generator=torch.Generator().manual_seed(0))
+    mask = torch.zeros(D_SAE, dtype=torch.bool)
+    mask[DEAD[dead]] = True
+    output = sae.training_forward_pass(given(acts, mask))
     output.loss.backward()
     gradients = {name: weights.grad for name, weights in sae.named_parameters()}
     return output, gradients
@@ -147,14 +151,7 @@ def test_codes_of_a_step_are_used_in_that_step_alone(kind):
 def evaluated(sae, acts):
     """Loss of dead latents without a step."""
     mask = torch.ones(D_SAE, dtype=torch.bool)
-    given = TrainStepInput(
-        sae_in=acts,
-        coefficients={},
-        dead_neuron_mask=mask,
-        n_training_steps=1,
-        is_logging_step=False,
-    )
-    return sae.training_forward_pass(given).losses["auxiliary_reconstruction_loss"]
+    return sae.training_forward_pass(given(acts, mask)).losses["auxiliary_reconstruction_loss"]
 
 
 def test_a_copy_leaves_the_last_step_behind():
