@@ -11,6 +11,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
+from saecert.subjects.products import affine
+
 _LAST = "unembed.hook_in"
 
 
@@ -122,7 +124,7 @@ def logits_of(
     `out` is memory to make them in.
     """
     head = model.original_model.get_output_embeddings()
-    logits = torch.addmm(head.bias, residual, head.weight.T, out=out)
+    logits = affine(residual, head.weight, head.bias, out)
     cap = getattr(model.original_model.config, "final_logit_softcapping", None)
     return torch.mul(logits.div_(cap).tanh_(), cap, out=out) if cap else logits
 

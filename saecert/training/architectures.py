@@ -8,7 +8,6 @@ import torch
 from jaxtyping import Float
 from sae_lens import (
     SAE,
-    BatchTopKTrainingSAE,
     BatchTopKTrainingSAEConfig,
     JumpReLUTrainingSAE,
     JumpReLUTrainingSAEConfig,
@@ -22,7 +21,7 @@ from torch import Tensor
 
 from saecert.subjects.top_afa import TopAFATrainingSAE, TopAFATrainingSAEConfig
 from saecert.training.recipes import BATCH_TOP_K, JUMP_RELU, STANDARD, TOP_K, SAERecipe
-from saecert.training.selection import hasten, largest_of
+from saecert.training.selection import SoonerThreshold, hasten, largest_of
 
 CALIBRATION_BATCH = 5_000
 """Activations encoded at once when the threshold is set."""
@@ -40,7 +39,7 @@ def new_sae(d_in: int, recipe: SAERecipe, hook_name: str, subject_name: str) -> 
     }
     kind: type[TrainingSAE]
     if recipe.architecture == BATCH_TOP_K:
-        kind = BatchTopKTrainingSAE
+        kind = SoonerThreshold
         own = {"k": recipe.l0, "topk_threshold_lr": recipe.threshold_rate}
         settings = BatchTopKTrainingSAEConfig(**common, **own)
     elif recipe.architecture == TOP_K:
@@ -59,7 +58,7 @@ def new_sae(d_in: int, recipe: SAERecipe, hook_name: str, subject_name: str) -> 
         settings = TopAFATrainingSAEConfig(**common, **_of_top_afa(recipe))
     settings.metadata.hook_name = hook_name
     settings.metadata.model_name = subject_name
-    sae = kind.from_dict(settings.to_dict())
+    sae = kind(settings)
     hasten(sae)
     with torch.no_grad():
         sae.b_dec.zero_()

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import numpy as np
 import torch
 from jaxtyping import Float
-from sae_lens import TrainingSAE
+from sae_lens import BatchTopKTrainingSAE, TrainingSAE
 from sae_lens.saes.batchtopk_sae import BatchTopK
 from sae_lens.saes.topk_sae import TopK
 from torch import Tensor, nn
@@ -62,6 +62,16 @@ class SoonerBatchTopK(BatchTopK):
         if np.count_nonzero(chosen) != n_active:
             return super().forward(x)
         return torch.where(torch.from_numpy(chosen).view(x.shape), acts, 0)
+
+
+class SoonerThreshold(BatchTopKTrainingSAE):
+    """`sae_lens.BatchTopKTrainingSAE`, whose running threshold is found without a list of all
+    positive latents."""
+
+    def update_topk_threshold(self, acts_topk: Float[Tensor, "*rows d_sae"]) -> None:
+        """As in sae_lens."""
+        least = torch.where(acts_topk > 0, acts_topk, torch.inf).min()
+        super().update_topk_threshold(least if least.isfinite() else acts_topk)
 
 
 def hasten(sae: TrainingSAE) -> None:

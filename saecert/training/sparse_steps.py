@@ -24,6 +24,9 @@ from sae_lens import (
 from torch import Tensor
 from torch.nn.functional import embedding, embedding_bag
 
+from saecert.subjects.products import affine
+from saecert.training.selection import SoonerThreshold
+
 Acts = Float[Tensor, "batch d_in"]
 Latents = Float[Tensor, "batch d_sae"]
 
@@ -92,13 +95,14 @@ class SparseSteps(TopKTrainingSAE):
         if not torch.is_grad_enabled():
             return super().encode_with_hidden_pre(x)
         sae_in = self.process_sae_in(x)
+        encoder = self.W_enc.T.contiguous()
         with torch.no_grad():
-            hidden_pre = torch.addmm(self.b_enc, sae_in, self.W_enc)
+            hidden_pre = affine(sae_in, encoder, self.b_enc)
             hidden_pre *= self.W_dec.norm(dim=-1)
             acts = self.activation_fn(hidden_pre)
         places = np.flatnonzero(acts.numpy())
         sample, latents = (torch.from_numpy(part) for part in np.divmod(places, acts.shape[1]))
-        rows = embedding(latents, self.W_enc.T.contiguous())
+        rows = embedding(latents, encoder)
         strengths = (embedding(sample, sae_in) * rows).sum(dim=-1) + self.b_enc[latents]
         counts = torch.bincount(sample, minlength=len(acts))
         version = acts._version
@@ -141,11 +145,11 @@ class SparseTopK(SparseSteps):
     """`sae_lens.TopKTrainingSAE`."""
 
 
-class SparseBatchTopK(SparseSteps, BatchTopKTrainingSAE):
+class SparseBatchTopK(SparseSteps, SoonerThreshold, BatchTopKTrainingSAE):
     """`sae_lens.BatchTopKTrainingSAE`."""
 
 
-class SparseMatryoshka(SparseSteps, MatryoshkaBatchTopKTrainingSAE):
+class SparseMatryoshka(SparseSteps, SoonerThreshold, MatryoshkaBatchTopKTrainingSAE):
     """`sae_lens.MatryoshkaBatchTopKTrainingSAE`, with one loss for all dead latents."""
 
     def __init__(

@@ -13,7 +13,13 @@ from sae_lens import (
 from sae_lens.saes.batchtopk_sae import BatchTopK
 from sae_lens.saes.topk_sae import TopK
 
-from saecert.training.selection import SoonerBatchTopK, SoonerTopK, hasten, largest_of
+from saecert.training.selection import (
+    SoonerBatchTopK,
+    SoonerThreshold,
+    SoonerTopK,
+    hasten,
+    largest_of,
+)
 
 PAIRS = [(TopK, SoonerTopK), (BatchTopK, SoonerBatchTopK)]
 
@@ -100,3 +106,21 @@ def test_only_functions_of_sae_lens_are_replaced():
     assert type(top_k.activation_fn) is SoonerTopK
     assert type(batch.activation_fn) is SoonerBatchTopK
     assert jump.activation_fn is before
+
+
+@pytest.mark.parametrize(
+    "acts",
+    [
+        torch.tensor([[0.0, 2.0, 0.5], [0.0, 0.0, 3.0]]),
+        torch.zeros(2, 3),
+        torch.tensor([[torch.nan, 0.0, 1.0]]),
+        torch.full((2, 3), torch.inf),
+    ],
+)
+def test_the_running_threshold_is_that_of_sae_lens(acts) -> None:
+    settings = BatchTopKTrainingSAEConfig(d_in=4, d_sae=3, k=1, topk_threshold_lr=0.25)
+    saes = [kind(settings) for kind in (BatchTopKTrainingSAE, SoonerThreshold)]
+    for sae in saes:
+        sae.topk_threshold.fill_(1.0)
+        sae.update_topk_threshold(acts)
+    assert torch.equal(saes[0].topk_threshold, saes[1].topk_threshold)
