@@ -36,7 +36,7 @@ subject = "docstring-6l"
 sae = ""
 # text on which latents are ranked: a name, a file or a data set
 corpus = "docstrings"
-# hook point; empty: the middle one
+# hook point of the SAE; empty: the middle one
 hook_name = ""
 # share of its latents that are in the pool
 share = 0.75

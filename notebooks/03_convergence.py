@@ -226,6 +226,7 @@ bounds_table(alpha)
 valid = frame[frame["label"] != choosing.PRINTED]
 sharp = choosing.by_size(valid, alpha, few, ["sharp"])
 note = f"each at delta = {delta:g}, on its own; alpha = {alpha:g}"
+note += "; k as in the table above"
 show(sharp, "The same pools, sharp bounds", note=note)
 
 # %% [markdown]

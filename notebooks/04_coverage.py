@@ -13,7 +13,7 @@
 # ---
 
 # %% [markdown]
-# # 04 · Measured: no inequality is seen to miss more often than it promises under any pool rule, by a test that rejects every method that is wrong on purpose
+# # 04 · Measured: no inequality is shown to miss more often than it promises under any pool rule, by a test that rejects every method that is wrong on purpose
 #
 # **Question.** "Wrong with probability at most 5 %" is easy to write; how often are these bounds really wrong? And would the test notice a
 # bound that is wrong too often?
@@ -310,7 +310,8 @@ theory = [
 ]
 table = miss_table(grouped, "documents")
 table["arithmetic"] = 100 * np.array(theory)
-show(table, "The default bound when documents are repeated (%)")
+caption = "The default bound when documents are repeated (%)"
+show(table, caption, note=f"delta = {delta:g}")
 
 # %% [markdown]
 # With two copies the bound already misses more than twice as often as promised on coins, and more than four times as often on the rare

@@ -64,7 +64,7 @@ import pandas as pd
 from saecert import certify
 from saecert.reporting import experiments, figures
 from saecert.reporting.claims import claims
-from saecert.reporting.study import open_study
+from saecert.reporting.study import open_study, wrapped
 from saecert.reporting.tables import footing, show
 from saecert.reporting.wording import in_words, worded
 from saecert.statistics.inequalities import INEQUALITIES
@@ -126,7 +126,8 @@ losses = study.losses(controls=False, alphas=[alpha])
 rule = {"delta": delta, "alpha": alpha}
 chosen = certify(losses, **rule, tolerance=tolerance, eps=())
 print(study)
-print(f"bound {upper_text(chosen.bound)} bits ({footing(chosen)})")
+told = f"bound {upper_text(chosen.bound)} bits ({footing(chosen)})"
+print(wrapped(told))
 
 # %% [markdown]
 # One SAE has several bounds in this book, each right for its $n$, $\delta$ and $k$: {ref}`one SAE, eight bounds <one-sae-eight-bounds>`.

@@ -80,7 +80,9 @@ note = f"n = 10,000 sequences of 32 tokens, {setting}; k of m latents: "
 sizes = zip(models["pool"], models["d_sae"], strict=True)
 note += ", ".join(f"{k:,} of {m:,}" for k, m in sizes)
 caption = "The paper's bounds, and ours from its means, bits per token"
-show(published.by_form(models), caption, note=note, decimals=3)
+limits = ["as printed", "recomputed"]
+table = published.by_form(models)
+show(table, caption, note=note, decimals=3, upper=limits)
 
 # %%
 layers = published.certified(published.restated("layers"), delta)
@@ -149,7 +151,7 @@ show(table, "Samples in which a limit is below its mean", note=note)
 # %% tags=["hide-input"]
 for row in models.itertuples():
     gained = row.fixed - row.sharper_fixed
-    print(f"{row.model}: {row.fixed:.3f} as printed,")
+    print(f"{row.model}: {upper_text(row.fixed, 3)} as printed,")
     sharper = upper_text(row.sharper_fixed, 3)
     print(f"  sharper: at most {sharper} bits, {gained:.2f} lower;")
     print(f"  core {row.core:.3f}")
@@ -180,8 +182,9 @@ listed = ", ".join(layers.loc[hopeless, "layer"].astype(str))
 print(f"core alone above log2 V = {nearest_text(vacuous)}: {listed}")
 for row in helped.itertuples():
     print(f"non-vacuous with Occam only now: layer {row.layer},")
+    printed = upper_text(row.printed_occam, 3)
     sharper = upper_text(row.sharper_occam, 3)
-    print(f"  {row.printed_occam:.3f} -> {sharper} bits")
+    print(f"  {printed} -> {sharper} bits")
 
 # %% [markdown]
 # At the four layers from 4 to 16 even an endless sample would leave the bound vacuous. At layers 20 and 24 it is vacuous with Occam only, by the
@@ -230,7 +233,8 @@ show(twice_layers, "Parts of the core, layers of Llama-3-8B", note=note)
 note = f"n = 10,000, m = 131,072, {setting}"
 note += "; seen at least: times; outside: sequences"
 caption = "Bounds for pools of latents seen often, bits per token"
-show(published.thresholds(pools), caption, note=note, decimals=3)
+table = published.thresholds(pools)
+show(table, caption, note=note, decimals=3, upper=["as printed"])
 
 # %% [markdown]
 # From the first row to the last:

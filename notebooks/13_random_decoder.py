@@ -107,7 +107,7 @@ assert 6 < bounds[20_000] < 6.1 < bounds[20]
 #
 # ## Controls
 #
-# A *control* is something that stands in for the SAE:
+# A *control* is something that stands in for the SAE, to compare it with. Most of these no SAE training made:
 #
 # * **random decoder**: encoder and activations are the SAE's, every atom is a random unit vector. *Norm matched*: what it writes is
 #   rescaled at each token to the norm that the SAE writes there.
@@ -116,7 +116,7 @@ assert 6 < bounds[20_000] < 6.1 < bounds[20]
 # * **noise**: the native activation plus a random vector as long as the SAE's error at that token, the paper's control of the same norm;
 #   {doc}`the page on horizons <17_amplification>` follows it block by block.
 #
-# Beside them, one *ablation*: the **mean** activation, a constant; and one of the *shufflings* of
+# Two more are one *ablation*: the **mean** activation, a constant; and one *shuffling*, of
 # {doc}`the page on shuffled codes <12_shuffling>`, the **permuted dictionary**: the SAE's own atoms, paired with its latents at random.
 # Unlike random vectors they lie where activations lie.
 #

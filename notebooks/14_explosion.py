@@ -39,7 +39,7 @@ n_seq = 200
 delta = 0.05
 # rate of false alarms that must not be exceeded
 level = 0.05
-# of the simulation
+# of simulations
 seed = 0
 # where the model runs
 device = "cpu"
@@ -65,7 +65,7 @@ from saecert.reporting import figures
 from saecert.reporting.claims import claims, decided
 from saecert.reporting.study import open_study
 from saecert.reporting.tables import show
-from saecert.statistics.rounding import lower_text
+from saecert.statistics.rounding import lower_text, upper_text
 
 # %% [markdown]
 # ## A threshold that needs no eye
@@ -273,9 +273,11 @@ thresholds = {
 def alarm(name, threshold):
     """When a score raises the alarm, in words."""
     if name == "low confidence":
-        return f"mean largest probability below {-threshold:.4g}"
+        least = lower_text(-threshold, significant=4)
+        return f"mean largest probability below {least}"
     unit = {"active latents": " a token", "surprise": " bits a token"}
-    return f"above {threshold:.4g}{unit.get(name, '')}"
+    most = upper_text(threshold, significant=4)
+    return f"above {most}{unit.get(name, '')}"
 
 
 print("the same for every sequence:", ", ".join(constant) or "none")

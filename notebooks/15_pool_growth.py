@@ -41,7 +41,7 @@ delta = 0.05
 n_pool = 50
 # sequences that the claim says suffice for 99 % of the active mass
 enough = 50
-# of the simulation
+# of simulations
 seed = 0
 # where the model runs
 device = "cpu"

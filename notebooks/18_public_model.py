@@ -188,7 +188,9 @@ show(fidelity, "The whole SAE by layer", note=note, decimals=3)
 beside = public.beside_published(certificates)
 printed = beside.index.str.endswith("as printed")
 ours, theirs = beside[~printed], beside[printed]
-show(ours, "A public model here: bits per token", decimals=3)
+caption = "A public model here: bits per token"
+note = f"{footing(certificates.values(), delta)}; all limits jointly"
+show(ours, caption, note=note, decimals=3)
 
 # %% [markdown]
 # And the published ones:

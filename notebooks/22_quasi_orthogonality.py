@@ -93,11 +93,11 @@ from saecert.statistics.rounding import lower_text, upper_text
 # (i) Multiply $\sum_i \tilde f_i u_i$ with itself; $\lVert u_i \rVert = 1$. (ii) The sum over pairs is at most $\varepsilon \sum_{i \ne j} \lvert \tilde f_i
 # \tilde f_j \rvert = \varepsilon (\lVert \tilde f \rVert_1^2 - \lVert \tilde f \rVert_2^2)$ in size. (iii) By Cauchy and Schwarz $\lVert \tilde f
 # \rVert_1^2 \le k \lVert \tilde f \rVert_2^2$, so that the denominator of $\varepsilon_{\hat z}$ is at most $(k-1) \lVert \tilde f \rVert^2$, with $k \le H$ for the interval;
-# the paper puts $(h-1) \lVert \tilde f \rVert^2$ there. (iv) The Gram matrix of the atoms has trace $h$ and rank $d$ at most, so its squared
+# {cite:t}`lee2025` put $(h-1) \lVert \tilde f \rVert^2$ there. (iv) The Gram matrix of the atoms has trace $h$ and rank $d$ at most, so its squared
 # entries add up to $h^2/d$ or more; $h$ of them are 1, and the largest of the other $h(h-1)$ is at least their mean.
 # ````
 #
-# So there are two readings of $\varepsilon$ from one token. $\varepsilon_{\hat z}$ of (ii), the **bound from** $\hat z$, is "ε from ẑ" in tables; it is never above the coherence. $\varepsilon_{\mathrm{LBO}}$ of the paper, "published ε" in tables, is no such
+# So there are two readings of $\varepsilon$ from one token. $\varepsilon_{\hat z}$ of (ii), the **bound from** $\hat z$, is "ε from ẑ" in tables; it is never above the coherence. $\varepsilon_{\mathrm{LBO}}$ of {cite:t}`lee2025`, "published ε" in tables, is no such
 # bound, for two reasons. It divides by what the denominator would be if all $h$ latents were active alike: with $k$ of them it is too small by a factor of
 # $(h-1)/(k-1)$ or more. And it compares with $z$, while the identity is about $\hat z$: what the SAE leaves unexplained is taken for an angle.
 #

@@ -136,6 +136,8 @@ study = open_study(
     skip=skip,
     device=device,
 )
+
+# %% tags=["hide-input"]
 places = layers.by_depth(study.hook_names)
 plan = {
     "lambdas": [1 / float(x) for x in one_over_lambda.split(",")],
@@ -147,6 +149,8 @@ plan = {
     "pool_share": 0.75,
     "seed": seed,
 }
+
+# %%
 arrays = study.measure(
     "built", hook_names=places, build=top_afa.BUILD, **plan
 )
@@ -215,9 +219,11 @@ show(
 # %%
 settings = {"alpha": alpha, "delta": share, "inequality": inequality}
 native = {
-    name: record.take(slice(skip, None))
+    name: record.take(slice(-n_all, None))
     for name, record in until.losses(hook_names=places).items()
 }
+
+# %% tags=["hide-input"]
 made = {
     name: top_afa.certificates_of(
         native[name], arrays[name], saes[name], settings

@@ -251,7 +251,8 @@ show(
 # %% tags=["hide-input"]
 gains = optimality.new_atoms_by_layer(measured)
 caption = "Gain of the best new atom, shares of lambda"
-show(gains, caption, note=f"{size * per_sequence:,} activations")
+note = f"{size * per_sequence:,} activations, and only these"
+show(gains, caption, note=note)
 
 # %% [markdown]
 # Residuals of the encoder's codes offer a new atom about one and a half times what chance would, those of optimal codes four to seven times. So neither is where an infinitely wide dictionary would be. Nobody should expect that of

@@ -27,7 +27,7 @@ subject = "docstring-6l"
 sae = ""
 # text: a name, a file or a hub data set
 corpus = "docstrings"
-# hook point; empty: the middle one
+# hook point of the SAE; empty: the middle one
 hook_name = ""
 # certification sequences; 0: all
 n_seq = 500
@@ -37,7 +37,7 @@ n_discovery = 400
 n_latents = 16
 # show text now: in the book it is there anyway
 show_text = False
-# smoothing weight
+# weight of the uniform distribution
 alpha = 0.5
 # probability that a statement is wrong
 delta = 0.05

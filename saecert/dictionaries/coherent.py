@@ -9,7 +9,7 @@ import numpy as np
 
 
 def eps_lbo(norm_z: Any, norm_f: Any, d_sae: int) -> Any:
-    """The paper's ``| ||z||^2 - ||f~||^2 | / ((h - 1) ||f~||^2)`` from norms alone, h = `d_sae`.
+    """The published ``| ||z||^2 - ||f~||^2 | / ((h - 1) ||f~||^2)`` from norms alone, h = `d_sae`.
 
     What eps must be for the norms to agree, were the reconstruction exact and all h latents active
     alike (arXiv 2503.24277). Infinite where no latent is active and no bias is added.

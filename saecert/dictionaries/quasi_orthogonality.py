@@ -3,7 +3,7 @@
 Atoms of unit length whose cosines are at most eps in size are *eps-quasi-orthogonal*, and eps is
 their coherence. Then the norm of a code is nearly that of what it decodes to, so it can be told
 from the norm of the activation (arXiv 2503.24277). Read the other way round, norms that disagree
-say how coherent the atoms must at least be; `quasi_orthogonality` has the paper's number and one
+say how coherent the atoms must at least be; `quasi_orthogonality` has the published number and one
 that is a lower bound for every token.
 """
 
@@ -50,7 +50,7 @@ def quasi_orthogonality(
     * ``norm_f``, ``||f~||`` with ``f~ = (f_i ||w_i||, ||b_dec||)``, the bias being an atom that is
       always active (arXiv 2503.24277)
     * ``nmse``, ``||z - z_hat||^2 / ||z||^2``
-    * ``eps_lbo``, the paper's number, see `eps_lbo`
+    * ``eps_lbo``, the published number, see `eps_lbo`
     * ``eps_identity``, ``| ||z_hat||^2 - ||f~||^2 | / (||f~||_1^2 - ||f~||_2^2)``
 
     **Guarantee.** ``eps_identity`` is at most the `coherence` of the atoms and the bias, for every

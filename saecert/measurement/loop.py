@@ -17,6 +17,7 @@ up over the batches instead. Gradients are off unless the function turns them on
 
 from __future__ import annotations
 
+import inspect
 import re
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -83,11 +84,20 @@ class Quantity:
     name: str
     """What it is called in the cache folder and on the progress bar."""
     key: str
-    """A text that changes whenever `measure` gives other numbers: its parameters, a version."""
+    """A text that changes whenever `measure` gives other numbers: its parameters, a version. It may
+    be empty for a function that depends on nothing but its arguments."""
     measure: Measure
     """Called with a batch and those of `hook_names` that still need it."""
     hook_names: Sequence[str]
     """Hook points, each kept in a file of its own; "" for what no SAE changes."""
+
+    def __post_init__(self) -> None:
+        plain = inspect.isfunction(self.measure) and not self.measure.__closure__
+        if not self.key and not plain:
+            raise ValueError(
+                f"what measures '{self.name}' has values of its own, on which its numbers depend: "
+                "give it a key that names them"
+            )
 
 
 @dataclass(frozen=True)

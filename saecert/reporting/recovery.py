@@ -33,7 +33,7 @@ STARTS = {
 }
 """Where the decoder of a TopK SAE starts, by its name in the rows."""
 PAPER = ("constant", "log-uniform")
-"""Worlds of the paper."""
+"""Worlds of arXiv 2602.14111."""
 REPORTED: Mapping[tuple[str, str], tuple[float, float]] = {
     ("log-uniform", "batchtopk"): (297, 0.71),
     ("log-uniform", "jumprelu"): (225, 0.71),
@@ -91,7 +91,7 @@ def _columns(found: pd.DataFrame) -> pd.DataFrame:
 
 
 def against_reported(rows: pd.DataFrame) -> pd.DataFrame:
-    """What the paper reports beside what was found, a line a world and kind that it reports.
+    """What arXiv 2602.14111 reports beside what was found, a line a world and kind that it reports.
 
     Counts are scaled to the number of features here. "agrees": whether the recovered count is
     within a factor of 2 of the reported one or both are at most 1 % of the features, and the

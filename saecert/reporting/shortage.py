@@ -16,9 +16,21 @@ if TYPE_CHECKING:
 def fewer(settings: Mapping[str, Any], parameter: str, asked: int, there: int) -> str:
     """What a page says that goes on with fewer sequences."""
     split = "discovery" if parameter == "n_discovery" else settings["split"]
+    gives = f"{_quoted(settings)} gives {there} {split} sequences"
+    return f"{parameter}: {gives}, fewer than {asked}: all are used"
+
+
+def passed_over(settings: Mapping[str, Any], passed: int, there: int) -> str:
+    """What a page says that passes over fewer sequences than it was to."""
+    gives = f"{_quoted(settings)} gives {there} {settings['split']} sequences"
+    wanted = f"too few for n_seq={settings['n_seq']} behind {settings['skip']}"
+    return f"skip: {gives}, {wanted}: {passed} are passed over"
+
+
+def _quoted(settings: Mapping[str, Any]) -> str:
+    """The text, in quotes if it is somebody's own."""
     source = settings["corpus"]
-    kind = source if source in (*INSTALLED, *ENDLESS) else f"'{source}'"
-    return f"{parameter}: {kind} gives {there} {split} sequences, fewer than {asked}: all are used"
+    return source if source in (*INSTALLED, *ENDLESS) else f"'{source}'"
 
 
 def too_few(corpus: Corpus | None, source: str, parameter: str, least: int, have: int) -> str:

@@ -28,7 +28,7 @@ from saecert.reporting.settings import (
     hook_list,
     listed_hooks,
 )
-from saecert.reporting.shortage import fewer, too_few
+from saecert.reporting.shortage import fewer, passed_over, too_few
 
 if TYPE_CHECKING:
     from saecert.corpora.corpus import Corpus
@@ -84,12 +84,23 @@ class Study:
 
     @cached_property
     def sample(self) -> Corpus:
-        """The sequences that statements are about, loaded now if they were not."""
+        """The sequences that statements are about, loaded now if they were not.
+
+        Where a text is too short for those to be passed over as well, fewer of them are.
+        """
         skip = self.settings["skip"]
         asked = self.settings["n_seq"]
         split = self.settings["split"]
         corpus = self._text(split, skip + asked if asked else 0, "n_seq")
-        return corpus.part(skip, len(corpus)) if skip else corpus
+        if not skip:
+            return corpus
+        passed = skip if not asked else min(skip, max(0, len(corpus) - asked))
+        if len(corpus) < passed + 2:
+            source = self.settings["corpus"]
+            raise SettingsError(too_few(corpus, source, "skip", passed + 2, len(corpus)))
+        if passed < skip:
+            self._note(passed_over(self.settings, passed, len(corpus)))
+        return corpus.part(passed, len(corpus))
 
     @cached_property
     def discovery(self) -> Corpus | None:

@@ -72,11 +72,17 @@ def local_folder(model: str | Path, revision: str | None) -> Path:
 
 
 def read_config(folder: Path) -> PretrainedConfig:
-    """The model's configuration; ValueError when it is damaged or needs code of its own."""
+    """The model's configuration; ValueError when it is damaged, needs code of its own, or does not
+    say for which class of models it is."""
     config = _read(folder, "config.json", AutoConfig.from_pretrained)
     names = config.architectures or ()
     if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
         raise ValueError(f"{folder / 'config.json'}: architectures is no list of names")
+    if not names:  # Llama, Mistral and Gemma have the same tensors, and not all compute the same
+        raise ValueError(
+            f"{folder / 'config.json'} does not say for which class its weights were made: add "
+            'it, such as "architectures": ["LlamaForCausalLM"]'
+        )
     for name in names:
         made_for = getattr(getattr(transformers, name, None), "config_class", None)
         if made_for is not None and not isinstance(config, made_for):

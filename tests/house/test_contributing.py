@@ -73,3 +73,13 @@ def test_command(tmp_path, capsys, name, code):
         "60\n" if code == 0 else "",
         code == 1,
     )
+
+
+def test_modules_of_the_list_of_ideas_are_there():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    listed = text.partition("## Where an idea is\n")[2].partition("\n## ")[0]
+    rows = [line.split("|")[2] for line in listed.splitlines() if line.startswith("| ")][1:]
+    names = [re.findall(r"`([a-z_0-9/]+)`", row) for row in rows]
+    assert len(rows) > 20 and all(names)
+    gone = [name for row in names for name in row if not (ROOT / f"saecert/{name}.py").is_file()]
+    assert not gone

@@ -2,6 +2,7 @@
 
 import os
 import warnings
+from functools import partial
 
 import numpy as np
 import pytest
@@ -59,7 +60,7 @@ def test_an_interrupted_run_goes_on_and_a_finished_one_returns_at_once(subject, 
     assert seen[3:] == [(20, 10, both), (30, 10, both)]
     run(subject, sample, norms(seen), batch_size=10, progress=False)
     assert len(seen) == 5
-    fresh = run(subject, sample, Quantity("again", "", norms().measure, both), batch_size=10)
+    fresh = run(subject, sample, Quantity("again", "1", norms().measure, both), batch_size=10)
     for name in both:
         np.testing.assert_array_equal(resumed[name]["sum"], fresh[name]["sum"])
         np.testing.assert_array_equal(resumed[name]["norm"], fresh[name]["norm"])
@@ -67,7 +68,7 @@ def test_an_interrupted_run_goes_on_and_a_finished_one_returns_at_once(subject, 
 
 def test_hook_points_that_are_not_equally_far_each_go_on_from_where_they_were(subject, sample):
     seen = []
-    whole = run(subject, sample, Quantity("other", "", norms().measure, (FIRST, SECOND)))
+    whole = run(subject, sample, Quantity("other", "1", norms().measure, (FIRST, SECOND)))
     alone = Quantity("norm", "1", norms(seen, fail_at=2).measure, (SECOND,))
     with pytest.raises(KeyboardInterrupt):
         run(subject, sample, alone, batch_size=16, progress=False)
@@ -109,7 +110,7 @@ def test_a_batch_that_does_not_fit_is_halved(subject, sample):
             raise torch.OutOfMemoryError("out of memory")
         return {FIRST: {"start": np.arange(batch.start, batch.start + len(batch.tokens))}}
 
-    arrays = run(subject, sample, Quantity("heavy", "", measure, (FIRST,)), batch_size=8)
+    arrays = run(subject, sample, Quantity("heavy", "1", measure, (FIRST,)), batch_size=8)
     assert sizes[:3] == [8, 4, 2] and set(sizes[3:]) == {2}
     np.testing.assert_array_equal(arrays[FIRST]["start"], np.arange(40))
 
@@ -165,6 +166,23 @@ def test_circumstances_are_those_of_the_measurement_not_of_the_call(subject, sam
     assert set(first["versions"]) == set(circumstances.LIBRARIES)
     monkeypatch.setattr(circumstances, "_versions", lambda: (("torch", "99"),))
     assert measured() == first
+
+
+def test_a_function_with_values_of_its_own_needs_a_key():
+    size = 3
+
+    def closes_over(subject, batch, hook_names):
+        return {FIRST: {"size": np.full(len(batch.tokens), size)}}
+
+    def plain(subject, batch, hook_names):
+        return {FIRST: {"size": np.full(len(batch.tokens), 3)}}
+
+    for measure in (closes_over, partial(plain), norms):
+        Quantity("size", "3", measure, (FIRST,))
+    Quantity("size", "", plain, (FIRST,))
+    for measure in (closes_over, partial(plain)):
+        with pytest.raises(ValueError, match="'size' has values of its own.* give it a key"):
+            Quantity("size", "", measure, (FIRST,))
 
 
 def test_rows_of_another_number_are_refused(subject, sample):

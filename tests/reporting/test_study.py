@@ -251,11 +251,42 @@ def test_sums_over_other_sequences_answer_nothing(place, kept, asked):
     assert measurements.find_arrays(request | {"n_seq": asked}) is None
 
 
-def test_needs_name_the_parameter_and_the_documents(folders, tmp_path):
+@pytest.fixture
+def short(folders, tmp_path):
+    """A study of a model of one's own and of 40 documents of one's own, with other settings."""
     path = tmp_path / "texts.jsonl"
     texts = make_texts(40)
     path.write_text("\n".join(json.dumps({"text": text}) for text in texts), encoding="utf-8")
-    small = open_study(str(folders["llama"]), corpus=str(path), n_seq=500)
+
+    def opened(**settings):
+        return open_study(str(folders["llama"]), corpus=str(path), **settings)
+
+    return opened
+
+
+def test_fewer_are_passed_over_if_the_text_is_short_and_it_is_said(short, capsys):
+    whole = short(n_seq=0).sample
+    n = len(whole)
+    assert 20 < n < 40
+    assert (short(n_seq=5, skip=9).sample.tokens == whole.tokens[9:14]).all()
+    assert "skip" not in capsys.readouterr().out
+    asked = short(n_seq=10, skip=500)
+    assert (asked.sample.tokens == whole.tokens[-10:]).all()
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"{n} certification sequences, too few for n_seq=10 behind 500" in said
+    assert f"{n - 10} are passed over" in said
+    assert (short(n_seq=100, skip=500).sample.tokens == whole.tokens).all()
+
+
+def test_a_text_that_is_passed_over_whole_is_refused_with_what_to_do(short):
+    n = len(short(n_seq=0).sample)
+    assert len(short(n_seq=0, skip=n - 2).sample) == 2
+    with pytest.raises(SettingsError, match=r"skip: at least 502 .*: about \d+ documents"):
+        _ = short(n_seq=0, skip=500).sample
+
+
+def test_needs_name_the_parameter_and_the_documents(short):
+    small = short(n_seq=500)
     assert 2 < len(small.sample) < 40
     with pytest.raises(SettingsError, match=r"n_calibration: at least 60 .* about \d\d documents"):
         small.needs(60, "n_calibration")
