@@ -3,7 +3,7 @@
 # make coverage   unit tests, and which lines of the library they reach (slower than make test)
 # make faults     kills, full disks, mutated files, fuzzed loaders: the long form of what make test does (minutes)
 # make html       the book from the stored outputs, nothing executed
-# make measure    measure all that the pages stand on anew, from nothing, into measurements/ (about an hour on two cores)
+# make measure    measure all that the pages stand on anew, from nothing, into measurements/ (under an hour on two cores)
 # make notebooks  execute notebooks/*.py into the committed notebooks/*.ipynb
 # make certificates  certify the shipped model at every layer anew, into certificates/ (ten minutes or more)
 # make lint       style, types, density, rules for pages                  make format   apply the style

@@ -305,9 +305,7 @@ grouped = study.simulated(
 )
 
 # %% tags=["hide-input"]
-theory = [
-    experiments.repeated_in_theory(*pair, delta) for pair in pairs
-]
+theory = [experiments.repeated_in_theory(*x, delta) for x in pairs]
 table = miss_table(grouped, "documents")
 table["arithmetic"] = 100 * np.array(theory)
 caption = "The default bound when documents are repeated (%)"

@@ -244,7 +244,7 @@ first, last = pools.iloc[0], pools.iloc[-1]
 moved = (pools["proxy_risk"] - first["proxy_risk"]).abs().max()
 kept = last["pool"] / first["pool"]
 print(f"latents dropped: {1 - kept:.1%}")
-print(f"proxy risk moves by at most {moved:.5f} bits,")
+print(f"proxy risk moves by at most {upper_text(moved, 5)} bits,")
 print(f"the bound by {last['fixed'] - first['fixed']:.2f} bits")
 
 # %% [markdown]

@@ -84,6 +84,17 @@ from saecert.reporting.study import open_study
 from saecert.reporting.tables import show
 from saecert.subjects.top_afa import chosen_latents
 
+plan = {
+    "lambdas": [1 / float(x) for x in one_over_lambda.split(",")],
+    "usual_l0": usual_l0,
+    "n_cached": n_cached,
+    "n_samples": n_samples,
+    "batch_size": 256,
+    "alpha": alpha,
+    "pool_share": 0.75,
+    "seed": seed,
+}
+
 # %% [markdown]
 # ## The rule
 #
@@ -136,21 +147,7 @@ study = open_study(
     skip=skip,
     device=device,
 )
-
-# %% tags=["hide-input"]
 places = layers.by_depth(study.hook_names)
-plan = {
-    "lambdas": [1 / float(x) for x in one_over_lambda.split(",")],
-    "usual_l0": usual_l0,
-    "n_cached": n_cached,
-    "n_samples": n_samples,
-    "batch_size": 256,
-    "alpha": alpha,
-    "pool_share": 0.75,
-    "seed": seed,
-}
-
-# %%
 arrays = study.measure(
     "built", hook_names=places, build=top_afa.BUILD, **plan
 )
@@ -222,8 +219,6 @@ native = {
     name: record.take(slice(-n_all, None))
     for name, record in until.losses(hook_names=places).items()
 }
-
-# %% tags=["hide-input"]
 made = {
     name: top_afa.certificates_of(
         native[name], arrays[name], saes[name], settings

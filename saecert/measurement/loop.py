@@ -92,7 +92,8 @@ class Quantity:
     """Hook points, each kept in a file of its own; "" for what no SAE changes."""
 
     def __post_init__(self) -> None:
-        plain = inspect.isfunction(self.measure) and not self.measure.__closure__
+        function = inspect.unwrap(self.measure)  # torch.no_grad() wraps
+        plain = inspect.isfunction(function) and not function.__closure__
         if not self.key and not plain:
             raise ValueError(
                 f"what measures '{self.name}' has values of its own, on which its numbers depend: "

@@ -180,7 +180,8 @@ def test_a_function_with_values_of_its_own_needs_a_key():
     for measure in (closes_over, partial(plain), norms):
         Quantity("size", "3", measure, (FIRST,))
     Quantity("size", "", plain, (FIRST,))
-    for measure in (closes_over, partial(plain)):
+    Quantity("size", "", torch.no_grad()(plain), (FIRST,))
+    for measure in (closes_over, torch.no_grad()(closes_over), partial(plain)):
         with pytest.raises(ValueError, match="'size' has values of its own.* give it a key"):
             Quantity("size", "", measure, (FIRST,))
 
