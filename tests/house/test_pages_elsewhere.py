@@ -1,10 +1,11 @@
 """Pages on a subject that they were not written for: one TopK SAE, and a few short texts.
 
-Two of them in `make test`, the others where `SAECERT_FAULTS` is "long".
+Four of them in `make test`, the fifth where `SAECERT_FAULTS` is "long".
 """
 
 from __future__ import annotations
 
+import html
 import json
 import re
 
@@ -42,9 +43,9 @@ NEEDS_TWO = {
     "16_limits": set(),
 }
 """Claims of each page that cannot be tested here, and why."""
-SHORT = ("07_behaviour", "14_explosion", "15_pool_growth")
+SHORT = ("07_behaviour", "11_layers", "14_explosion", "15_pool_growth")
 PAGES = tuple(NEEDS_TWO) if LONG else SHORT
-SMALL = {"n_seq": "60", "draws": "200"}
+SMALL = {"n_seq": "60", "n_calibration": "8", "draws": "200"}
 SMALLER = {"n_seq": "60", "n_aliased": "20", "copies": "4", "strict": "false"}
 
 
@@ -138,3 +139,9 @@ def test_an_sae_is_not_compared_with_itself(executed):
     said = streams(executed["07_behaviour"], "stdout")
     assert said.count("one SAE: nothing to compare\n") == 3
     assert "one SAE: no figure\n" in said
+
+
+def test_a_limit_beyond_all_sequences_is_none(executed):
+    said = streams(executed["15_pool_growth"], "stdout")
+    assert "sequences for 99 %: no limit\n" in said
+    assert "> 8" in html.unescape(tables(executed["15_pool_growth"]))
