@@ -431,12 +431,17 @@ if len(most) > 2:
 # %% tags=["hide-input"]
 inside = needed["estimate"].between(needed["low"], needed["high"])
 print(f"estimates within the limits: {inside.sum()} of {len(inside)}")
+beyond = needed["low"] > needed["n"]  # no number of either
+beyond &= needed["estimate"] == needed["n"]
+outside = ~inside & ~beyond
+why = "both may need more sequences than there are"
+within = decided(inside.all(), outside.any(), why)
 claims(
     strict,
     {
         f"99 % within {enough} sequences": soon,
         "the last two layers need the most": ordered,
-        "estimates lie within the limits": bool(inside.all()),
+        "estimates lie within the limits": within,
     },
 )
 

@@ -144,4 +144,6 @@ def test_an_sae_is_not_compared_with_itself(executed):
 def test_a_limit_beyond_all_sequences_is_none(executed):
     said = streams(executed["15_pool_growth"], "stdout")
     assert "sequences for 99 %: no limit\n" in said
-    assert "> 8" in html.unescape(tables(executed["15_pool_growth"]))
+    assert "estimates within the limits: 2 of 3\n" in said
+    assert "> 8 to > 8" in html.unescape(tables(executed["15_pool_growth"]))
+    assert read_claims(said)["estimates lie within the limits"] == "undecided"
