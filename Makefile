@@ -117,7 +117,7 @@ COVERED := $(CURDIR)/_build/coverage
 
 # short forms of these are part of make test; counts are printed
 faults: $(READY)
-	@OMP_NUM_THREADS=1 SAECERT_FAULTS=long $(PY) -m pytest -m faults tests/faults $(PYTEST_ARGS)
+	@OMP_NUM_THREADS=1 SAECERT_FAULTS=long $(PY) -m pytest -m faults tests/faults tests/house/test_pages_elsewhere.py $(PYTEST_ARGS)
 
 lint: $(READY)
 	@$(PY) -m ruff check -q --output-format concise . && $(PY) -m ruff format -q --check . && $(PY) -m mypy --no-error-summary && $(PY) tests/checks.py lint

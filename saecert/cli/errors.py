@@ -25,6 +25,7 @@ _OPTIONS = {
     r"\(hooks=\[\.\.\.\]\), halve it \(dtype=\S+\), or use another device": "(--hook), "
     "take a smaller model, or another --device",
     r"load them apart with hooks=\[\.\.\.\]": "name one with --hook",
+    r"\bsae=(?=')": "--sae ",
     r"\bsae=": "--sae",
     r"\binequality='([^']*)'": r"--inequality \1",
     r"no text under ('[^']*')": r"no text under \1, say with --column where it is",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,8 @@ from huggingface_hub.errors import (
 
 HUB = "hf:"
 """Prefix of what is on the hub: ``hf:owner/repository`` or ``hf:owner/repository/folder``."""
+ATTEMPTS = 2
+"""How many times the limit of one request the hub may be silent before nothing more is asked."""
 
 
 @contextmanager
@@ -25,20 +28,35 @@ def patience() -> Iterator[None]:
 
     The client of huggingface_hub waits without end unless told otherwise, and some of its calls
     are not told. The limit is ``HF_HUB_ETAG_TIMEOUT`` or ``HF_HUB_DOWNLOAD_TIMEOUT``, whichever is
-    longer (10 seconds each unless set in the environment).
+    longer (10 seconds each unless set in the environment). Others ask again and again, for minutes:
+    once the hub has been silent for twice that limit, the next request is a ConnectionError.
     """
     seconds = max(constants.HF_HUB_ETAG_TIMEOUT, constants.HF_HUB_DOWNLOAD_TIMEOUT)
+    silent_since: float | None = None
 
     def limit(request: Any) -> None:
+        nonlocal silent_since
+        now = time.monotonic()
+        begun = now if silent_since is None else silent_since
+        if now - begun > ATTEMPTS * seconds:
+            raise ConnectionError(f"{request.url.host} has been silent for {now - begun:.0f} s")
+        silent_since = begun
         given = request.extensions.get("timeout", {})
         request.extensions["timeout"] = {
             stage: min(given.get(stage) or seconds, seconds)
             for stage in ("connect", "read", "write", "pool")
         }
 
+    def answered(_: Any) -> None:
+        nonlocal silent_since
+        silent_since = None
+
     client = get_session()
     hooks = client.event_hooks
-    client.event_hooks = {**hooks, "request": [*hooks["request"], limit]}
+    client.event_hooks = {
+        "request": [*hooks["request"], limit],
+        "response": [*hooks["response"], answered],
+    }
     try:
         yield
     finally:

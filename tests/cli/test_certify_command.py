@@ -1,5 +1,7 @@
 """``saecert certify`` on tiny models: what it prints and writes, and bad input in a line or two."""
 
+import gzip
+import hashlib
 import json
 import re
 import shutil
@@ -13,6 +15,7 @@ from saecert.__main__ import main
 from saecert.certificates.meaning import meaning
 from saecert.cli.certify import check_outputs
 from saecert.cli.errors import in_shell_words
+from saecert.corpora.splits import text_split
 from saecert.statistics.rounding import nearest_text, upper_text
 
 HOOK = "blocks.1.hook_resid_post"
@@ -189,6 +192,96 @@ def test_a_wrong_sae_is_told(folders, text, tmp_path, capsys):
     assert (
         "THE SAE FAILED ITS CHECK, and was measured all the same: explained variance -" in printed
     )
+
+
+def documents(*values) -> str:
+    """A file of JSON lines, as text."""
+    return "".join(json.dumps({"text": value}) + "\n" for value in values)
+
+
+def split_of(text) -> str:
+    """Where a hash puts a document."""
+    return text_split(hashlib.sha256(text.encode()).hexdigest())
+
+
+def shortened(path):
+    """A file that ends too early."""
+    path.write_bytes(path.read_bytes()[:-7])
+
+
+PLAIN = make_texts(40)
+BAD_WEIGHTS = {
+    "model/model.safetensors": "model.safetensors is damaged",
+    "model/saes/" + HOOK + "/sae_weights.safetensors": "sae_weights.safetensors is damaged",
+}
+BAD_CONFIGURATIONS = {
+    "{": "cfg.json is not JSON",
+    '{"architecture": "jumprelu", "d_in": 16}': "cfg.json and the weights beside it do not make",
+}
+BAD_TEMPLATES = {
+    "saes/{layer}/{block}": "error: --sae 'saes/{layer}/{block}' cannot be filled in ('block')",
+    "saes/{block}": "no SAE matches 'saes/{block}' (only {layer} is filled in)",
+}
+BAD_TEXTS = {
+    "a.jsonl": (
+        documents(*PLAIN, 5).encode(),
+        "a.jsonl, line 41, 'text': 5 is of type int, not text",
+    ),
+    "b.jsonl": (
+        documents(*PLAIN, "half \ud800").encode(),
+        "b.jsonl, line 41, 'text': half a character (a lone surrogate) at position 5",
+    ),
+    "c.jsonl.gz": (gzip.compress(documents(*PLAIN).encode())[:-20], "damaged or truncated .gz"),
+    "d.jsonl": (
+        documents(*[text for text in PLAIN if split_of(text) == "certification"]).encode(),
+        "more documents needed: the discovery split of 'd.jsonl' got none of its",
+    ),
+}
+
+
+@pytest.fixture
+def place(folders, tmp_path):
+    """A folder with a model that may be damaged."""
+    shutil.copytree(folders["llama"], tmp_path / "model")
+    return tmp_path
+
+
+def one_error(arguments, capsys) -> str:
+    """The line with which a command ends, or the two."""
+    said = wrong(["certify", *arguments, *FEW], capsys)
+    told = [line for line in said.splitlines() if not line.startswith("[")]
+    assert len(told) <= 2
+    assert sum(line.startswith("error: ") for line in told) == 1
+    return "\n".join(told)
+
+
+@pytest.mark.parametrize("file", BAD_WEIGHTS)
+def test_damaged_weights_are_told(place, text, file, capsys):
+    shortened(place / file)
+    assert BAD_WEIGHTS[file] in one_error([place / "model", "--text", text], capsys)
+
+
+@pytest.mark.parametrize("content", BAD_CONFIGURATIONS)
+def test_a_damaged_configuration_of_an_sae_is_told(place, text, content, capsys):
+    make_sae(HOOK).save_model(place / "sae")
+    (place / "sae/cfg.json").write_text(content, encoding="utf-8")
+    asked = [place / "model", "--sae", place / "sae", "--text", text]
+    assert BAD_CONFIGURATIONS[content] in one_error(asked, capsys)
+
+
+@pytest.mark.parametrize("template", BAD_TEMPLATES)
+def test_a_template_with_another_field_is_told(folders, text, template, capsys):
+    asked = [folders["llama"], "--sae", template, "--text", text]
+    assert BAD_TEMPLATES[template] in one_error(asked, capsys)
+
+
+@pytest.mark.parametrize("name", BAD_TEXTS)
+def test_text_that_is_damaged_or_none_is_told_with_its_place(folders, tmp_path, name, capsys):
+    content, message = BAD_TEXTS[name]
+    (tmp_path / name).write_bytes(content)
+    said = one_error([folders["llama"], "--text", tmp_path / name], capsys)
+    assert message in said
+    assert name in said
 
 
 def test_an_inequality_that_is_false_for_a_list_is_told(written, capsys, monkeypatch):

@@ -3,7 +3,9 @@ for."""
 
 from dataclasses import replace
 
-from saecert import collect
+from conftest import make_sae
+
+from saecert import Certificate, certify, collect, load_subject
 from saecert.measurement import circumstances
 from saecert.measurement.provenance import provenance
 
@@ -32,6 +34,21 @@ def test_an_sae_has_a_name_and_says_where_it_belongs(subject, corpora):
     named.__dict__["hook_mismatches"] = {HOOK: "blocks.5.hook_mlp_out"}
     facts = provenance(named, corpora["discovery"], HOOK, measured)
     assert facts["sae"] == "release/id" and facts["sae_hook_name"] == "blocks.5.hook_mlp_out"
+
+
+def test_another_hook_point_than_its_own_is_on_the_record_and_the_certificate(
+    folders, corpora, tmp_path
+):
+    own = "blocks.0.hook_resid_post"
+    make_sae(own).save_model(tmp_path / "sae")
+    subject = load_subject(folders["llama"], sae={HOOK: tmp_path / "sae"}, allow_hook_mismatch=True)
+    sample, discovery = corpora["certification"].take(20), corpora["discovery"].take(10)
+    losses = collect(subject, sample, HOOK, discovery=discovery, progress=False)
+    assert losses.provenance["hook_name"] == HOOK
+    assert losses.provenance["sae_hook_name"] == own
+    certify(losses).save(tmp_path / "certificate.json")
+    kept = Certificate.load(tmp_path / "certificate.json").provenance
+    assert (kept["hook_name"], kept["sae_hook_name"]) == (HOOK, own)
 
 
 def test_the_machine_is_described_and_not_named(subject):

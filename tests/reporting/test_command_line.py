@@ -1,5 +1,6 @@
 """``python -m saecert run`` says in one line what is wrong, before anything is started."""
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -8,9 +9,11 @@ import time
 import psutil
 import pytest
 from checks import ROOT
+from conftest import make_texts
 
 from saecert.__main__ import main
 from saecert.reporting import runner
+from saecert.reporting.settings import check_settings
 
 
 def test_command_line_tells_what_is_wrong(capsys):
@@ -99,3 +102,40 @@ def test_what_cannot_be_is_one_line_and_starts_nothing(arguments, message, capsy
     assert message in error
     assert error.count("\n") == 1
     assert (sorted(runs.iterdir()) if runs.exists() else []) == before
+
+
+def test_a_model_folder_without_saes_is_told_before_anything_is_started(
+    tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(runner, "execute", None)
+    (tmp_path / "model/saes").mkdir(parents=True)
+    (tmp_path / "model/config.json").write_text("{}", encoding="utf-8")
+    subject = str(tmp_path / "model")
+    asked = ["run", "02_four_terms", "--subject", subject, "--out", str(tmp_path / "out")]
+    assert main(asked) == 1
+    told = f"error: '{subject}' has no SAEs under saes/: say with sae= where they are\n"
+    assert capsys.readouterr().err == told
+    assert not (tmp_path / "out").exists()
+    check_settings({"subject": subject, "sae": "elsewhere"})
+    (tmp_path / "model/saes/blocks.0.hook_resid_post").mkdir()
+    check_settings({"subject": subject})
+
+
+def test_a_mistake_that_a_page_meets_reaches_the_shell_without_a_traceback(
+    folders, tmp_path, capfd
+):
+    shutil.copytree(folders["llama"], tmp_path / "model")
+    weights = tmp_path / "model/model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-7])
+    (tmp_path / "texts.txt").write_text("\n".join(make_texts(40)), encoding="utf-8")
+    asked = ["run", "02", "--subject", str(tmp_path / "model"), "--out", str(tmp_path / "out")]
+    assert main([*asked, "-p", f"corpus={tmp_path / 'texts.txt'}"]) == 1
+    said = capfd.readouterr()
+    assert said.err == "error: 1 of 1 notebook failed: 02_four_terms\n"
+    (failed,) = [line for line in said.out.splitlines() if "FAILED" in line]
+    assert "ValueError: " in failed
+    assert "model.safetensors is damaged" in failed
+    assert "Traceback" not in said.out
+    assert [path.name for path in (tmp_path / "out").glob("*.ipynb")] == [
+        "02_four_terms.failed.ipynb"
+    ]

@@ -11,6 +11,7 @@ import time
 import pytest
 import yaml
 from checks import ROOT
+from faulty import as_a_user, begin, finish, readable_to_all
 from small_pages import PAGE, printed, small_pages
 from synthetic_losses import random_losses
 
@@ -219,9 +220,11 @@ def test_certificates_and_losses_are_kept_with_the_run_only(folder, home, tmp_pa
     code += "for delta in (0.1, 0.05): keep(certify(losses, delta=delta), losses)\n"
     (folder / "01_double.py").write_text(PAGE + code, encoding="utf-8")
     run_notebooks(["01_double"], out=tmp_path / "bare", folder=folder, pages_only=True)
-    assert not list(tmp_path.rglob("certificates"))
+    assert not list(tmp_path.rglob("certificates")) and not list(tmp_path.rglob("losses"))
     run_notebooks(["01_double"], out=tmp_path / "out", folder=folder)
     assert len(list((tmp_path / "out/certificates").glob("*.json"))) == 2
+    (kept,) = (tmp_path / "out/losses").iterdir()
+    assert SequenceLosses.load(kept).fingerprint() == losses.fingerprint()
     run_notebooks(["01_double"], folder=folder)
     found = sorted((home / "certificates").glob("*.json"))
     (kept,) = (home / "losses").glob("*.npz")
@@ -370,3 +373,17 @@ def test_braces_in_the_folder_of_the_pages_are_no_parameters(folder, tmp_path):
 def test_a_folder_that_cannot_be_made_is_refused_at_once(folder):
     with pytest.raises(RunError, match="cannot be made.*choose another --out"):
         run_notebooks(["01_double"], out="/proc/saecert", folder=folder)
+
+
+def test_a_folder_that_cannot_be_written_is_refused_at_once():
+    with readable_to_all() as home:
+        folder = small_pages(home)
+        out, report = home / "out", home / "report"
+        out.mkdir()
+        out.chmod(0o555)
+        report.touch()
+        report.chmod(0o666)
+        action = as_a_user(lambda: run_notebooks(["01_double"], out=out, folder=folder))
+        assert finish(begin(action, report)) == 1
+        first = report.read_text(encoding="utf-8").splitlines()[0]
+        assert first == (f"RunError: {out} cannot be written to: choose another folder with --out")
