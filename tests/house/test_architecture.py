@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from checks import ROOT
+from imported import imports
 
 BASE = {"arguments", "storage", "untrusted"}
 STATISTICS = {"statistics"} | BASE
@@ -50,18 +51,6 @@ def place(module: str) -> str:
     parts = module.split(".")[1:]
     two = ".".join(parts[:2])
     return two if two in ALLOWED else parts[0] if parts else ""
-
-
-def imports(path: Path) -> list[tuple[int, str]]:
-    """Line and module of every import of the package in one file, wherever it stands."""
-    found = []
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            found += [(node.lineno, name.name) for name in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}:{node.lineno}: imports are absolute"
-            found += [(node.lineno, f"{node.module}.{name.name}") for name in node.names]
-    return [(line, name) for line, name in found if name.split(".")[0] == "saecert"]
 
 
 def breaches(root: Path) -> list[str]:
