@@ -100,9 +100,9 @@ MAKERS = ("dictionaries", "training")
 """Rooms with the code of kept arrays and of SAEs that are trained for a page."""
 PINNED = {"MEASURING": "240fbc7620929fd6", "MAKING": "bbe7e86a7c3c42c0"}
 """Hashes of that code at the present `MEASUREMENT_VERSION`."""
-ADVICE = """the code of {name} changed, so kept numbers may change (this test says which files it is).
-1. If they may: raise MEASUREMENT_VERSION in saecert/measurement/version.py, run `make measure`, list
-   in CHANGELOG.md what moved, and update the hash.
+ADVICE = """the code of {name} changed, and kept numbers come from it.
+1. If they may change: raise MEASUREMENT_VERSION in saecert/measurement/version.py, run
+   `make measure`, list in CHANGELOG.md what moved, and update the hash.
 2. If they cannot (a rename, a diagnostic of which nothing is kept yet): only update the hash, in
    tests/measurement/test_identity.py: PINNED["{name}"] = "{present}"
 The files: {files}"""
