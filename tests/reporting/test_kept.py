@@ -27,22 +27,24 @@ LARGEST_N = 100
 TEXT = ("docstrings-", "functions-", "tokens-", "similar-")
 """Files of the cache folder that hold text."""
 
-QUICK = ("alias_counts", "document", "mixing", "optimality", "phenomena", "strongest", "survey")
+QUICK = ("alias_counts", "document", "mixing", "phenomena", "survey")
 """Kinds of arrays without a row a sequence of which one whole file takes seconds."""
 SLOW = {
     "compared": "trains 14 SAEs",
     "compared_probed": "trains 3 SAEs and fits probes",
     "packages_and_outliers": "trains 16 SAEs",
+    "optimality": "solves for codes; random sequences are in dictionaries/test_optimality",
     "priced": "trains 2 SAEs",
     "random_baselines": "trains 16 SAEs",
     "splitting": "trains 5 SAEs",
+    "strongest": "gradients of the latents of two SAEs",
     "compared of smollm2-135m": "trains 3 SAEs of a public model",
     "packages_and_outliers of smollm2-135m": "trains 4 SAEs of a public model",
     "random_baselines of smollm2-135m": "trains 4 SAEs of a public model",
     "survey of smollm2-135m": "runs a public model on 300 sequences",
     "usual_optimality of smollm2-135m": "solves for codes of 4,608 latents",
 }
-"""Kinds of which a file takes minutes: they are measured again by `make faults`."""
+"""Kinds of which a file takes 15 seconds to many minutes: measured again by `make faults`."""
 
 
 TRAINED = ("recovery", "recovery_started", "recovery_small")
@@ -164,7 +166,7 @@ def test_a_random_file_of_each_quick_kind_measured_again_as_a_whole(rng):
 @pytest.mark.faults
 @pytest.mark.shared_cache
 @pytest.mark.usefixtures("text_only")
-@pytest.mark.skipif(not LONG, reason="minutes a kind: make faults")
+@pytest.mark.skipif(not LONG, reason="up to minutes a kind: make faults")
 @pytest.mark.parametrize("kind", SLOW)
 def test_a_random_file_of_each_slow_kind_measured_again_as_a_whole(kind, rng):
     files = whole_files()[kind]
