@@ -1,7 +1,7 @@
 # make book       run every notebook on the shipped subject into _build and make the book _build/html/index.html
 # make test       unit tests, and every notebook compared with its stored outputs
 # make coverage   unit tests, and which lines of the library they reach (slower than make test)
-# make faults     kills, full disks, mutated files, fuzzed loaders: the long form of what make test does (minutes)
+# make faults     kills, full disks, mutated files, fuzzed loaders, SAEs of pages trained again: the long form of make test
 # make html       the book from the stored outputs, nothing executed
 # make measure    measure all that the pages stand on anew, from nothing, into measurements/ (under an hour on two cores)
 # make notebooks  execute notebooks/*.py into the committed notebooks/*.ipynb
@@ -117,7 +117,7 @@ COVERED := $(CURDIR)/_build/coverage
 
 # short forms of these are part of make test; counts are printed
 faults: $(READY)
-	@OMP_NUM_THREADS=1 SAECERT_FAULTS=long $(PY) -m pytest -m faults tests/faults tests/house/test_pages_elsewhere.py $(PYTEST_ARGS)
+	@OMP_NUM_THREADS=1 SAECERT_FAULTS=long $(PY) -m pytest -m faults tests/faults tests/house/test_pages_elsewhere.py tests/reporting/test_kept.py $(PYTEST_ARGS)
 
 lint: $(READY)
 	@$(PY) -m ruff check -q --output-format concise . && $(PY) -m ruff format -q --check . && $(PY) -m mypy --no-error-summary && $(PY) tests/checks.py lint

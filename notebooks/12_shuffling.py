@@ -262,7 +262,8 @@ show(
 # Do the gaps of the real SAE and of the shufflings overlap, and how near do they come to the ceiling?
 
 # %% tags=["hide-input"]
-print(f"largest possible gap: {ceiling:.2f} bits; that is an average;")
+most = upper_text(ceiling)
+print(f"largest possible gap: {most} bits; that is an average;")
 print("where the model's loss is low a gap can be larger")
 edges = gaps.quantile([0.05, 0.95])
 nearest, farthest = edges.iloc[0, 1:].min(), edges.iloc[1, 0]

@@ -67,6 +67,7 @@ from saecert.reporting.claims import claims, decided
 from saecert.reporting.study import open_study
 from saecert.reporting.tables import show
 from saecert.statistics.inequalities import dirichlet_upper, lower
+from saecert.statistics.rounding import upper_text
 
 # %% [markdown]
 # ## What a sample of sequences says about the next one
@@ -404,7 +405,8 @@ fig = figures.plot_growth(curve, needed.assign(label=label))
 # %% tags=["hide-input"]
 def at_most(number):
     """An upper limit in words; more than there are: none."""
-    return f"at most {number:.0f}" if number < np.inf else "no limit"
+    most = upper_text(number, 0) if number < np.inf else ""
+    return f"at most {most}" if most else "no limit"
 
 
 first = needed[needed["subject"] == needed["subject"].iloc[0]]

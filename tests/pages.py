@@ -20,8 +20,12 @@ BYTES = 300_000
 
 _LINK = re.compile(r"\{doc\}`[^`<>]+`")
 _BESIDE = re.compile(r"[\s#>*+.,;:()|-]|\d+\.")
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
-_LIMIT = re.compile(r"(?i)\b\w*(upper|lower|bound|limit|price)\w*\b|\b(low|high)\b")
+_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f]")
+_LIMIT = re.compile(
+    r"(?i)\b\w*(upper|lower|bound|limit|price|threshold|ceiling|at_most|at_least)\w*\b"
+    r"|\b(low|high|least|most|fixed|alarm)\b"
+)
+_SAID = re.compile(r"(?i)\b(at most|at least|no more than|no less than)\s*$")
 
 
 def notebook_sources(root: Path) -> list[Path]:
@@ -65,9 +69,14 @@ def check_code(root: Path) -> list[str]:
 
 
 def check_prose(root: Path) -> list[str]:
-    """Control characters in pages, and links in sentences that insert a whole title."""
-    paths = [root / "README.md", *sorted((root / "book").rglob("*.md")), *notebook_sources(root)]
+    """Control characters in pages and docstrings, and links that insert a whole title."""
+    front = [root / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
+    paths = [*front, *sorted((root / "book").rglob("*.md")), *notebook_sources(root)]
     complaints = []
+    for path in sorted((root / "saecert").rglob("*.py")):
+        name = path.relative_to(root).as_posix()
+        found = _docstring_breaches(path.read_text(encoding="utf-8"))
+        complaints += [f"{name}:{number}: {complaint}" for number, complaint in found]
     for path in (path for path in paths if path.exists()):
         name = path.relative_to(root).as_posix()
         text = path.read_bytes().decode("utf-8")
@@ -180,20 +189,53 @@ def _code_breaches(path: Path) -> list[tuple[int, str]]:
         if len(line) > COLUMNS and not line.startswith("#"):
             found.append((number, f"{len(line)} columns of code, more than {COLUMNS}"))
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.FormattedValue) and _nearest_limit(node):
-            text = ast.unparse(node.value)
+        if isinstance(node, ast.JoinedStr):
             advice = "is printed to the nearest: use upper_text or lower_text"
-            found.append((node.lineno, f"{text} {advice}"))
+            found += [
+                (value.lineno, f"{ast.unparse(value.value)} {advice}") for value in _nearest(node)
+            ]
     return sorted(found)
 
 
-def _nearest_limit(node: ast.FormattedValue) -> bool:
-    """Whether a number that is called a limit is rounded by a format such as ``.2f``."""
-    spec = ast.unparse(node.format_spec) if node.format_spec else ""
-    rounds = re.search(r"\.\d+[efg%]", spec) is not None
-    called = ast.unparse(node.value)
-    safe = "rounded_up" in called or "rounded_down" in called
-    return rounds and not safe and _LIMIT.search(called) is not None
+def _nearest(text: ast.JoinedStr) -> list[ast.FormattedValue]:
+    """What a format such as ``.2f`` rounds although its name, or what is said before it, makes it a
+    limit."""
+    found = []
+    said = ""
+    for part in text.values:
+        if isinstance(part, ast.FormattedValue):
+            if _rounds(part) and (_called_limit(part.value) or _SAID.search(said)):
+                found.append(part)
+            said = ""
+        elif isinstance(part, ast.Constant):
+            said += str(part.value)
+    return found
+
+
+def _rounds(part: ast.FormattedValue) -> bool:
+    spec = ast.unparse(part.format_spec) if part.format_spec else ""
+    called = ast.unparse(part.value)
+    outwards = "rounded_up" in called or "rounded_down" in called
+    return re.search(r"\.\d+[efg%]", spec) is not None and not outwards
+
+
+def _called_limit(value: ast.expr) -> bool:
+    """Whether the name of a value says that it is a limit; what lies between two limits is none."""
+    between = isinstance(value, ast.BinOp) and isinstance(value.op, ast.Sub)
+    sides = [value.left, value.right] if between else [value]
+    called = [_LIMIT.search(ast.unparse(side)) is not None for side in sides]
+    return sum(called) == 1
+
+
+def _docstring_breaches(source: str) -> list[tuple[int, str]]:
+    """Control characters in the texts of a module, as its reader sees them: ``\\v`` is one."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        bare = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        control = _CONTROL.search(str(node.value.value)) if bare else None
+        if control:
+            found.append((node.lineno, f"control character {control.group()!r} in a docstring"))
+    return sorted(found)
 
 
 def _prose_breaches(line: str) -> list[str]:

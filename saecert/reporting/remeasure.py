@@ -43,50 +43,73 @@ def changes_of_losses(
 def changes_of_arrays(
     kept: Sequence[Kept], rng: np.random.Generator, count: int = 3
 ) -> dict[str, float]:
-    """Largest change of a value by file of named arrays, random sequences measured again.
+    """Largest change of a value by file of named arrays with a row a sequence: random ones again.
 
-    Arrays that are no values of single sequences are measured whole.
+    A value that is a number in one of the two alone has changed infinitely.
     """
     shared: dict[Any, Any] = {}
     changes = {}
     for file in kept:
-        request = file.request
-        study = _study(request, shared)
-        corpus = _text(study, request)
-        measurable = MEASURABLE[request["quantity"]]
-        held = measurements.find_arrays(request)
-        assert held is not None
-        if measurable.by_sequence:
-            rows = np.sort(rng.choice(file.facts["n_seq"], count, replace=False))
-            corpus = some_of(corpus, rows)
-            held = {name: array[rows] for name, array in held.items()}
-        hook_name = request["hook_name"]
-        beside = {"discovery": study.discovery} if measurable.chosen_on_discovery else {}
-        settings = {**request["settings"], **beside, "progress": False}
-        again = measurable.measure(study.subject, corpus, [hook_name], settings)[hook_name]
-        changes[file.path.name] = max(_change(held[name], again[name]) for name in held)
+        rows = np.sort(rng.choice(file.facts["n_seq"], count, replace=False))
+        held, again = _arrays_again(file, shared, rows)
+        changes[file.path.name] = max(_change(held[name][rows], again[name]) for name in held)
     return changes
 
 
+def shares_changed(kept: Sequence[Kept]) -> dict[str, dict[str, float]]:
+    """Shares of the entries of each array that differ, by file: all of it measured again.
+
+    Whole numbers and texts differ unless they are the same, other numbers by more than a hundredth,
+    or a thousandth of the largest in the array: another processor rounds otherwise.
+    """
+    shared: dict[Any, Any] = {}
+    shares = {}
+    for file in kept:
+        held, again = _arrays_again(file, shared, None)
+        both = set(held) | set(again)
+        one = {name: _share_changed(held.get(name), again.get(name)) for name in sorted(both)}
+        shares[file.path.name] = one
+    return shares
+
+
 def changes_of_frame(
-    kept: Kept, rng: np.random.Generator, count: int = 1
+    kept: Kept, rng: np.random.Generator, count: int = 1, among: Sequence[int] | None = None
 ) -> tuple[pd.DataFrame, pd.DataFrame] | None:
-    """Rows of random cells of a kept simulation as kept, and made again; None if a page made it."""
+    """Rows of random cells of a kept simulation as kept, and made again; None if a page made it.
+
+    `among` are the numbers of the cells that may be taken, all if not said. ValueError if it stands
+    on losses that are not kept.
+    """
     request = kept.request
     build = simulations.function_named(request["build"])
-    if build is None or request["losses"]:
+    if build is None:
         return None
     cells = request["cells"]
-    chosen = rng.choice(len(cells), min(count, len(cells)), replace=False).tolist()
+    among = range(len(cells)) if among is None else among
+    chosen = rng.choice(list(among), min(count, len(among)), replace=False).tolist()
     frame = measurements.read_frame(kept.path)
     rows = frame[frame[simulations.CELL].isin(chosen)].reset_index(drop=True)
-    made = simulations.make_cells(build, request["settings"], cells, sorted(chosen))
+    losses = losses_behind(kept) if request["losses"] else None
+    made = simulations.make_cells(build, request["settings"], cells, sorted(chosen), losses)
     # a column that only other cells have is empty here
     rows = rows.dropna(axis=1, how="all")
     again = measurements.as_kept_frame(made).dropna(axis=1, how="all")
     if set(again.columns) == set(rows.columns):
         again = again[rows.columns]
     return rows, again
+
+
+def losses_behind(kept: Kept) -> SequenceLosses:
+    """The kept losses that a simulation was made from; ValueError if none are the same."""
+    about = kept.facts["losses"]
+    keys = ("subject", "hook_name", "corpus", "split")
+    for file in measurements.all_kept("losses"):
+        if all(file.request[key] == about[key] for key in keys):
+            for parts in ({}, {"controls": False, "extra": []}):
+                part = measurements.read_part(file.path.name, parts)
+                if part is not None and simulations.numbers_of(part[0]) == kept.request["losses"]:
+                    return part[0]
+    raise ValueError(f"{kept.path.name} stands on losses that are not kept: make it again")
 
 
 def largest_change(record: SequenceLosses, again: SequenceLosses) -> float:
@@ -174,6 +197,38 @@ def _text(study: Study, request: Mapping[str, Any]) -> Corpus:
     return study.beside(split=request["split"], n_seq=request["n_seq"]).sample
 
 
+def _arrays_again(
+    file: Kept, shared: dict[Any, Any], rows: np.ndarray | None
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """The arrays of a file as they are kept, and measured again, on some sequences or on all."""
+    request = file.request
+    study = _study(request, shared)
+    corpus = _text(study, request)
+    corpus = corpus if rows is None else some_of(corpus, rows)
+    held = measurements.find_arrays(request)
+    assert held is not None
+    measurable = MEASURABLE[request["quantity"]]
+    hook_name = request["hook_name"]
+    beside = {"discovery": study.discovery} if measurable.chosen_on_discovery else {}
+    settings = {**request["settings"], **beside, "progress": False}
+    again = measurable.measure(study.subject, corpus, [hook_name], settings)[hook_name]
+    return held, measurements.rounded_arrays(again)
+
+
 def _change(held: np.ndarray, again: np.ndarray) -> float:
-    difference = np.abs(np.asarray(held, dtype=float) - np.asarray(again, dtype=float))
-    return float(difference.max())
+    held, again = (np.asarray(array, dtype=float) for array in (held, again))
+    if held.shape != again.shape:
+        return np.inf
+    difference = np.where(np.isnan(held) & np.isnan(again), 0.0, np.abs(held - again))
+    return float(np.nan_to_num(difference, nan=np.inf).max(initial=0.0))
+
+
+def _share_changed(held: np.ndarray | None, again: np.ndarray | None) -> float:
+    """Share of the entries of an array that differ; 1 if it has another shape, or is not there."""
+    if held is None or again is None or held.shape != again.shape:
+        return 1.0
+    if held.dtype.kind != "f":
+        return float((held != again).mean()) if held.size else 0.0
+    scale = np.nanmax(np.abs(held), initial=0.0)
+    same = np.isclose(again, held, rtol=1e-2, atol=1e-3 * scale + 1e-4, equal_nan=True)
+    return float(1 - same.mean()) if held.size else 0.0

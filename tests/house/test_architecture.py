@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from checks import ROOT
+from imported import imports
 
 BASE = {"arguments", "storage", "untrusted"}
 STATISTICS = {"statistics"} | BASE
@@ -52,18 +54,6 @@ def place(module: str) -> str:
     return two if two in ALLOWED else parts[0] if parts else ""
 
 
-def imports(path: Path) -> list[tuple[int, str]]:
-    """Line and module of every import of the package in one file, wherever it stands."""
-    found = []
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            found += [(node.lineno, name.name) for name in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}:{node.lineno}: imports are absolute"
-            found += [(node.lineno, f"{node.module}.{name.name}") for name in node.names]
-    return [(line, name) for line, name in found if name.split(".")[0] == "saecert"]
-
-
 def breaches(root: Path) -> list[str]:
     """Every import that the table does not allow, as "file:line: room may not import module"."""
     found = []
@@ -81,6 +71,56 @@ def breaches(root: Path) -> list[str]:
 
 def test_no_import_goes_against_the_table():
     assert breaches(ROOT) == []
+
+
+def written(text: str) -> dict[str, set[str]]:
+    """The table of CONTRIBUTING.md as `ALLOWED` has it."""
+    table = text.partition("| Room | may import |\n|---|---|\n")[2].partition("\n\n")[0]
+    found: dict[str, set[str]] = {}
+    for line in table.splitlines():
+        _, rooms, cell, _ = line.split("|")
+        allowed = set() if "nothing at all" in cell or "only" in cell else set(BASE)
+        for part in cell.split(";"):
+            names = re.findall(r"`([a-z_.]+)`", part)
+            allowed |= set(names).union(*(found[name] for name in names if "may" in part))
+        found |= {room: allowed - {room} for room in re.findall(r"`([a-z_.]+)`", rooms)}
+    return found
+
+
+def test_the_table_of_contributing_is_this_one():
+    said = written((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"))
+    assert said == {room: allowed - {room} for room, allowed in ALLOWED.items()}
+
+
+def test_the_table_of_contributing_is_read():
+    rows = "| `a` | nothing at all |\n| `b` (no c) | only `a` |\n| `d` | `a`; `b` and what it may |"
+    base = {"arguments", "storage", "untrusted"}
+    said = written(f"| Room | may import |\n|---|---|\n{rows}\n\n| `e` | `a` |")
+    assert said == {"a": set(), "b": {"a"}, "d": {"a", "b"} | base}
+
+
+def path_changes(source: str) -> list[str]:
+    """What changes where Python looks for modules: ``sys.path``, ``site``, ``PYTHONPATH``."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Attribute) and ast.unparse(node) == "sys.path":
+            found.append("sys.path")
+        elif isinstance(node, ast.ImportFrom) and node.module == "sys":
+            found += [f"sys.{name.name}" for name in node.names if name.name == "path"]
+        elif isinstance(node, ast.Attribute | ast.Name) and "addsitedir" in ast.unparse(node):
+            found.append("addsitedir")
+        elif isinstance(node, ast.Constant) and node.value == "PYTHONPATH":
+            found.append("PYTHONPATH")
+    return found
+
+
+def test_nothing_changes_where_python_looks_for_modules():
+    paths = [*(ROOT / "saecert").rglob("*.py"), *(ROOT / "notebooks").glob("[0-9][0-9]_*.py")]
+    found = {path: path_changes(path.read_text(encoding="utf-8")) for path in paths}
+    assert len(found) > 150
+    assert {path: names for path, names in found.items() if names} == {}
+    code = "import sys\nfrom sys import path\nsys.path.insert(0, '.')\nx = {'PYTHONPATH': '.'}\n"
+    assert sorted(path_changes(code)) == ["PYTHONPATH", "sys.path", "sys.path"]
 
 
 def test_bars_are_made_in_one_place():

@@ -3,6 +3,7 @@
 import nbformat
 import pandas as pd
 import pytest
+from checks import ROOT
 from density import check_density, source_lines
 from pages import check_code, check_limits, check_prose, printed_limits
 
@@ -48,6 +49,7 @@ def test_breaches_are_named_with_file_and_line(clone, code, complaint):
     ("line", "complaint"),
     [
         ("$1\x0barepsilon$", "control character '\\x0b'"),
+        ("a\ttab", "control character '\\t'"),
         ("and as {doc}`04_coverage` says", "{doc}`04_coverage` inserts a whole title"),
     ],
 )
@@ -58,9 +60,32 @@ def test_prose_that_would_be_wrecked_is_found(clone, line, complaint):
 
 
 def test_links_with_a_text_and_links_alone_are_fine(clone):
-    text = "see {doc}`the page <04_coverage>`\n- {doc}`04_coverage`\n2. {doc}`notation`.\n\ttab\n"
+    text = "see {doc}`the page <04_coverage>`\n- {doc}`04_coverage`\n2. {doc}`notation`.\n"
     (clone / "book/page.md").write_text(text, encoding="utf-8")
     assert check_prose(clone) == []
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])
+def test_what_is_read_on_the_front_is_read_for_them_too(clone, name):
+    (clone / name).write_text("# Title\n\na\x0cb\n", encoding="utf-8")
+    assert check_prose(clone) == [f"{name}:3: control character '\\x0c'"]
+
+
+def test_docstrings_are_read_as_their_reader_sees_them(clone):
+    code = '''class A:\n    x: int\n    """$\\varepsilon$"""\n\ny = "\\v"\nz = r"""\\v"""\n'''
+    (clone / "saecert/words.py").write_text(code, encoding="utf-8")
+    assert check_prose(clone) == ["saecert/words.py:3: control character '\\x0b' in a docstring"]
+
+
+@pytest.mark.parametrize("check", [check_prose, check_code, check_limits])
+def test_nothing_of_the_repository_breaks_the_rules_for_pages(check):
+    assert check(ROOT) == []
+
+
+def test_the_stored_tables_hold_limits_to_compare():
+    notebooks = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+    held = [len(printed_limits(nbformat.read(path, as_version=4))) for path in notebooks]
+    assert sum(held) > 1_000 and sum(number > 0 for number in held) > 20
 
 
 def test_code_on_a_page_fits_its_column(clone):
@@ -77,6 +102,17 @@ def test_code_on_a_page_fits_its_column(clone):
         ('f"{upper_text(row.upper)}"', False),
         ('f"{mean:.2f}"', False),
         ('f"{bound:>9}"', False),
+        ('f"{row.fixed:.3f}"', True),
+        ('f"above {-threshold:.4g}"', True),
+        ('f"{alarm:.1%}"', True),
+        ('f"moves by at most {moved:.5f}"', True),
+        ('f"at least " f"{100 * share:.0f}"', True),
+        ('f"at most {upper_text(moved)}"', False),
+        ('f"at most {n}"', False),
+        ('f"{b.bound - a.bound:.2f} bits apart"', False),
+        ('f"{bound - mean:.2f}"', True),
+        ('f"{rounded_up(bound):.2f}"', False),
+        ('f"{level:g} at most"', False),
     ],
 )
 def test_limits_in_sentences_are_not_printed_to_the_nearest(clone, code, is_found):

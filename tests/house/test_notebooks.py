@@ -1,7 +1,6 @@
 """Every notebook is paired, in shape, and has outputs: without them nbval would pass it unread."""
 
 import ast
-import re
 
 import jupytext
 import nbformat
@@ -115,32 +114,3 @@ def test_every_table_is_the_last_of_its_cell():
     assert sum(page.count("\nshow(") for page in pages) > 50
     assert [unseen_tables(page) for page in pages] == [[] for _ in pages]
     assert unseen_tables("# %%\nshow(a)\nprint(1)\n\n# %%\nshow(b)\n") == ["show(a)"]
-
-
-def test_the_guide_says_which_pages_allow_a_bad_sae_and_how_much_text_they_ask_for():
-    parameters = {
-        path.stem[:2]: next(
-            cell.source
-            for cell in jupytext.read(path, fmt="py:percent").cells
-            if "parameters" in cell.metadata.get("tags", [])
-        )
-        for path in notebook_sources()
-    }
-    guide = (ROOT / "book/certify_your_own.md").read_text(encoding="utf-8")
-    said = re.search(r"`-p allow_bad_sae=True` pages (.*?) take it", guide)[1]
-    ranges = re.findall(r"(\d\d) to (\d\d)", said)
-    allowed = {f"{page:02}" for a, b in ranges for page in range(int(a), int(b) + 1)}
-    allowed |= set(re.findall(r"\d\d", said))
-    assert allowed == {page for page, text in parameters.items() if "allow_bad_sae =" in text}
-    for page in ("22", "23", "24", "25", "26"):
-        asked = dict(
-            re.findall(r"^(n_seq|n_discovery|n_judging|skip) = (\d+)", parameters[page], re.M)
-        )
-        (row,) = re.findall(rf"^\| {page} .*", guide, re.M)
-        _, _, sample, discovery, documents, _ = (cell.strip() for cell in row.split("|"))
-        certification = int(asked["n_seq"]) + int(asked.get("skip", 0))
-        assert sample.startswith(str(certification))
-        judging = asked.get("n_discovery") or asked.get("n_judging")
-        assert discovery == (judging or "none")
-        least = max(certification / 0.75, int(judging or 0) / 0.25)
-        assert least <= int(documents.replace(",", "")) <= 1.1 * least
