@@ -93,11 +93,12 @@ class Quantity:
 
     def __post_init__(self) -> None:
         function = inspect.unwrap(self.measure)  # torch.no_grad() wraps
-        plain = inspect.isfunction(function) and not function.__closure__
+        values = ("__closure__", "__defaults__", "__kwdefaults__")
+        plain = inspect.isfunction(function) and not any(getattr(function, x) for x in values)
         if not self.key and not plain:
             raise ValueError(
-                f"what measures '{self.name}' has values of its own, on which its numbers depend: "
-                "give it a key that names them"
+                f"what measures '{self.name}' has values of its own, on which its numbers may "
+                "depend: give it a key that names them"
             )
 
 

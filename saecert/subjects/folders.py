@@ -20,6 +20,7 @@ from transformers import (
     PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
 )
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 from transformers.utils import logging
 
 from saecert.subjects.hub import HUB
@@ -79,9 +80,10 @@ def read_config(folder: Path) -> PretrainedConfig:
     if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
         raise ValueError(f"{folder / 'config.json'}: architectures is no list of names")
     if not names:  # Llama, Mistral and Gemma have the same tensors, and not all compute the same
+        usual = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(config.model_type, "LlamaForCausalLM")
         raise ValueError(
             f"{folder / 'config.json'} does not say for which class its weights were made: add "
-            'it, such as "architectures": ["LlamaForCausalLM"]'
+            f'it, such as "architectures": ["{usual}"] if that is the one'
         )
     for name in names:
         made_for = getattr(getattr(transformers, name, None), "config_class", None)

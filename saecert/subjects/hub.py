@@ -19,7 +19,7 @@ from huggingface_hub.errors import (
 HUB = "hf:"
 """Prefix of what is on the hub: ``hf:owner/repository`` or ``hf:owner/repository/folder``."""
 ATTEMPTS = 2
-"""How many times the limit of one request the hub may be silent before nothing more is asked."""
+"""How many times the limit of one request a host may be silent before nothing more is asked."""
 
 
 @contextmanager
@@ -29,27 +29,24 @@ def patience() -> Iterator[None]:
     The client of huggingface_hub waits without end unless told otherwise, and some of its calls
     are not told. The limit is ``HF_HUB_ETAG_TIMEOUT`` or ``HF_HUB_DOWNLOAD_TIMEOUT``, whichever is
     longer (10 seconds each unless set in the environment). Others ask again and again, for minutes:
-    once the hub has been silent for twice that limit, the next request is a ConnectionError.
+    once a host has been silent for twice that limit, the next request to it is a ConnectionError.
     """
     seconds = max(constants.HF_HUB_ETAG_TIMEOUT, constants.HF_HUB_DOWNLOAD_TIMEOUT)
-    silent_since: float | None = None
+    asked: dict[str, float] = {}  # since when each host has not answered
 
     def limit(request: Any) -> None:
-        nonlocal silent_since
         now = time.monotonic()
-        begun = now if silent_since is None else silent_since
-        if now - begun > ATTEMPTS * seconds:
-            raise ConnectionError(f"{request.url.host} has been silent for {now - begun:.0f} s")
-        silent_since = begun
+        silent = now - asked.setdefault(_host(request), now)
+        if silent > ATTEMPTS * seconds:
+            raise ConnectionError(f"{_host(request)} has been silent for {silent:.0f} s")
         given = request.extensions.get("timeout", {})
         request.extensions["timeout"] = {
             stage: min(given.get(stage) or seconds, seconds)
             for stage in ("connect", "read", "write", "pool")
         }
 
-    def answered(_: Any) -> None:
-        nonlocal silent_since
-        silent_since = None
+    def answered(response: Any) -> None:
+        asked.pop(_host(response.request), None)
 
     client = get_session()
     hooks = client.event_hooks
@@ -61,6 +58,11 @@ def patience() -> Iterator[None]:
         yield
     finally:
         client.event_hooks = hooks
+
+
+def _host(request: Any) -> str:
+    """Name and port."""
+    return request.url.netloc.decode()
 
 
 def fetch(repo: str, *patterns: str, revision: str | None = None) -> Path:

@@ -17,7 +17,7 @@ def affine(
     bias: Float[Tensor, "d_out"],
     out: Float[Tensor, "rows d_out"] | None = None,
 ) -> Float[Tensor, "rows d_out"]:
-    """``rows @ weight.T + bias``, made in `out` if that is given.
+    """``rows @ weight.T + bias``; `out` is memory that may be taken for it.
 
     Where gradients or other types are asked for, and on other devices, as `torch.addmm` has it;
     else equal to it up to the order in which products are added up.
@@ -27,8 +27,7 @@ def affine(
     """
     if not _by_onednn(rows, weight, bias):
         return torch.addmm(bias, rows, weight.T, out=out)
-    made = torch.ops.mkldnn._linear_pointwise(rows, weight, bias, "none", [], "")
-    return made if out is None else out.copy_(made)
+    return torch.ops.mkldnn._linear_pointwise(rows, weight, bias, "none", [], "")
 
 
 def _by_onednn(*operands: Tensor) -> bool:

@@ -181,7 +181,11 @@ def test_a_function_with_values_of_its_own_needs_a_key():
         Quantity("size", "3", measure, (FIRST,))
     Quantity("size", "", plain, (FIRST,))
     Quantity("size", "", torch.no_grad()(plain), (FIRST,))
-    for measure in (closes_over, torch.no_grad()(closes_over), partial(plain)):
+
+    def by_default(subject, batch, hook_names, size=3):
+        return {FIRST: {"size": np.full(len(batch.tokens), size)}}
+
+    for measure in (closes_over, torch.no_grad()(closes_over), by_default, partial(plain)):
         with pytest.raises(ValueError, match="'size' has values of its own.* give it a key"):
             Quantity("size", "", measure, (FIRST,))
 
