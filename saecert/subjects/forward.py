@@ -121,15 +121,12 @@ def logits_of(
 ) -> Float[Tensor, "rows d_vocab"]:
     """Logits of some positions, including the soft cap that Gemma 2 puts on them.
 
-    `out` is memory that may be taken for them.
+    `out` is memory to make them in.
     """
     head = model.original_model.get_output_embeddings()
     logits = affine(residual, head.weight, head.bias, out)
     cap = getattr(model.original_model.config, "final_logit_softcapping", None)
-    if not cap:
-        return logits
-    capped = logits.div_(cap).tanh_()
-    return capped * cap if capped.requires_grad else capped.mul_(cap)
+    return torch.mul(logits.div_(cap).tanh_(), cap, out=out) if cap else logits
 
 
 _Hooks = list[tuple[str, Callable[..., Tensor | None]]]

@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+_BLOCK = 2_048  # columns of `out` at once
+
 
 def affine(
     rows: Float[Tensor, "rows d_in"],
@@ -17,7 +19,7 @@ def affine(
     bias: Float[Tensor, "d_out"],
     out: Float[Tensor, "rows d_out"] | None = None,
 ) -> Float[Tensor, "rows d_out"]:
-    """``rows @ weight.T + bias``; `out` is memory that may be taken for it.
+    """``rows @ weight.T + bias``, made in `out` if that is given.
 
     Where gradients or other types are asked for, and on other devices, as `torch.addmm` has it;
     else equal to it up to the order in which products are added up.
@@ -27,6 +29,16 @@ def affine(
     """
     if not _by_onednn(rows, weight, bias):
         return torch.addmm(bias, rows, weight.T, out=out)
+    if out is None:
+        return _product(rows, weight, bias)
+    # it makes memory of its own: little, which stays in the cache until it is copied
+    for start in range(0, len(weight), _BLOCK):
+        part = slice(start, start + _BLOCK)
+        out[:, part] = _product(rows, weight[part], bias[part])
+    return out
+
+
+def _product(rows: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return torch.ops.mkldnn._linear_pointwise(rows, weight, bias, "none", [], "")
 
 
