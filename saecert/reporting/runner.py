@@ -11,7 +11,7 @@ import runpy
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import chdir, suppress
+from contextlib import suppress
 from contextvars import Context
 from dataclasses import dataclass
 from pathlib import Path
@@ -209,10 +209,12 @@ def _execute_in_place(path: Path, job: Job, progress: Progress, options: Mapping
     process can take its ports between their choice and their use.
     """
     source = str(path).replace("{", "{{").replace("}", "}}")  # papermill puts parameters into paths
+    # its own `cwd` changes the folder of the process, in which another kernel may be starting
+    where = {"metadata": {"path": str(job.folder)}}
     for last_attempt in (False, True):
         try:
             papermill.execute_notebook(
-                source, source, dict(job.parameters), cwd=job.folder, **options
+                source, source, dict(job.parameters), resources=where, **options
             )
         except RuntimeError as error:  # jupyter_client's, from before the first cell
             if isinstance(error, DeadKernelError | PapermillExecutionError):
@@ -266,8 +268,7 @@ def _each(
             run(page)
         return
     waiting = sorted(waiting, key=_rank)
-    # papermill changes the folder of the whole process, and two at a time do not change it back
-    with chdir(os.getcwd()), ThreadPoolExecutor(side_by_side) as pool:
+    with ThreadPoolExecutor(side_by_side) as pool:
         futures = [pool.submit(Context().run, _run_and_close, run, page) for page in waiting]
         try:
             for future in futures:

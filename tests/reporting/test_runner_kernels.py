@@ -1,5 +1,6 @@
 """Kernels side by side, that do not start, and errors that nobody expects."""
 
+import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -36,6 +37,22 @@ def test_two_pages_are_executed_side_by_side(folder, tmp_path, monkeypatch, caps
     assert [path.name for path in paths] == ["01_double.ipynb", "02_other.ipynb"]
     lines = capsys.readouterr().out.splitlines()
     assert sorted(line[:15] for line in lines) == ["[1/2] 01_double", "[2/2] 02_other "]
+
+
+def test_kernels_begin_in_the_folder_of_their_page_and_the_process_stays_in_its_own(
+    folder, tmp_path, monkeypatch
+):
+    for name in ("01_double.py", "02_other.py"):
+        (folder / name).write_text(PAGE + "import os\nprint(os.getcwd())\n", encoding="utf-8")
+    gone_to = []
+    change = os.chdir
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(os, "chdir", lambda path: (gone_to.append(str(path)), change(path)))
+    for jobs in (1, 2):
+        paths = run_notebooks(out="out", folder=folder, jobs=jobs, names=notebook_names(folder))
+        assert [printed(path).split()[-1] for path in paths] == [str(folder)] * 2
+    # a page that changes it, and changes it back, would do so while another's kernel is starting
+    assert set(gone_to) <= {str(tmp_path)}
 
 
 def test_side_by_side_the_longest_begin_and_alone_all_keep_their_order(monkeypatch):
