@@ -59,6 +59,7 @@ def _heading(c: Certificate) -> list[str]:
         f"  population: {c.population}",
         *_precision(c.provenance),
         *_bad_sae(c.provenance),
+        *_elsewhere(c.provenance),
     ]
 
 
@@ -85,6 +86,12 @@ def _bad_sae(provenance: Mapping[str, Any]) -> list[str]:
         "  THE SAE FAILED ITS CHECK, and was measured all the same: "
         f"explained variance {explained}, {latents} active latents a token"
     ]
+
+
+def _elsewhere(provenance: Mapping[str, Any]) -> list[str]:
+    """That the SAE was trained at another hook point, where it was measured all the same."""
+    own = provenance.get("sae_hook_name")
+    return [f"  THE SAE BELONGS AT {own}, by its own metadata"] if own else []
 
 
 def _numbers(c: Certificate) -> list[str]:

@@ -17,7 +17,13 @@ _INDENT = 15
 
 
 class Undecided(str):
-    """Why a claim that was tested stays open, such as "the limits do not tell"."""
+    """Why a claim that was tested stays open, such as "the limits do not tell".
+
+    It is neither true nor false: taken for one of them, as `all` would, it raises TypeError.
+    """
+
+    def __bool__(self) -> bool:
+        raise TypeError(f"a claim left open is neither true nor false: {self}")
 
 
 class ClaimFailed(AssertionError):

@@ -47,8 +47,11 @@ def test_another_hook_point_than_its_own_is_on_the_record_and_the_certificate(
     assert losses.provenance["hook_name"] == HOOK
     assert losses.provenance["sae_hook_name"] == own
     certify(losses).save(tmp_path / "certificate.json")
-    kept = Certificate.load(tmp_path / "certificate.json").provenance
-    assert (kept["hook_name"], kept["sae_hook_name"]) == (HOOK, own)
+    kept = Certificate.load(tmp_path / "certificate.json")
+    assert (kept.provenance["hook_name"], kept.provenance["sae_hook_name"]) == (HOOK, own)
+    assert f"  THE SAE BELONGS AT {own}, by its own metadata\n" in str(kept)
+    del kept.provenance["sae_hook_name"]
+    assert "BELONGS" not in str(kept)
 
 
 def test_the_machine_is_described_and_not_named(subject):

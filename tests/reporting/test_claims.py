@@ -37,6 +37,8 @@ def test_limits_decide_a_claim_only_where_they_show_it_or_its_contrary():
     assert decided(np.False_, np.True_) is False
     left_open = decided(False, False, "from 1 to 2")
     assert isinstance(left_open, Undecided) and left_open == "from 1 to 2"
+    with pytest.raises(TypeError, match="neither true nor false: from 1 to 2"):
+        all([True, left_open])
     with pytest.raises(ValueError, match="cannot both be shown"):
         decided(True, True)
 
