@@ -61,10 +61,12 @@ def test_a_killed_training_is_resumed_and_its_saes_are_as_asked(folders, text, t
         env=environment,
         stderr=subprocess.DEVNULL,
     )
-    for _ in range(1200):
-        if list(out.glob("work/checkpoints/*/*-*/activation_scaler.json")):
+    kept = "work/checkpoints/*/*-*/activation_scaler.json"
+    for _ in range(6000):
+        if process.poll() is not None or list(out.glob(kept)):
             break
         time.sleep(0.1)
+    assert list(out.glob(kept))
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL, "it was still training"
     assert main(command) == 0
