@@ -104,7 +104,7 @@ certificates: $(READY)
 # two processes, one thread each: with two threads each they wait for one another most of the time
 test: $(READY)
 	@$(call corpus)
-	@OMP_NUM_THREADS=1 $(PY) -m pytest --nbval --nbval-current-env --nbval-sanitize-with tests/nbval_sanitize.cfg --ignore-glob='*.failed.ipynb' --ignore-glob='notebooks/.*' -n 2 --dist loadfile tests notebooks $(PYTEST_ARGS)
+	@OMP_NUM_THREADS=1 $(PY) -m pytest --nbval --nbval-current-env --nbval-sanitize-with tests/nbval_sanitize.cfg --nbval-kernel-startup-timeout 300 --ignore-glob='*.failed.ipynb' --ignore-glob='notebooks/.*' -n 2 --dist loadfile tests notebooks $(PYTEST_ARGS)
 
 # every process that tests start counts, wherever it runs; the figure is the last line
 coverage: $(READY)

@@ -255,8 +255,15 @@ def _now_in(folder: Path) -> float:
 
 
 def _machine() -> str:
-    """A short name of this machine for file names, from which the host name cannot be read."""
-    return hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+    """A short name of this machine for file names, from which the host name cannot be read.
+
+    Containers may share a host name and not know of each other's processes: each is another one.
+    """
+    try:
+        processes = os.readlink("/proc/self/ns/pid")
+    except OSError:  # no Linux
+        processes = ""
+    return hashlib.sha256(f"{platform.node()}{processes}".encode()).hexdigest()[:8]
 
 
 def progress_bar(*args: Any, **options: Any) -> tqdm:

@@ -5,9 +5,13 @@ Three architectures, a tokenizer, and SAEs with random weights.
 
 from __future__ import annotations
 
+import os
 import random
+from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -24,6 +28,7 @@ from transformers import (
 )
 
 from saecert import load_corpus, load_subject
+from saecert.measurement import circumstances
 
 WORDS = (
     "the bound of a frozen model holds for every sequence that was drawn from one population "
@@ -118,6 +123,32 @@ def identity_sae(hook_name: str, d_in: int = D_MODEL) -> JumpReLUSAE:
         sae.threshold.fill_(0.0)
     sae.cfg.metadata.hook_name = hook_name
     return sae
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What cells of pages put out may come late on a busy machine: nbval gives up after 5 s."""
+    for item in items:
+        if hasattr(item, "output_timeout"):
+            item.output_timeout = 300
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_day() -> Iterator[None]:
+    """Records that are compared were measured on the same day, also where midnight is between."""
+    today = datetime.now(UTC)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(circumstances, "datetime", SimpleNamespace(now=lambda zone: today))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def own_environment() -> Iterator[None]:
+    """What a run of pages tells its kernels by the environment is not told to other tests."""
+    before = dict(os.environ)
+    yield
+    for name in os.environ.keys() - before.keys():
+        del os.environ[name]
+    os.environ.update(before)
 
 
 @pytest.fixture(autouse=True)

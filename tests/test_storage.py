@@ -135,6 +135,17 @@ def test_temporary_files_of_others_stay_until_they_are_old(tmp_path):
     assert not elsewhere.exists()
 
 
+def test_what_a_container_of_the_same_host_name_is_writing_stays(tmp_path, monkeypatch):
+    """Its processes have numbers of their own, which need not be those of any process here."""
+    with storage.partial_folder(tmp_path) as folder:
+        theirs = tmp_path / folder.name.replace(f"-{os.getpid()}-", "-4194305-")
+    theirs.touch()
+    monkeypatch.setattr(os, "readlink", lambda path: "pid:[1]")
+    with atomic_path(tmp_path / "a.txt"):
+        pass
+    assert theirs.exists()
+
+
 def test_a_full_disk_is_said_with_the_file_and_a_hint(tmp_path):
     with (
         pytest.raises(OSError, match="disk is full: free some .*SAECERT_CACHE.*file.txt"),

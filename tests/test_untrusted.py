@@ -39,7 +39,7 @@ def test_json_is_read_strictly(tmp_path):
 
 def test_a_name_that_comes_twice_among_very_many_is_found_in_one_pass():
     members = ", ".join(f'"{number}": 1' for number in range(60_000))
-    start = time.perf_counter()
+    start = time.process_time()  # its own: other processes may hold it up
     with pytest.raises(ValueError, match="'59999' comes twice"):
         parse_json(f'{{{members}, "59999": 1}}')
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5

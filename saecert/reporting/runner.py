@@ -84,6 +84,10 @@ LONGEST = (
 KEPT_MEMORY = {"MALLOC_MMAP_THRESHOLD_": "33554432", "MALLOC_TRIM_THRESHOLD_": "1073741824"}
 """For glibc: memory that was given back is used again. From the system it would come page by page,
 which takes longer than most of what arrays of some megabytes are for."""
+PATIENCE = 300
+"""Seconds that a kernel may take to begin, and what a cell put out to follow its end. A kernel that
+dies is noticed at once; one that a busy machine holds up is not to be given up after seconds."""
+_FIRST = "--IPKernelApp.exec_lines="
 
 
 @dataclass(frozen=True)
@@ -191,6 +195,7 @@ def execute(job: Job, progress: Progress, head: str = "") -> None:
             with progress.page(head, bars) as bar:
                 options = {"progress_bar": bar}
                 options |= {"extra_arguments": _kernel_options(job, bars, noted)}
+                options |= {"start_timeout": PATIENCE, "iopub_timeout": PATIENCE}
                 _execute_in_place(partial, job, progress, options)
         except (PapermillExecutionError, DeadKernelError) as error:
             if progress.interrupted.is_set():  # its kernel was ended, nothing failed
@@ -288,11 +293,16 @@ def _rank(page: Job) -> int:
 
 
 def _end_kernels() -> None:
-    """End the kernels of pages that are being executed: their threads would wait for them."""
+    """End the kernels of pages that are being executed: their threads would wait for them.
+
+    What they have started ends with them, and nothing else that runs below this process.
+    """
     logging.getLogger("papermill").setLevel(logging.CRITICAL)  # that they died is no news
-    for kernel in psutil.Process().children(recursive=True):
+    for child in psutil.Process().children():
         with suppress(psutil.Error):
-            kernel.terminate()
+            if any(word.startswith(_FIRST) for word in child.cmdline()):
+                for process in (*child.children(recursive=True), child):
+                    process.terminate()
 
 
 def _run_and_close(run: Callable[[Job], None], page: Job) -> None:
@@ -316,9 +326,9 @@ def _kernel_options(job: Job, bars: Path, noted: Path) -> list[str]:
     """
     home = str(job.target.parent.resolve()) if job.keeps else ""
     variables = {BARS: str(bars), notes.NOTES: str(noted.resolve()), kept.RUN: home}
-    first = f"import os; os.environ.update({variables!r}); del os"
+    first = f"{_FIRST}import os; os.environ.update({variables!r}); del os"
     # the kernel's remarks on its transport are not about the page
-    return ["--IPKernelApp.log_level=50", f"--IPKernelApp.exec_lines={first}"]
+    return ["--IPKernelApp.log_level=50", first]
 
 
 def _check_writable(home: Path) -> None:

@@ -9,6 +9,7 @@ one, and not the one that it was made of.
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
@@ -31,13 +32,15 @@ from transformers import (
     PreTrainedModel,
 )
 
-from saecert.storage import atomic_path, cache_dir
+from saecert.storage import cache_dir, partial_folder
 from saecert.subjects.folders import quiet, weights_refusal
 from saecert.subjects.listing import SHIPPED, packaged_file
 
 COMMAND = "python -m pip install gguf==0.19.0"
 """What installs the reader of GGUF files."""
 _EXACT = {"F64", "F32"}
+_WHOLE = 2
+"""How descriptions are written: those of the first way may be half there."""
 _QUANTISER = ("hf_quantizer", "is_quantized", "quantization_method")  # left on a model by loading
 
 
@@ -102,16 +105,22 @@ def describe(file: Path) -> GGUF:
     """
     stat = file.stat()
     path = str(file.resolve())
-    key = repr((path, stat.st_size, stat.st_mtime_ns, transformers.__version__))
+    key = repr((path, stat.st_size, stat.st_mtime_ns, transformers.__version__, _WHOLE))
     folder = cache_dir() / "gguf" / sha256(key.encode()).hexdigest()[:16]
     facts = folder / "gguf.json"
     if not facts.exists():
         _import_gguf()
         held = _read_header(file)
-        _write_description(file, folder, str(held.pop("architecture")))
-        _drop_invented(folder / "tokenizer.json", held.pop("n_tokens"))
-        with atomic_path(facts) as partial:
-            partial.write_text(json.dumps(held), encoding="utf-8")
+        with partial_folder(folder.parent) as scratch:
+            written = scratch / folder.name
+            _write_description(file, written, str(held.pop("architecture")))
+            _drop_invented(written / "tokenizer.json", held.pop("n_tokens"))
+            (written / facts.name).write_text(json.dumps(held), encoding="utf-8")
+            try:
+                os.replace(written, folder)
+            except OSError:  # another process was faster: some may be reading its files
+                if not facts.exists():
+                    raise
     return GGUF(file, folder, **json.loads(facts.read_text(encoding="utf-8")))
 
 

@@ -6,7 +6,9 @@ import runpy
 import shutil
 import subprocess
 import sys
+import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -196,10 +198,11 @@ def test_a_run_that_was_killed_goes_on_where_it_was(folder, home, tmp_path):
     command = [sys.executable, "-c", code]
     command += [str(tmp_path), str(folder), "01_double", "02_other"]
     killed = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    for _ in range(600):
-        time.sleep(0.1)
-        if (folder / "began").exists():
+    for _ in range(6000):
+        if killed.poll() is not None or (folder / "began").exists():
             break
+        time.sleep(0.1)
+    assert (folder / "began").exists()
     killed.kill()
     killed.wait()
     first = home / "01_double.ipynb"
@@ -241,10 +244,16 @@ def test_progress_shows_the_newest_state_of_both_bars(
 ):
     monkeypatch.setattr(progress, "on_terminal", lambda: terminal)
     monkeypatch.setattr(progress, "EVERY", {terminal: 0.05})
-    with progress.Progress() as said, said.page("[1/2] page", tmp_path / "bars") as options:
+    said, shown = progress.Progress(), threading.Semaphore(0)
+    show = said._print
+    monkeypatch.setattr(said, "_print", lambda states: (show(states), shown.release()))
+    with said.page("[1/2] page", tmp_path / "bars") as options:
+        (page,) = said._pages
+        monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: page.begun))
         (tmp_path / "bars").write_text("\rmeasuring 10%\rmeasuring 50%\n\r", encoding="utf-8")
         options["file"].write("\r2/7\r3/7")
-        time.sleep(0.3)
+        with said:  # begun when all is there: a busy machine may hold up either thread
+            assert all(shown.acquire(timeout=600) for _ in range(2))
     first, second, *_ = filter(None, capsys.readouterr().out.split(between))
     assert re.fullmatch(r"\[1/2\] page +0 s  cell 3/7  measuring 50%", first) and second == first
 

@@ -1,6 +1,9 @@
 """Kernels side by side, that do not start, and errors that nobody expects."""
 
 import os
+import signal
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,7 +13,7 @@ import pytest
 from nbformat.v4 import new_notebook
 from small_pages import PAGE, printed, small_pages
 
-from saecert.reporting import runner
+from saecert.reporting import progress, runner
 from saecert.reporting.progress import Progress
 from saecert.reporting.runner import RunError, notebook_names, run_notebooks
 
@@ -24,13 +27,14 @@ def folder(tmp_path):
 def test_two_pages_are_executed_side_by_side(folder, tmp_path, monkeypatch, capsys):
     meet = (
         "import time\nfrom pathlib import Path\nPath('began-{0}').touch()\n"
-        "deadline = time.monotonic() + 60\n"
+        "deadline = time.monotonic() + 600\n"
         "while not Path('began-{1}').exists() and time.monotonic() < deadline: time.sleep(0.05)\n"
         "assert Path('began-{1}').exists()\n"
     )
     (folder / "01_double.py").write_text(PAGE + meet.format(1, 2), encoding="utf-8")
     (folder / "02_other.py").write_text(PAGE + meet.format(2, 1), encoding="utf-8")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(progress, "EVERY", {False: 3_600})  # where kernels take half a minute
     paths = run_notebooks(out="out", folder=folder, jobs=2, names=notebook_names(folder))
     assert Path.cwd() == tmp_path
     assert sorted((tmp_path / "out").iterdir()) == paths
@@ -104,6 +108,32 @@ def test_a_kernel_that_does_not_start_is_started_once_more(
         run_notebooks(["01_double"], out=tmp_path / "out", folder=folder)
     assert "its kernel did not start, twice: Kernel died before" in capsys.readouterr().out
     assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_cell_whose_end_is_told_late_is_waited_for(folder, tmp_path):
+    late = "import sys\nimport time\nfrom IPython import get_ipython\n"
+    late += "print('late')\nsys.stdout.flush()\n"
+    # the thread that tells it is held up, as on a machine with other things to do
+    late += "sys.stdout.flush_timeout = sys.stderr.flush_timeout = 0\n"
+    late += "get_ipython().kernel.iopub_thread.io_loop.add_callback(time.sleep, 6)\n"
+    (folder / "01_double.py").write_text(PAGE + late, encoding="utf-8")
+    (path,) = run_notebooks(["01_double"], out=tmp_path / "out", folder=folder)
+    assert printed(path).endswith("late\n")
+
+
+def test_kernels_are_ended_and_no_other_process():
+    asleep = [sys.executable, "-c", "import time; time.sleep(600)"]
+    kernel = subprocess.Popen([*asleep, "--IPKernelApp.exec_lines=pass"])
+    other = subprocess.Popen(asleep)
+    try:
+        runner._end_kernels()
+        assert kernel.wait(timeout=60) == -signal.SIGTERM
+        with pytest.raises(subprocess.TimeoutExpired):
+            other.wait(timeout=1)
+    finally:
+        for process in (kernel, other):
+            process.kill()
+            process.wait()
 
 
 def test_an_error_that_nobody_expects_ends_a_run_of_many_pages(folder, tmp_path, monkeypatch):

@@ -94,10 +94,10 @@ def at_alphas(record, alphas):
     ],
 )
 def test_settings_are_checked_before_anything_is_loaded(settings, message):
-    begun = time.monotonic()
+    begun = time.process_time()  # its own: other processes may hold it up
     with pytest.raises(SettingsError, match=message):
         open_study(**settings)
-    assert time.monotonic() - begun < 1
+    assert time.process_time() - begun < 1
 
 
 def test_a_gguf_file_and_a_folder_with_one_are_subjects(tmp_path):

@@ -205,6 +205,26 @@ def test_a_second_load_reads_the_description_from_the_cache(files, monkeypatch):
     assert load_subject(files / "one").fingerprint == first.fingerprint
 
 
+def test_a_description_is_whole_while_another_process_writes_it(files, monkeypatch):
+    drop, others = reading._drop_invented, []
+
+    def interrupted(path, n_tokens):
+        """The other process is faster; what it reads from stays as it is."""
+        if not others:
+            others.append(None)
+            others[0] = reading.describe(files / "one/tiny.gguf")
+            tokenizer = others[0].folder / "tokenizer.json"
+            others.append(tokenizer.stat().st_ino)
+            assert tokenizer != path
+        drop(path, n_tokens)
+
+    monkeypatch.setattr(reading, "_drop_invented", interrupted)
+    mine = reading.describe(files / "one/tiny.gguf")
+    assert mine == others[0]
+    assert (mine.folder / "tokenizer.json").stat().st_ino == others[1]
+    assert [path.name for path in mine.folder.parent.iterdir()] == [mine.folder.name]
+
+
 def test_the_reader_is_missing(files, monkeypatch):
     monkeypatch.setitem(sys.modules, "gguf", None)
     message = refusal(files / "one", ImportError)

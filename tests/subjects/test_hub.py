@@ -13,6 +13,9 @@ from huggingface_hub import constants
 from saecert import load_corpus, load_subject
 from saecert.corpora import sources
 
+SOON = 20
+"""Seconds: three are usual, and those who ask again and again would go on for more than thirty."""
+
 
 def impatient(monkeypatch, server, cache):
     """Every request goes to this server, and gives up after a second."""
@@ -95,14 +98,14 @@ def test_a_model_on_a_silent_hub(silent_hub):
     start = time.monotonic()
     with pytest.raises(ConnectionError, match="cannot get 'openai-community/gpt2' from http"):
         load_subject("gpt2-small")
-    assert time.monotonic() - start < 8
+    assert time.monotonic() - start < SOON
 
 
 def test_an_sae_on_a_silent_hub(silent_hub, folders):
     start = time.monotonic()
     with pytest.raises(ConnectionError, match="cannot get 'owner/repository'"):
         load_subject(folders["llama"], sae="hf:owner/repository/folder")
-    assert time.monotonic() - start < 8
+    assert time.monotonic() - start < SOON
 
 
 def test_a_dataset_on_a_silent_hub(silent_hub, subject):
@@ -110,7 +113,7 @@ def test_a_dataset_on_a_silent_hub(silent_hub, subject):
     start = time.monotonic()
     with pytest.raises(ValueError, match="cannot read 'hf:owner/texts' from the hub"):
         load_corpus("hf:owner/texts", subject)
-    assert time.monotonic() - start < 8
+    assert time.monotonic() - start < SOON
 
 
 COMMIT = "0123456789" * 4
@@ -124,7 +127,7 @@ def test_a_model_on_a_hub_that_falls_silent(tiring_hub):
     start = time.monotonic()
     with pytest.raises(ConnectionError, match="cannot get 'openai-community/gpt2' from http"):
         load_subject("gpt2-small")
-    assert time.monotonic() - start < 8
+    assert time.monotonic() - start < SOON
     assert "config.json" in asked[2]
 
 
@@ -135,5 +138,5 @@ def test_a_dataset_on_a_hub_that_falls_silent(tiring_hub, subject):
     start = time.monotonic()
     with pytest.raises(ValueError, match="cannot read 'hf:owner/texts' from the hub"):
         load_corpus("hf:owner/texts", subject)
-    assert time.monotonic() - start < 8
+    assert time.monotonic() - start < SOON
     assert COMMIT in asked[1]
