@@ -187,12 +187,18 @@ def plot_convergence(frame: pd.DataFrame, ax: Axes, vacuous: Number) -> Axes:
 
 
 def plot_lines(
-    frame: pd.DataFrame, ax: Axes, x: str, y: str, by: str, limits: Sequence[str] = ()
+    frame: pd.DataFrame,
+    ax: Axes,
+    x: str,
+    y: str,
+    by: str,
+    limits: Sequence[str] = (),
+    colours: Mapping[str, object] | None = None,
 ) -> Axes:
     """Lines of `y` against `x`, one for each value of `by`, with bars between `limits`.
 
     `limits` names two columns. Values of `x` that are text are put side by side in the order in
-    which they come.
+    which they come. `colours` has those of some values of `by`; others are taken in order.
     """
     words = not pd.api.types.is_numeric_dtype(frame[x])
     places = _unique(frame[x])
@@ -202,7 +208,8 @@ def plot_lines(
         part = frame[frame[by] == name]
         positions = [places.index(value) for value in part[x]] if words else part[x]
         shifted = np.asarray(positions, dtype=float) + offsets[row]
-        look = {"color": COLOURS[row % len(COLOURS)], "markersize": 5}
+        colour = (colours or {}).get(name, COLOURS[row % len(COLOURS)])
+        look = {"color": colour, "markersize": 5}
         style = f"-{MARKERS[row % len(MARKERS)]}"
         spread = _spread(part, y, limits) if limits else None
         look |= {"capsize": 3, "label": worded(str(name))}

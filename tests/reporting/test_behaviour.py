@@ -40,9 +40,10 @@ def test_the_sae_is_paired_with_each_ablation():
     x = np.repeat([0.1, 0.3], 50) - 0.8
     assert frame["mean"][0] == pytest.approx(-0.6)
     assert frame["upper"][0] == pytest.approx(hoeffding_upper(x, -1, 1, np.log(4 / 0.05)))
+    assert frame["lower"][0] == pytest.approx(-hoeffding_upper(-x, -1, 1, np.log(4 / 0.05)))
 
 
 def test_without_ablations_there_is_nothing_to_pair():
     frame = against_ablations({"a": record(ablations=False)})
     assert len(frame) == 0
-    assert list(frame.columns) == ["hook", "quantity", "ablation", "mean", "upper"]
+    assert list(frame.columns) == ["hook", "quantity", "ablation", "mean", "lower", "upper"]
