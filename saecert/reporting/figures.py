@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
@@ -22,6 +21,7 @@ from saecert.reporting.panels import (
     DASHED,
     GREEN,
     GREY,
+    LAYER_COLOURS,
     MARKERS,
     ORANGE,
     PURPLE,
@@ -35,6 +35,7 @@ from saecert.reporting.panels import (
     name_rows,
     panels,
     plot_convergence,
+    plot_densities,
     plot_intervals,
     plot_lines,
     plot_miss_rates,
@@ -79,11 +80,6 @@ __all__ = [
     "use_style",
 ]
 
-LAYER_COLOURS = TERM_COLOURS | {"joint loss": RED}
-"""Of the terms of a certificate, in whatever panel they are."""
-KIND_COLOURS = (PURPLE, "black", GREY, BROWN)
-"""Of kinds of text, where scores have the first four of `COLOURS`."""
-NO_BOS = ", no BOS"
 SIZES = (1, 10, 100, 500, 2000, 10_000)
 """Numbers of sequences that are marked on an axis."""
 
@@ -441,7 +437,7 @@ def plot_monitor(
         Drawn dashed.
     """
     fig, axes = panels(3)
-    _plot_densities(scores, axes[0])
+    plot_densities(scores, axes[0])
     for place, (score, part) in enumerate(roc.groupby("score", sort=False)):
         look = {"color": COLOURS[place], "linewidth": 2, "label": score}
         axes[1].plot(part["false_alarms"], part["detected"], **look)
@@ -454,21 +450,6 @@ def plot_monitor(
     axes[1].set(xlabel="false alarms", ylabel="detected", title="shifted text, at every level")
     axes[2].set(xlabel="share that raises the alarm", title=f"at level {level:g}")
     return fig
-
-
-def _plot_densities(scores: pd.DataFrame, ax: Axes) -> None:
-    """Scores by kind of text, in colours that no score has; dashed without BOS."""
-    kinds = list(dict.fromkeys(scores["kind"]))
-    texts = list(dict.fromkeys(kind.removesuffix(NO_BOS) for kind in kinds))
-    for kind in kinds:
-        part = scores.loc[scores["kind"] == kind, "score"].to_numpy()
-        colour = KIND_COLOURS[texts.index(kind.removesuffix(NO_BOS)) % len(KIND_COLOURS)]
-        look = {"color": colour, "linewidth": 2, "label": kind}
-        look["linestyle"] = "--" if kind.endswith(NO_BOS) else "-"
-        if len(set(part)) == 1:
-            ax.axvline(part[0], **look)
-        else:
-            sns.kdeplot(part, ax=ax, warn_singular=False, **look)
 
 
 def plot_growth(curve: pd.DataFrame, needed: pd.DataFrame) -> Figure:
