@@ -18,8 +18,8 @@
 # **Question.** You measure something on 100 documents. What can you say about the thousands that you did not measure? And what does
 # "at most, with 95 % confidence" mean?
 #
-# This page is for readers who have never met a confidence limit. Nearly all of its documents are made up, so that we know the
-# truth and can see when a limit is wrong; one, at the end, is real. It runs in seconds.
+# This page is for readers who have never met a confidence limit. For nearly all of it the losses are made up, so that we know the
+# truth and can see when a limit is wrong; one document, at the end, is really run through a model. It runs in seconds.
 
 # %% tags=["parameters"]
 # sequences in a simulated sample
@@ -30,7 +30,7 @@ delta = 0.05
 draws = 20_000
 # of orders and simulations
 seed = 0
-# whose losses the real document has: the shipped one, or a folder
+# the model that reads the document: the shipped one, or a folder
 subject = "docstring-6l"
 # its SAEs, if not in the model folder
 sae = ""
@@ -91,9 +91,9 @@ print(f"the next five: {', '.join(map(str, counts[1:6]))}")
 # first sample did, or fewer?
 
 # %%
-for share in (0.15, 0.20, 0.25, 0.30, 0.35):
-    chance = binom.cdf(k, n_seq, share)
-    print(f"share {share:.2f}: at most {k} bad ones in {chance:.2%}")
+for guess in (0.15, 0.20, 0.25, 0.30, 0.35):
+    chance = binom.cdf(k, n_seq, guess)
+    print(f"share {guess:.2f}: at most {k} bad ones in {chance:.2%}")
 
 # %% [markdown]
 # The larger the share, the stranger it would be to find so few. Somewhere the probability falls below 5 %. Shares beyond that point would
@@ -180,9 +180,9 @@ show(
 )
 
 # %% [markdown]
-# From the second line to the last $\delta$ is a hundred times smaller, and the distance from what was found only about twice as large. The distance of most limits grows
-# roughly like $\sqrt{\text{nats}/n}$. That is why this book can afford small values of $\delta$, and why it counts prices in nats: the prices of
-# several precautions add up.
+# From the second line to the last $\delta$ is a hundred times smaller, and the distance from what was found only about twice as large. The distance of most limits
+# shrinks roughly like $1/\sqrt n$. With the nats it grows, at first faster than their square root, later more and more like it. That is why this book can
+# afford small values of $\delta$, and why it counts prices in nats: the prices of several precautions add up.
 #
 # ## Losses instead of counts
 #
@@ -272,7 +272,7 @@ print(f"gambler ever at {1 / delta:g} coins: {rich:.1%}")
 # {doc}`the page on convergence <03_convergence>` uses such a game to stop when it knows enough.
 
 # %% [markdown]
-# ## One real document
+# ## One document, token by token
 #
 # So far a document was one number. Here is what stands behind it. A model $f$ predicts each token of a text and loses so many bits at it. The SAE writes an activation as a weighted sum of a few of its
 # *latents*, and a *pool* $A$ is a set of latents that are kept, here three quarters of them. The same model, read through the pool, is another
@@ -317,9 +317,8 @@ print(f"model {model:.2f}, pool {pool:.2f} bits per token")
 print(f"apart by {apart:.2f} bits at a token, on average")
 
 # %% [markdown]
-# At most tokens the two are close; at a few they are bits apart. The model is nearly certain of the line under "Parameters" and the pool is not, which costs 7 bits at this one token. At some tokens the pool is even the better of the two,
-# by luck. Such differences partly cancel the others, so the two means are nearer to each other than the
-# losses at a token are.
+# At 80 of the 106 tokens the two are within half a bit; at three they are more than two bits apart, and most so at the second half of "few". At 51 tokens the pool is
+# even the better of the two, by luck. Such differences partly cancel the others, so the two means are nearer to each other than the losses at a token are.
 #
 # A certificate has one number for each document, the mean over its tokens, and limits what that number is on average over the documents of a list.
 

@@ -266,7 +266,7 @@ claims(
 # :class: dropdown
 # "Delta five times too large" falls to a fifth or so, 22.02 to 5.08 % on fair coins; "half width"
 # from 11.62 to 7.24 and "variance term deleted" from 22.02 to 13.30 there. The normal approximation
-# on two points only falls from 14.44 to 12.48 %: samples without a 1 are fewer now, $3\delta = 3$
-# %, but those with exactly one, a share of $3\delta\ln(1/(3\delta))$ or 10.5 %, are missed now,
-# too: their mean plus 2.33 standard errors is $0.3 + 2.33/n$, the truth $0.3 + 2.45/n$.
+# on two points only falls from 14.44 to 12.48 %: samples without a 1 are fewer now, a share of
+# $3\delta$ or 3 %, but those with exactly one, a share of $3\delta\ln(1/(3\delta))$ or 10.5 %, are
+# missed now, too: their mean plus 2.33 standard errors is $0.3 + 2.33/n$, the truth $0.3 + 2.45/n$.
 # ```

@@ -101,7 +101,7 @@ from saecert.statistics.priors import uniform_prior_nats
 #
 # Let $v_{\mathrm{full}}$ be $v_A$ with the whole dictionary for $A$. With probability $1-\delta$,
 #
-# $$R(f) \le U\Bigl(v_{\mathrm{full}};\ \ln\tfrac1\delta + \min_{A'} \ln\tfrac1{\pi(A')}\Bigr),$$
+# $$\begin{aligned} R(f) \le U\Bigl(&v_{\mathrm{full}};\\ &\ln\tfrac1\delta + \min_{A'} \ln\tfrac1{\pi(A')}\Bigr), \end{aligned}$$
 #
 # the minimum being over all $A'$ that contain every latent active on the sample.
 # ````
@@ -244,7 +244,7 @@ caption = "T2 by weights: sharp bounds, each pair of columns jointly"
 show(curves, caption, note=note)
 
 # %% [markdown]
-# Who wants the whole curve, and the pool chosen beforehand at nearly the price of T1, takes the weights from discovery. Who wants
+# Whoever wants the whole curve, and the pool chosen beforehand at nearly the price of T1, takes the weights from discovery. Whoever wants
 # the lowest bound of the grid, whichever it is, takes equal ones, the default: on the shipped subject the whole dictionary has it.
 
 # %% tags=["hide-input"]

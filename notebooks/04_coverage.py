@@ -135,7 +135,7 @@ assert exact <= delta
 # *rejected* if its miss rate is above $\delta$ beyond the error of the simulation, by an exact binomial test that rejects a valid bound once
 # in 10,000 cells. Below, the worst population and sample size of each, in percent.
 
-# %%
+# %% tags=["hide-input"]
 settings = {"values": values, "delta": delta, "seed": seed}
 cells = list(product(experiments.POOLS, sizes))
 cells = [{"pools": pools, "n": n} for pools, n in cells]
@@ -184,7 +184,7 @@ show(table, caption, note=f"delta = {delta:g}")
 # Four wrong inequalities under T1, and three wrong pool rules with the default inequality: nested pools that do not pay $\ln K$, and pools
 # read off the sample that pay nothing, at either prior.
 
-# %%
+# %% tags=["hide-input"]
 one = {"pools": "T1: fixed", "n": n_alone}
 cells = [{**one, "method": name} for name in mutants()]
 free = {"n": n_alone, "method": "dirichlet", "free": True}
@@ -249,7 +249,7 @@ show(table, caption, note=f"delta = {delta:g}")
 # The certification split is now the population, and samples are drawn from it with replacement: its mean is the truth, without error. What is
 # bounded is what a certificate bounds: $v_A$ for the fixed pool, $v_A$ for all nested pools at once, and each term with a limit of its own.
 
-# %%
+# %% tags=["hide-input"]
 losses = study.losses(controls=False, alphas=[alpha])
 settings |= {"alpha": alpha, "tolerance": tolerance}
 quantities = experiments.measured_quantities(losses, alpha, tolerance)
@@ -261,7 +261,7 @@ joint = quantities["v_A (T1)"].values.mean()
 risk = chosen.means["model risk"]
 print(f"means, bits: joint loss {joint:.2f}, model {risk:.2f}")
 
-# %%
+# %% tags=["hide-input"]
 cells = [{"quantity": q, "n": n} for q, n in product(quantities, sizes)]
 measured = study.simulated(
     "coverage_measured",
@@ -292,7 +292,7 @@ show(table, caption, note=note)
 # $\delta^{1/r}$. No other inequality would help: what is wrong is the assumption, not the bound. That is why `certify` refuses repeated
 # documents.
 
-# %%
+# %% tags=["hide-input"]
 pairs = list(product(experiments.REPEATED, (1, 2, 4)))
 grouped = study.simulated(
     "coverage_repeated",
@@ -379,7 +379,7 @@ show(table, caption, note=note) if grouped_text else None
 # more than 20 at 0.5; `certify(..., population_size=N)` refuses it. Betting against the mean of what is left of the list {cite}`waudbysmith2020`
 # is valid, and narrower by a factor of $\sqrt{1 - n/N}$ where the spread decides: about 0.89 at a fifth of the list, and nothing is unknown at $n = N$.
 
-# %%
+# %% tags=["hide-input"]
 parts = [round(share * len(losses)) for share in (0.2, 0.5, 0.9)]
 whole = study.simulated(
     "coverage_list",

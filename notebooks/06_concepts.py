@@ -64,7 +64,7 @@ from saecert import certify
 from saecert.certificates.concepts import frontier, grid_gap
 from saecert.records import smoothed_support
 from saecert.reporting import experiments, figures
-from saecert.reporting.claims import Undecided, claims, decided
+from saecert.reporting.claims import NOT_SHOWN, claims, decided
 from saecert.reporting.study import open_study
 from saecert.reporting.tables import concepts_table, show
 from saecert.statistics.paired import difference_limits
@@ -291,14 +291,14 @@ fig = figures.plot_outside(rows, d_sae)
 filled = counts.fillna(d_sae + 1)
 ordered = filled.apply(lambda k: k.is_monotonic_decreasing).all()
 fewer = filled[chosen].iloc[-1] < d_sae
-untold = Undecided("the sample does not tell them apart")
+untold = "the sample does not tell them apart"
 claimed = {"a larger tolerance never asks for more latents": ordered}
 for rule, (low, high) in paired.items():
-    told = high < 0 or low > 0
     claim = f"{chosen} closer to the model than {rule}"
-    claimed[claim] = high < 0 if told else untold
+    claimed[claim] = decided(high < 0, low > 0, untold)
 loosest = f"{max(eps):g} bit{'s' * (max(eps) != 1)}"
-claimed[f"fewer than all latents at {loosest}"] = decided(fewer, False)
+fewer = decided(fewer, False, NOT_SHOWN)
+claimed[f"fewer than all latents at {loosest}"] = fewer
 claims(strict, claimed)
 
 # %% [markdown]

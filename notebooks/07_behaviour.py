@@ -62,7 +62,7 @@ from scipy.stats import binom
 
 from saecert import certify, compare
 from saecert.reporting import behaviour, experiments, figures
-from saecert.reporting.claims import Undecided, claims, decided
+from saecert.reporting.claims import Undecided, all_below, claims
 from saecert.reporting.study import open_study, wrapped
 from saecert.reporting.tables import footing, show
 from saecert.statistics.rounding import upper_text
@@ -178,6 +178,7 @@ for hook, part in frame.groupby("hook", sort=False):
 # %% tags=["hide-input"]
 against = behaviour.against_ablations(records, **settings)
 table = against.set_index(["hook", "quantity", "ablation"])
+table = table.drop(columns="lower")  # asked for the verdict only
 table = table.rename_axis(["hook point", "quantity", "ablation"])
 table.columns = ["SAE minus ablation", "at most"]
 caption = "The whole SAE against the two constants"
@@ -308,7 +309,7 @@ smaller = {c.smaller for c in found.values()}
 same = len(smaller) == 1
 if None in smaller:
     same = Undecided("the sample does not tell by all of them")
-closer = decided((against["upper"] < 0).all(), False)
+closer = all_below(against["lower"], against["upper"])
 untested = "ablations were not measured"
 claims(
     strict,

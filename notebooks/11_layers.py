@@ -121,7 +121,7 @@ assert missed <= delta + 3 * np.sqrt(delta / 200)
 # The clean model runs once, and what comes after each hook point once more for each of three proxies: SAE, pooled SAE, random error.
 # Pools have the same size everywhere, ranked on discovery, so that layers differ in nothing else.
 
-# %%
+# %% tags=["hide-input"]
 study = open_study(
     subject,
     sae,
@@ -135,7 +135,7 @@ study = open_study(
 places = layers.by_depth(study.hook_names)
 k = layers.common_pool(study, places, pool_share)
 
-# %%
+# %% tags=["hide-input"]
 losses = study.losses(
     hook_names=places,
     pools=[k],
@@ -156,7 +156,7 @@ print(f"pools of {k} latents")
 # ({doc}`the four terms <02_four_terms>`). Each of $H$ hook points has $\delta/H$, half of it for the joint loss and a sixth for each term, so that
 # *all* limits of the table hold together with probability $1-\delta$.
 
-# %%
+# %% tags=["hide-input"]
 share = delta / len(places)
 budget = {"bound": share / 2}
 budget |= dict.fromkeys(("proxy", "gap", "mismatch"), share / 6)
@@ -196,7 +196,7 @@ print(f"largest mean joint loss: at layer {bounds['mean'].idxmax()}")
 # relative error, so that they have limits. Amplifications are in bits per unit of relative error.
 
 
-# %%
+# %% tags=["hide-input"]
 noise = "noise" if not seed else f"noise_seed_{seed}"
 local, clean, full, noisy = layers.stacked(
     losses, fidelity, alpha=alpha, noise=noise
@@ -255,27 +255,20 @@ print(f"ratio in the sample: {ratio.min():.2f} to {ratio.max():.2f}")
 # The ratio is that of the two amplifications, by (i) of the theorem. Where the limits of the paired difference include 0, the sample does not tell
 # whether it is above one.
 
-# %% mystnb={"figure": {"caption": "The subject layer by layer. Left, on a logarithmic scale: terms of the certificates and what they add up to, the joint loss, whose upper limit is the bound. Right: local fidelity, drawn as its distance from a perfect reconstruction, which is at 0. Bars are limits, which hold together within a panel at delta; in both panels lower is better.", "name": "fig-layers"}, "image": {"alt": "Two line plots against layer. In the sample the joint loss and the reconstruction gap are smaller at the first layer than at the last; so are relative error, unexplained variance and one minus cosine."}} tags=["hide-input"]
-by_term = {
-    name: part.reset_index(drop=True)
-    for name, part in terms.groupby("quantity", sort=False)
-}
+# %% mystnb={"figure": {"caption": "The subject layer by layer. Top: terms of the certificates, on the left the proxy risk and the joint loss, whose upper limit is the bound, on the right the other two; those limits hold together at delta. Below: local fidelity, drawn as its distance from a perfect reconstruction, which is at 0, with limits that hold together at delta. The axis at the top left does not begin at 0; everywhere lower is better.", "name": "fig-layers"}, "image": {"alt": "Three line plots against layer. In the sample the joint loss rises from 5.06 bits at the first layer to 5.59 at the last, the proxy risk from 4.99 to 5.26 and the reconstruction gap from 0.03 to 0.24; relative error, unexplained variance and one minus cosine rise, too."}} tags=["hide-input"]
 lacks = {amplify.ERROR: limits[amplify.ERROR]}
 for name in ("explained variance", "cosine"):
     lacks[f"1 - {name}"] = layers.lacking(limits[name])
 frames = [
-    layers.layer_panel(
-        "certificate", "bits per token", by_term, places
-    ),
+    layers.certificate_panels(certificates),
     layers.layer_panel("local fidelity", "0: perfect", lacks, places),
 ]
-figures.plot_layers(pd.concat(frames), ["certificate"])
+figures.plot_layers(pd.concat(frames), near=[layers.LOSSES])
 plt.show()
 
 # %% [markdown]
 # The joint loss is nearly all proxy risk. From the first layer to the last, proxy risk and gap grow by about as much (0.27 and 0.21 bits in the
-# sample); on this scale only the gap is seen to. On the right all three lines rise: a later SAE is further from the activation that it
-# reconstructs.
+# sample), the joint loss by about their sum. Below all three lines rise: a later SAE is further from the activation that it reconstructs.
 
 # %% mystnb={"figure": {"caption": "Amplification of the SAE's error, and of a random error of the same size at the same place. Bars are limits, which hold together at delta.", "name": "fig-amplification"}, "image": {"alt": "Line plot against layer. In the sample both amplifications are several times larger at the last layer than at the first, and that of the SAE's error is a little above that of a random error everywhere."}} tags=["hide-input"]
 both = {name: limits[name] for name in (amplify.OURS, amplify.RANDOM)}
@@ -307,7 +300,7 @@ sliders.layer_sliders(
 # hold together with probability $1-\delta$; the differences of amplifications follow from the limits of amplification above and hold where
 # those do. No other pair of layers is tested.
 
-# %%
+# %% tags=["hide-input"]
 last, first = places[-1], places[0]
 pair = (certificates[last], certificates[first])
 compared = {

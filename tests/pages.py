@@ -21,6 +21,8 @@ BYTES = 300_000
 _LINK = re.compile(r"\{doc\}`[^`<>]+`")
 _BESIDE = re.compile(r"[\s#>*+.,;:()|-]|\d+\.")
 _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f]")
+_COMMENT = re.compile(r"(# )?[\s>*-]*%(?![%\w])")
+"""What MyST takes for a comment; in the source of a page a line of text begins with a sign."""
 _LIMIT = re.compile(
     r"(?i)\b\w*(upper|lower|bound|limit|price|threshold|ceiling|at_most|at_least)\w*\b"
     r"|\b(low|high|least|most|fixed|alarm)\b"
@@ -60,7 +62,8 @@ def check_notebook(source: Path) -> list[str]:
 
 
 def check_code(root: Path) -> list[str]:
-    """Lines of code on pages that are wider than the page, and limits printed to the nearest."""
+    """Lines of code on pages that are wider than the page, limits printed to the nearest, and
+    claims that say they are left open where nothing was asked that could refute them."""
     complaints = []
     for path in notebook_sources(root):
         name = path.relative_to(root).as_posix()
@@ -69,7 +72,8 @@ def check_code(root: Path) -> list[str]:
 
 
 def check_prose(root: Path) -> list[str]:
-    """Control characters in pages and docstrings, and links that insert a whole title."""
+    """Control characters in pages and docstrings, and on pages links that insert a whole title, and
+    lines that are lost for a comment."""
     front = [root / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
     paths = [*front, *sorted((root / "book").rglob("*.md")), *notebook_sources(root)]
     complaints = []
@@ -194,7 +198,20 @@ def _code_breaches(path: Path) -> list[tuple[int, str]]:
             found += [
                 (value.lineno, f"{ast.unparse(value.value)} {advice}") for value in _nearest(node)
             ]
+        if _never_refuted(node):
+            advice = "cannot say 'does not hold': ask the opposite limit, or give NOT_SHOWN"
+            found.append((node.lineno, f"{ast.unparse(node):.40} {advice}"))
     return sorted(found)
+
+
+def _never_refuted(node: ast.AST) -> bool:
+    """Whether it is ``decided(shown, False)`` without a reason of its own."""
+    if not isinstance(node, ast.Call) or ast.unparse(node.func).split(".")[-1] != "decided":
+        return False
+    named = {keyword.arg: keyword.value for keyword in node.keywords}
+    refuted = node.args[1] if len(node.args) > 1 else named.get("refuted")
+    literal = isinstance(refuted, ast.Constant) and refuted.value is False
+    return literal and len(node.args) < 3 and "otherwise" not in named
 
 
 def _nearest(text: ast.JoinedStr) -> list[ast.FormattedValue]:
@@ -243,6 +260,8 @@ def _prose_breaches(line: str) -> list[str]:
     control = _CONTROL.search(line)
     if control:
         found.append(f"control character {control.group()!r}")
+    if _COMMENT.match(line):
+        found.append("begins with %, which makes it a comment: break the line elsewhere")
     link = _LINK.search(line)
     if link and _BESIDE.sub("", line.replace(link.group(), "")):
         found.append(f"{link.group()} inserts a whole title into a sentence: give the link a text")

@@ -44,8 +44,9 @@ def against_ablations(
 ) -> pd.DataFrame:
     """The whole SAE minus each ablation, paired by sequence: limits jointly true at `delta`.
 
-    Columns: hook, quantity, ablation, mean, upper; below 0 the SAE is closer to the model. Empty
-    where ablations were not measured.
+    Columns: hook, quantity, ablation, mean, lower, upper; below 0 the SAE is closer to the model.
+    The upper limits hold jointly at `delta`, and the lower ones by themselves do. Empty where
+    ablations were not measured.
     """
     rows = []
     values = []
@@ -59,9 +60,12 @@ def against_ablations(
                 rows.append(row | {"mean": float(x.mean())})
     nats = np.log(max(len(values), 1) / delta)
     upper = INEQUALITIES[inequality]
-    limits = [float(upper(x, -1.0, 1.0, nats)) for x in values]
+    limits = [
+        (-float(upper(-x, -1.0, 1.0, nats)), float(upper(x, -1.0, 1.0, nats))) for x in values
+    ]
     columns = ["hook", "quantity", "ablation", "mean"]
-    return pd.DataFrame(rows, columns=columns).assign(upper=limits)
+    frame = pd.DataFrame(rows, columns=columns)
+    return frame.join(pd.DataFrame(limits, columns=["lower", "upper"], index=frame.index))
 
 
 def _labels(record: SequenceLosses) -> dict[str, str]:

@@ -45,7 +45,7 @@ def stacked_terms(
 def ablation_risks(
     certificate: Certificate, losses: SequenceLosses, ablations: Sequence[str], reference: str
 ) -> pd.DataFrame:
-    """One row an ablation: its risk, and the lower limit on how far it is above a reference's.
+    """One row an ablation: its risk, and limits on how far it is above a reference's.
 
     Each limit holds on its own, at the delta and with the inequality of the certificate; paired,
     on the same sequences.
@@ -59,10 +59,11 @@ def ablation_risks(
     for name in ablations:
         risk = losses.at(name, alpha)
         pair = (risk, rung.losses)
-        low, _ = difference_limits(*pair, supports, nats, certificate.inequality)
+        low, high = difference_limits(*pair, supports, nats, certificate.inequality)
         row = {"proxy": f"{name} ablation", "risk": float(risk.mean())}
         row[above] = float((risk - rung.losses).mean())
-        rows.append({**row, f"{above}, at least": float(low)})
+        limits = {f"{above}, at least": float(low), f"{above}, at most": float(high)}
+        rows.append(row | limits)
     return pd.DataFrame(rows).set_index("proxy")
 
 

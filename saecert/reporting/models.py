@@ -84,15 +84,24 @@ def shown_rows(frame: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     """Rows of `rows_of_models` as a table, and " of SUBJECT" for its caption if there is but one.
 
     Columns that are the same in every row and stand in `settings_of` ("n_seq", "delta") are left
-    out.
+    out; those about the uniform predictor say that they are of the sharp bound.
     """
-    table = by_layer(frame)
+    of_sharp = {name: f"{name} (sharp)" for name in ("share of uniform", "below uniform")}
+    table = by_layer(frame).rename(columns=of_sharp)
     columns = [name for name in ("n_seq", "delta") if table[name].nunique() > 1]
-    columns = [*columns, "k", "bound", "sharp", "share of uniform", "below uniform", "verdict"]
+    columns = [*columns, "k", "bound", "sharp", *of_sharp.values(), "verdict"]
     subjects = table["subject"].unique()
     if len(subjects) == 1:
         return table[columns], f" of {subjects[0]}"
     return table.set_index("subject", append=True)[columns].swaplevel(0, 2), ""
+
+
+def shares_of_bounds(frame: pd.DataFrame) -> pd.DataFrame:
+    """Rows of `rows_of_models` with the bound, not the sharp one, as "share of uniform".
+
+    So they may stand on one axis with bounds from means, of which there are no sharp ones.
+    """
+    return frame.assign(**{"share of uniform": frame["bound"] / frame["uniform"]})
 
 
 def by_layer(frame: pd.DataFrame) -> pd.DataFrame:
@@ -161,7 +170,7 @@ def printed_bounds() -> pd.DataFrame:
         sizes = {"k": k, "d_sae": d_sae, "n_vocab": n_vocab}
         for tokens, bound in zip(_TOKENS, bounds, strict=True):
             penalties = published_bound(0.0, 0.0, n_tokens=tokens, **sizes).bound
-            row = {"label": f"{name}, as printed", "model": short, "tokens": tokens}
+            row = {"label": f"{name}, predecessor's formula", "model": short, "tokens": tokens}
             row["as printed"] = bound
             row["without penalties"] = bound - penalties
             row["share of uniform"] = bound / math.log2(n_vocab)

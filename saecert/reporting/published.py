@@ -107,15 +107,15 @@ def thresholds(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def rankings(frame: pd.DataFrame) -> pd.DataFrame:
-    """Bounds of several rows as a share of their uniform risk, and their order by each form.
+    """Bounds of several rows as printed, as a share of their uniform risk.
 
     One row a form; one column a model, from the best to the worst under the direct bound.
     """
     order = (frame["printed_direct"] / frame["uniform"]).sort_values().index
     ordered = frame.loc[order]
     shares = {
-        form: (ordered[name] / ordered["uniform"]).to_numpy()
-        for form, name in {DIRECT: "direct", FIXED: "fixed", OCCAM: "occam"}.items()
+        form: (ordered[f"printed_{_COLUMNS[form]}"] / ordered["uniform"]).to_numpy()
+        for form in (DIRECT, FIXED, OCCAM)
     }
     return pd.DataFrame.from_dict(shares, orient="index", columns=list(ordered["model"]))
 

@@ -20,7 +20,7 @@ from saecert.reporting.panels import (
 _BOUNDS = {
     "printed_occam": ("with Occam, as printed", {"color": ORANGE, "linestyle": ":", "marker": "o"}),
     "sharper_occam": ("with Occam, sharper", {"color": ORANGE, "marker": "o"}),
-    "fixed": ("fixed pool, as printed", {"color": BLUE, "linestyle": ":", "marker": "s"}),
+    "fixed": ("fixed pool, printed formula", {"color": BLUE, "linestyle": ":", "marker": "s"}),
     "sharper_fixed": ("fixed pool, sharper", {"color": BLUE, "marker": "s"}),
     "sharper_direct": ("direct, no SAE", {"color": GREEN, "linewidth": 1.6}),
     "core": ("empirical core", {"color": "black", "marker": "x", "linewidth": 0.7}),

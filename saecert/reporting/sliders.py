@@ -189,7 +189,7 @@ def bound_sliders(
     }
     note = (
         "Each point is a certificate on its own, at its delta, for settings fixed beforehand. "
-        "Who moves the sliders until the number pleases has chosen after looking, and the "
+        "Whoever moves the sliders until the number pleases has chosen after looking, and the "
         "number that pleases is not certified. Limits are rounded up."
     )
     title = "Bounds on the three risks, by your settings"

@@ -51,12 +51,22 @@ def test_breaches_are_named_with_file_and_line(clone, code, complaint):
         ("$1\x0barepsilon$", "control character '\\x0b'"),
         ("a\ttab", "control character '\\t'"),
         ("and as {doc}`04_coverage` says", "{doc}`04_coverage` inserts a whole title"),
+        ("% of them", "begins with %, which makes it a comment"),
+        ("  %, but", "begins with %, which makes it a comment"),
+        ("> % of them", "begins with %, which makes it a comment"),
     ],
 )
 def test_prose_that_would_be_wrecked_is_found(clone, line, complaint):
     (clone / "book/page.md").write_text(f"# Title\n\n{line}\n", encoding="utf-8")
     (found,) = check_prose(clone)
     assert found.startswith(f"book/page.md:3: {complaint}")
+
+
+def test_a_line_of_text_that_is_lost_for_a_comment_is_found_in_the_source_of_a_page(clone):
+    source = "# %% [markdown]\n# or 3\n# %, but\n\n# %%\nx = 7 % 3\n"
+    (clone / "notebooks/01_page.py").write_text(source, encoding="utf-8")
+    advice = "begins with %, which makes it a comment: break the line elsewhere"
+    assert check_prose(clone) == [f"notebooks/01_page.py:3: {advice}"]
 
 
 def test_links_with_a_text_and_links_alone_are_fine(clone):
@@ -117,6 +127,22 @@ def test_code_on_a_page_fits_its_column(clone):
 )
 def test_limits_in_sentences_are_not_printed_to_the_nearest(clone, code, is_found):
     (clone / "notebooks/01_page.py").write_text(f"print({code})\n", encoding="utf-8")
+    assert bool(check_code(clone)) == is_found
+
+
+@pytest.mark.parametrize(
+    ("code", "is_found"),
+    [
+        ("decided(low > 0, False)", True),
+        ("claims.decided(low > 0, refuted=False)", True),
+        ("decided(\n    low > 0,\n    False,\n)", True),
+        ("decided(low > 0, high <= 0)", False),
+        ("decided(low > 0, False, NOT_SHOWN)", False),
+        ("decided(low > 0, False, otherwise='not shown')", False),
+    ],
+)
+def test_a_claim_that_nothing_could_refute_is_not_called_open_by_the_limits(clone, code, is_found):
+    (clone / "notebooks/01_page.py").write_text(f"x = {code}\n", encoding="utf-8")
     assert bool(check_code(clone)) == is_found
 
 

@@ -1,5 +1,6 @@
 """What every page has in common: its opening, its end, its place in the sidebar, its parameters."""
 
+import ast
 import re
 
 import jupytext
@@ -79,6 +80,38 @@ def comments(source):
             found[assigned[1]] = before
             above = []
     return found
+
+
+def set_names(tree):
+    """Names that code sets where it stands; those in functions and comprehensions are their own."""
+    own = (ast.FunctionDef, ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+    names = {tree.id} if isinstance(tree, ast.Name) and isinstance(tree.ctx, ast.Store) else set()
+    inside = [node for node in ast.iter_child_nodes(tree) if not isinstance(node, own)]
+    return names.union(*map(set_names, inside))
+
+
+def set_again(made):
+    """Parameters of a page that its code sets to something else, so that they are not used."""
+    sources = {True: "", False: ""}
+    for cell in (cell for cell in made if cell.cell_type == "code"):
+        sources["parameters" in tags(cell)] += f"{cell.source}\n"
+    return set_names(ast.parse(sources[True])) & set_names(ast.parse(sources[False]))
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+def test_a_page_uses_the_parameters_that_it_names(path):
+    assert set_again(cells(path)) == set()
+
+
+def test_a_parameter_that_is_set_again_is_noticed():
+    head = '# %% tags=["parameters"]\nshare = 0.75\nseed = 0\n\n# %%\n'
+    for code, found in {
+        "for share in (0.1, 0.2):\n    print(share)": {"share"},
+        "share, seed = 1, 2": {"share", "seed"},
+        "x = [share for share in (0.1, 0.2)]": set(),
+        "def f(share):\n    seed = share\n    return seed": set(),
+    }.items():
+        assert set_again(jupytext.reads(head + code, fmt="py:percent").cells) == found
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)

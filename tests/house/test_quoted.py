@@ -11,6 +11,7 @@ from checks import ROOT
 from saecert import certify
 from saecert.certificates.certificate import Certificate
 from saecert.measurement.stand_in import as_sae
+from saecert.reporting.published import restated
 from saecert.reporting.study import open_study
 from saecert.statistics.rounding import nearest_text, upper_text
 
@@ -98,6 +99,14 @@ def test_the_limits_with_and_without_an_sae_are_those_of_the_certificate():
     assert f"(at most {price} bits)" in readme
     assert made.n_seq == 1000
     assert made.delta == DELTA
+
+
+@pytest.mark.parametrize("page", ["09_published", "18_public_model"])
+def test_bounds_of_the_paper_are_quoted_alike(page):
+    printed = outputs(page)
+    for row in restated("models").itertuples():
+        for bound in (row.printed_fixed, row.printed_direct):
+            assert f" {nearest_text(bound, 3)} " in printed
 
 
 def test_size_of_the_model_and_the_public_model_are_those_of_card_and_page():

@@ -7,6 +7,7 @@ import pytest
 from synthetic_losses import make_losses
 
 from saecert.reporting.behaviour import against_ablations, behaviour_table
+from saecert.reporting.claims import all_below
 from saecert.statistics.inequalities import hoeffding_upper
 
 
@@ -40,9 +41,21 @@ def test_the_sae_is_paired_with_each_ablation():
     x = np.repeat([0.1, 0.3], 50) - 0.8
     assert frame["mean"][0] == pytest.approx(-0.6)
     assert frame["upper"][0] == pytest.approx(hoeffding_upper(x, -1, 1, np.log(4 / 0.05)))
+    assert frame["lower"][0] == pytest.approx(-hoeffding_upper(-x, -1, 1, np.log(4 / 0.05)))
+
+
+def test_an_sae_that_is_further_from_the_model_than_an_ablation_is_told():
+    settings = {"inequality": "hoeffding"}
+    frame = against_ablations({"a": record()}, **settings)
+    assert all_below(frame["lower"], frame["upper"]) is True
+    worse = record()
+    far = {"full": np.full(100, 0.95), "mean": np.full(100, 0.3)}
+    worse = replace(worse, total_variation=worse.total_variation | far)
+    frame = against_ablations({"a": worse}, **settings)
+    assert all_below(frame["lower"], frame["upper"]) is False
 
 
 def test_without_ablations_there_is_nothing_to_pair():
     frame = against_ablations({"a": record(ablations=False)})
     assert len(frame) == 0
-    assert list(frame.columns) == ["hook", "quantity", "ablation", "mean", "upper"]
+    assert list(frame.columns) == ["hook", "quantity", "ablation", "mean", "lower", "upper"]

@@ -44,3 +44,5 @@ def test_risks_are_compared_in_pairs(losses):
     width = (certificate.hi - certificate.lo) * np.sqrt(np.log(20) / (2 * len(losses)))
     low = row["above the uniform, at least"]
     assert low == pytest.approx(risk - certificate.uniform - width)
+    high = row["above the uniform, at most"]
+    assert high == pytest.approx(risk - certificate.uniform + width)

@@ -114,6 +114,17 @@ def test_rows_are_shown_by_layer_without_what_the_note_says():
     assert models.settings_of(made).startswith("n = 60, delta = 0.05 or 0.1, alpha = 0.5, k = ")
 
 
+def test_a_row_says_which_of_its_bounds_is_meant():
+    made = certify(losses())
+    assert made.sharp < made.bound
+    frame = models.rows_of_models({"a": made})
+    shown = models.shown_rows(frame)[0].iloc[0]
+    assert shown["share of uniform (sharp)"] == made.sharp / made.uniform
+    assert shown["below uniform (sharp)"] == made.uniform - made.sharp
+    drawn = models.shares_of_bounds(frame).iloc[0]
+    assert drawn["share of uniform"] == made.bound / made.uniform
+
+
 def test_rows_of_several_subjects_name_them():
     another = losses()
     another = replace(another, provenance=another.provenance | {"subject": "another"})

@@ -7,6 +7,7 @@ import pytest
 from saecert.certificates import published as forms
 from saecert.reporting import published
 from saecert.reporting.published_figures import plot_published_layers
+from saecert.reporting.show import show
 
 mpl.use("Agg")
 
@@ -74,6 +75,15 @@ def test_occam_ranks_against_the_direct_bound(rows):
     assert list(shares.columns) == ["llama-3-8b", "gemma-2b", "gpt2-small"]
     assert shares.loc[published.DIRECT].is_monotonic_increasing
     assert shares.loc[published.OCCAM].is_monotonic_decreasing
+    assert shares.loc[published.FIXED, "gpt2-small"] == pytest.approx(8.28349078 / 15.61704, 1e-6)
+
+
+def test_what_is_printed_elsewhere_is_quoted_to_the_nearest_and_our_own_limits_are_rounded_up(rows):
+    table = show(published.by_form(rows.head(1)), decimals=3, upper=["recomputed"])
+    _, _, quoted, ours, sharper, _ = table.rows[0]
+    assert (quoted.text, quoted.limit) == ("8.283", "")
+    assert (ours.text, ours.limit) == ("8.284", "upper")
+    assert sharper.limit == "upper"
 
 
 def test_rows_beside_certificates_say_what_they_rest_on():
@@ -99,5 +109,7 @@ def test_layers_are_drawn_and_hopeless_ones_shaded(rows):
     left, right = fig.axes
     shaded = [patch for patch in left.patches if patch.get_width() == 1]
     assert len(shaded) == 4
+    named = [text.get_text() for text in left.get_legend().get_texts()]
+    assert "fixed pool, printed formula" in named and "with Occam, as printed" in named
     assert len(right.containers) == 4
     plt.close(fig)
