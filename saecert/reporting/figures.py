@@ -21,6 +21,7 @@ from saecert.reporting.panels import (
     DASHED,
     GREEN,
     GREY,
+    LAYER_COLOURS,
     MARKERS,
     ORANGE,
     PURPLE,
@@ -34,6 +35,7 @@ from saecert.reporting.panels import (
     name_rows,
     panels,
     plot_convergence,
+    plot_densities,
     plot_intervals,
     plot_lines,
     plot_miss_rates,
@@ -334,26 +336,36 @@ def plot_models(
     return fig
 
 
-def plot_layers(frame: pd.DataFrame, logarithmic: Sequence[str] = ()) -> Figure:
-    """Quantities by layer with their limits, a panel for each title (page 11).
+def plot_layers(
+    frame: pd.DataFrame, logarithmic: Sequence[str] = (), near: Sequence[str] = ()
+) -> Figure:
+    """Quantities by layer with their limits, a panel for each title (pages 11 and 18).
 
-    `frame` has columns panel, unit, quantity, layer, lower, mean, upper; `logarithmic` names
-    panels. A panel whose limits are its means has no bars; panels of the same quantities share a
-    legend.
+    Parameters
+    ----------
+    frame
+        Columns panel, unit, quantity, layer, lower, mean, upper. A panel whose limits are its means
+        has no bars; panels of the same quantities share a legend. Terms of a certificate have the
+        colours that they have everywhere.
+    logarithmic
+        Titles of panels with a logarithmic axis.
+    near
+        Titles of panels whose axis goes from limit to limit and not from 0.
     """
     titles = list(dict.fromkeys(frame["panel"]))
     fig, axes = panels(len(titles))
     for ax, title in zip(axes, titles, strict=True):
         part = frame[frame["panel"] == title].assign(layer=lambda rows: rows["layer"].astype(str))
         bare = (part["lower"] == part["mean"]).all() and (part["upper"] == part["mean"]).all()
-        plot_lines(part, ax, "layer", "mean", "quantity", () if bare else ("lower", "upper"))
+        bars = () if bare else ("lower", "upper")
+        plot_lines(part, ax, "layer", "mean", "quantity", bars, LAYER_COLOURS)
         ax.set(title=title, ylabel=part["unit"].iloc[0], xlabel="layer")
         if title in logarithmic and (part["mean"] > 0).all():
             ax.set_yscale("log")
             ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             ax.yaxis.set_major_formatter("{x:g}")
             ax.yaxis.set_minor_locator(NullLocator())
-        else:
+        elif title not in near:
             least = part["lower"].min()
             ax.set_ylim(0 if least >= 0 else None, None)
     legends_below(fig, axes)
@@ -425,13 +437,7 @@ def plot_monitor(
         Drawn dashed.
     """
     fig, axes = panels(3)
-    for place, (kind, part) in enumerate(scores.groupby("kind", sort=False)):
-        colour = COLOURS[place % len(COLOURS)]
-        if part["score"].nunique() == 1:
-            axes[0].axvline(part["score"].iloc[0], color=colour, linewidth=2, label=kind)
-        else:
-            look = {"color": colour, "linewidth": 2, "label": kind, "warn_singular": False}
-            sns.kdeplot(part["score"].to_numpy(), ax=axes[0], **look)
+    plot_densities(scores, axes[0])
     for place, (score, part) in enumerate(roc.groupby("score", sort=False)):
         look = {"color": COLOURS[place], "linewidth": 2, "label": score}
         axes[1].plot(part["false_alarms"], part["detected"], **look)

@@ -21,6 +21,8 @@ TERMS = {
     "bound": "joint loss",
 }
 """Statements of a certificate, and what they are limits on the expectation of."""
+LOSSES, DISTANCES = "losses (axis not from 0)", "distances"
+"""Titles of the panels of `certificate_panels`."""
 LIMITS = ["lower", "mean", "upper"]
 CHANGE = ["first", "last", "change, lower", "change, upper"]
 
@@ -61,6 +63,18 @@ def certified_terms(certificates: Mapping[str, Certificate]) -> pd.DataFrame:
             limits = {"lower": row["mean"], "mean": row["mean"], "upper": row["upper"]}
             rows.append({"quantity": quantity, "layer": label, **limits})
     return pd.DataFrame(rows)
+
+
+def certificate_panels(certificates: Mapping[str, Certificate]) -> pd.DataFrame:
+    """The frame of `certified_terms` in two panels: losses, and distances, which are far smaller.
+
+    As `saecert.reporting.figures.plot_layers` draws it, with `LOSSES` for `near`.
+    """
+    frame = certified_terms(certificates)
+    panel = np.where(frame["quantity"].isin(["joint loss", "proxy risk"]), LOSSES, DISTANCES)
+    return frame.assign(panel=panel, unit="bits per token").sort_values(
+        "panel", ascending=False, kind="stable"
+    )
 
 
 def by_layer(terms: pd.DataFrame) -> pd.DataFrame:

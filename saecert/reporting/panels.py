@@ -28,6 +28,11 @@ TERM_COLOURS = {
     "complexity: sampling": GREY,
     "complexity: selection": "0.82",
 }
+LAYER_COLOURS = TERM_COLOURS | {"joint loss": RED}
+"""Of the terms of a certificate, in whatever panel they are."""
+KIND_COLOURS = (PURPLE, "black", GREY, BROWN)
+"""Of kinds of text, where scores have the first four of `COLOURS`."""
+NO_BOS = ", no BOS"
 MARKERS = "osD^vPX*<>"
 DASHED = {"color": "black", "linestyle": "--", "linewidth": 1}
 Number = float | int | np.floating | np.integer
@@ -187,12 +192,18 @@ def plot_convergence(frame: pd.DataFrame, ax: Axes, vacuous: Number) -> Axes:
 
 
 def plot_lines(
-    frame: pd.DataFrame, ax: Axes, x: str, y: str, by: str, limits: Sequence[str] = ()
+    frame: pd.DataFrame,
+    ax: Axes,
+    x: str,
+    y: str,
+    by: str,
+    limits: Sequence[str] = (),
+    colours: Mapping[str, object] | None = None,
 ) -> Axes:
     """Lines of `y` against `x`, one for each value of `by`, with bars between `limits`.
 
     `limits` names two columns. Values of `x` that are text are put side by side in the order in
-    which they come.
+    which they come. `colours` has those of some values of `by`; others are taken in order.
     """
     words = not pd.api.types.is_numeric_dtype(frame[x])
     places = _unique(frame[x])
@@ -202,7 +213,8 @@ def plot_lines(
         part = frame[frame[by] == name]
         positions = [places.index(value) for value in part[x]] if words else part[x]
         shifted = np.asarray(positions, dtype=float) + offsets[row]
-        look = {"color": COLOURS[row % len(COLOURS)], "markersize": 5}
+        colour = (colours or {}).get(name, COLOURS[row % len(COLOURS)])
+        look = {"color": colour, "markersize": 5}
         style = f"-{MARKERS[row % len(MARKERS)]}"
         spread = _spread(part, y, limits) if limits else None
         look |= {"capsize": 3, "label": worded(str(name))}
@@ -211,6 +223,25 @@ def plot_lines(
         step = 1 + len(places) // 16
         ax.set_xticks(range(0, len(places), step), [str(place) for place in places[::step]])
         ax.set_xlim(-0.5, len(places) - 0.5)
+    return ax
+
+
+def plot_densities(scores: pd.DataFrame, ax: Axes) -> Axes:
+    """Densities of a score by kind of text, in colours that no score has; dashed without BOS.
+
+    `scores` has columns kind and score. A score that is constant is a line.
+    """
+    kinds = list(dict.fromkeys(scores["kind"]))
+    texts = list(dict.fromkeys(kind.removesuffix(NO_BOS) for kind in kinds))
+    for kind in kinds:
+        part = scores.loc[scores["kind"] == kind, "score"].to_numpy()
+        colour = KIND_COLOURS[texts.index(kind.removesuffix(NO_BOS)) % len(KIND_COLOURS)]
+        look = {"color": colour, "linewidth": 2, "label": kind}
+        look["linestyle"] = "--" if kind.endswith(NO_BOS) else "-"
+        if len(set(part)) == 1:
+            ax.axvline(part[0], **look)
+        else:
+            sns.kdeplot(part, ax=ax, warn_singular=False, **look)
     return ax
 
 
