@@ -13,7 +13,7 @@
 # ---
 
 # %% [markdown]
-# # 18 · SmolLM2-135M-Instruct in four bits, a public model, is certified by way of SAEs at four depths, on text unlike the package releases from before it was published
+# # 18 · SmolLM2-135M-Instruct in four bits, a public model, is certified by way of SAEs at four depths, on text unlike package releases older than the model
 #
 # **Question.** Everything so far stands on a small model trained for this book, on text it was kept away from. Does a certificate come out
 # for a language model that others trained and published? And what would it have been worth on text that the model knows?
