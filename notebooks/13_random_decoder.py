@@ -107,7 +107,7 @@ assert 6 < bounds[20_000] < 6.1 < bounds[20]
 #
 # ## Controls
 #
-# A *control* is something that stands in for the SAE, to compare it with. Most of these no SAE training made:
+# A *control* is something that stands in for the SAE, to compare it with. Most of these were not made by training an SAE:
 #
 # * **random decoder**: encoder and activations are the SAE's, every atom is a random unit vector. *Norm matched*: what it writes is
 #   rescaled at each token to the norm that the SAE writes there.

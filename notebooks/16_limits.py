@@ -63,6 +63,7 @@ from saecert.measurement.stand_in import as_sae
 from saecert.reporting import figures
 from saecert.reporting.aliases import (
     by_copies,
+    leave_more,
     moved_table,
     unmoved_table,
 )
@@ -117,7 +118,7 @@ print(f"active: {(codes @ Q.T != 0).mean():.0%} of the latents after")
 # proxy `random_encoder(n_active)`. There are three, with as many active latents as the SAE has on average, and with 4 and
 # 16 times as many.
 
-# %%
+# %% tags=["hide-input"]
 where = subject, sae, corpus, hook_name
 how = n_seq, n_discovery, device, allow_bad_sae
 study = open_study(*where, *how)
@@ -172,7 +173,7 @@ show(
 # Random encoders have no pool, and are to be compared with the SAE's whole dictionary. All bounds of this table hold
 # together with probability $1-\delta$.
 
-# %%
+# %% tags=["hide-input"]
 records = {"SAE": (losses, k)}
 for label, b in zip(labels[1:], blocks, strict=True):
     records[label] = (as_sae(losses, f"mixed_{b}"), k)
@@ -180,6 +181,9 @@ records["whole dictionary"] = (losses, d_sae)
 for n in n_active:
     record = as_sae(losses, f"random_{n}")
     records[f"random encoder, {n} active"] = (record, d_sae)
+
+# %% [markdown]
+# A certificate for each, at its part of $\delta$:
 
 # %%
 common = {"alpha": alpha, "inequality": inequality, "eps": ()}
@@ -207,7 +211,7 @@ show(
 # {ref}`one SAE, eight bounds <one-sae-eight-bounds>`. Read down the column: mixing moves the bound by no more than
 # rounding, as the theorem says, and random encoders are certified, too, the better the more latents may be active.
 
-# %%
+# %% tags=["hide-input"]
 own = certificates["SAE"].bound
 moved = max(abs(certificates[x].bound - own) for x in labels)
 denser = code["L0"].max() / code["L0"]["SAE"]
@@ -246,7 +250,7 @@ print(f"least purity: {least_pure:.2f}")
 # another proxy, with another mismatch and other concept counts, and would have to be measured anew: nothing here says which way they
 # move.
 
-# %%
+# %% tags=["hide-input"]
 n_few = min(n_aliased, len(losses))
 few = study.beside(n_seq=n_few)
 packed = few.measure("aliases", copies=copies)["active"]
@@ -260,6 +264,9 @@ split = by_copies(
     alpha=alpha,
     inequality=inequality,
 )
+
+# %% [markdown]
+# First the limits that stay, and the count that does not:
 
 # %% tags=["hide-input"]
 each = f"n = {len(packed)}, delta = {delta:g} each, alpha = {alpha:g}"
@@ -306,7 +313,7 @@ show(
 still = float((unmoved.max() - unmoved.min()).max())
 prices = split["nats"].iloc[[0, -1]]
 dearer = prices.iloc[-1] / prices.iloc[0]
-rising = split["leaving", "share"].is_monotonic_increasing
+rising = leave_more(split)
 print(f"from 1 to {split.index[-1]} aliases, limits move")
 print(f"by {still:g} bits; the cost of the pool is multiplied, with")
 for way in dearer.index:
@@ -322,13 +329,16 @@ for way in dearer.index:
 # ({doc}`convergence <03_convergence>`). For the model as its own proxy nothing more need be measured. Each bound is a
 # statement of its own at $\delta$.
 
-# %%
+# %% tags=["hide-input"]
 whole = {**common, "pool": d_sae}
 read_off = {
     "method": "in_sample",
     "prior": "uniform",
     "inequality": "hoeffding",
 }
+
+# %% [markdown]
+# Four of the five settings by name; the fifth, the exact set, is always added:
 
 # %%
 own = "model as its own proxy"
@@ -338,8 +348,6 @@ asked = {
     "alpha = 10⁻⁶": {**whole, "delta": delta, "alpha": 1e-6},
     "cheapest superset": {**common, "delta": delta, **read_off},
 }
-
-# %%
 wide = perfect_bounds(losses, asked, delta=delta, alpha=alpha)
 
 # %% tags=["hide-input"]

@@ -13,6 +13,7 @@ from saecert.certificates.certificate import certify
 from saecert.certificates.exact_set import exact_set_bound
 from saecert.dictionaries.aliased import aliased, leaving, merged
 from saecert.records import SequenceLosses
+from saecert.reporting.claims import Undecided, decided
 
 EPS = 0.5
 """Bits within which concepts are counted."""
@@ -89,6 +90,18 @@ def moved_table(split: pd.DataFrame) -> pd.DataFrame:
     chosen = split[["dictionary", "nats", "bound"]].drop(columns=[("dictionary", "latents")])
     titles = {"nats": "cost of the pool, nats", "bound": "bound, bits"}
     return chosen.rename(columns=titles, level=0)
+
+
+def leave_more(split: pd.DataFrame) -> bool | Undecided:
+    """Whether sequences leave the pool more often when latents are split, of `by_copies`.
+
+    A sequence that leaves goes on leaving when aliases are split further. So one that stays with
+    the fewest aliases and leaves with the most decides it; without any, the sample leaves it open.
+    """
+    share = split["leaving", "share"]
+    falls = not share.is_monotonic_increasing
+    more = share.iloc[-1] > share.iloc[0]
+    return decided(more and not falls, falls, "as many of these sequences leave as with one alias")
 
 
 def _certified(record: SequenceLosses, pool: int, common: Mapping[str, Any]) -> dict[Any, Any]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 
 from saecert.dictionaries.horizon_limits import SAE
 from saecert.dictionaries.quantities import OUTPUT
+from saecert.reporting.claims import all_above, all_below
 from saecert.reporting.layers import labels_of
 
 HORIZONS = (0, 1, 2, 4, 8, OUTPUT)
@@ -122,6 +125,38 @@ def share_panel(against: pd.DataFrame) -> pd.DataFrame:
     limits = {"mean": rows["share"], "lower": rows["share, lower"], "upper": rows["share, upper"]}
     frame = pd.DataFrame(limits).assign(quantity=named, layer=labels_of(list(rows["hook_name"])))
     return frame.assign(panel="the SAE's error has the larger KL", unit="share of sequences")
+
+
+def claimed(
+    against: pd.DataFrame, trend: pd.DataFrame, damped: pd.DataFrame, n_hooks: int
+) -> dict[str, Any]:
+    """What the page claims, as `saecert.reporting.claims.claims` takes it.
+
+    Parameters
+    ----------
+    against, trend, damped
+        What `against_controls`, `last_against_first` and `output_against_local` of
+        `saecert.dictionaries.horizon_limits` return.
+    n_hooks
+        Number of hook points; with one there is no last against the first.
+    """
+    alone = "needs two hook points" if n_hooks == 1 else ""
+    last = "needs blocks behind the hook point" if damped.empty else ""
+    noise = _limits(against.loc["noise"], "share")
+    local, output = (_limits(trend.loc[[h]], "share") for h in (0, OUTPUT))
+    smoothed = _limits(trend, "smoothed")
+    return {
+        "most texts: more than noise, at every layer": all_above(*noise, 0.5),
+        "most texts: local KL larger at the last layer": alone or all_above(*local, 0.5),
+        "most texts: output KL larger at the last layer": alone or all_above(*output, 0.5),
+        "mean smoothed KL is larger at the last layer": alone or all_above(*smoothed),
+        "most texts: the output moves less than the place": last
+        or all_below(*_limits(damped, "share"), 0.5),
+    }
+
+
+def _limits(frame: pd.DataFrame, name: str) -> tuple[pd.Series, pd.Series]:
+    return frame[f"{name}, lower"], frame[f"{name}, upper"]
 
 
 def _in_words(horizon: int | str) -> str:

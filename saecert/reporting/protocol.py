@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 
-from saecert.dictionaries.protocols import KL, Protocol, Values, array_name
+from saecert.dictionaries.protocols import (
+    BOS_LOST,
+    FACTORS,
+    KL,
+    OURS,
+    TOGETHER,
+    Protocol,
+    Values,
+    array_name,
+)
 from saecert.records import SequenceLosses
+from saecert.reporting.claims import NOT_SHOWN, all_above, decided
 from saecert.reporting.layers import labels_of
 from saecert.reporting.protocol_limits import joint_of, n_vocab_of, terms
 
@@ -99,6 +110,41 @@ def largest_difference(
         float(abs(values[array_name(what, ours)] - record.at(name, alpha)).max())
         for what, name in kept.items()
     )
+
+
+def claimed(
+    bounds: pd.DataFrame, changes: pd.DataFrame, approximate: pd.DataFrame, uniform: float
+) -> dict[str, Any]:
+    """What the page claims, as `saecert.reporting.claims.claims` takes it.
+
+    Parameters
+    ----------
+    bounds, changes, approximate
+        What the functions of these names in `saecert.reporting.protocol_limits` return.
+    uniform
+        Loss of the uniform predictor, in bits.
+    """
+    fewer, replaced = FACTORS["n_active"], FACTORS["bos"]
+    told = {
+        f"most texts: KL rises at every layer with {way}": _rises(changes, way, "share", 0.5)
+        for way in (fewer, TOGETHER, BOS_LOST)
+    }
+    rises = f"expected joint loss rises at every layer with {TOGETHER}"
+    told[rises] = _rises(changes, TOGETHER, "v_A", 0.0)
+    means = approximate.loc[approximate.index[0][0], "v_A"]
+    together = means[f"{fewer}, {replaced}"] > means[fewer] + means[replaced]
+    ours = bounds["upper"].xs(OURS, level="protocol")
+    return told | {
+        "first layer: two together cost more than apart (means)": bool(together),
+        "our protocol beats uniform at every layer": decided(
+            (ours < uniform).all(), False, NOT_SHOWN
+        ),
+    }
+
+
+def _rises(changes: pd.DataFrame, way: str, what: str, least: float) -> Any:
+    limits = changes.xs(way, level="protocol")
+    return all_above(limits[f"{what}, lower"], limits[f"{what}, upper"], least)
 
 
 def _by_label(frame: pd.DataFrame) -> pd.DataFrame:

@@ -16,6 +16,7 @@ from saecert.corpora.docstrings import PACKAGES
 from saecert.corpora.hashes import label_hash
 from saecert.records import SequenceLosses, smoothed_support
 from saecert.reporting import published
+from saecert.reporting.claims import NOT_SHOWN, all_below, decided
 from saecert.reporting.layers import labels_of
 from saecert.statistics.unpaired import two_sample_limits
 
@@ -148,6 +149,22 @@ def by_group(
             rows[name] = row
     frame = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
     return frame.sort_values("fresh texts", ascending=False, kind="stable").rename_axis("package")
+
+
+def claimed(certificates: Mapping[str, Certificate], moved: pd.DataFrame | None) -> dict[str, Any]:
+    """What the page claims, as `saecert.reporting.claims.claims` takes it.
+
+    `moved` is that of `contamination`, or None where no known text was named. Verdicts of
+    certificates are upper limits, so that the first claim can be shown and cannot be refuted.
+    """
+    useful = all(certificate.verdict is not None for certificate in certificates.values())
+    easier: Any = "no known text"
+    if moved is not None:
+        easier = all_below(*moved.loc["model", ["lower", "upper"]])
+    return {
+        "every depth is certified better than a reference": decided(useful, False, NOT_SHOWN),
+        "the old texts are easier for it than the fresh ones": easier,
+    }
 
 
 def _in_group(record: SequenceLosses, name: str) -> np.ndarray:

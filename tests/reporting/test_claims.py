@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 
-from saecert.reporting.claims import ClaimFailed, Undecided, claims, decided, read_claims
+from saecert.reporting.claims import (
+    ClaimFailed,
+    Undecided,
+    all_above,
+    all_below,
+    claims,
+    decided,
+    read_claims,
+)
 
 
 def test_each_claim_has_its_line(capsys):
@@ -41,6 +49,26 @@ def test_limits_decide_a_claim_only_where_they_show_it_or_its_contrary():
         all([True, left_open])
     with pytest.raises(ValueError, match="cannot both be shown"):
         decided(True, True)
+
+
+@pytest.mark.parametrize(
+    ("lower", "upper", "above", "below"),
+    [
+        ([0.6, 0.7], [0.8, 0.9], True, False),
+        ([0.6, 0.4], [0.8, 0.9], None, False),
+        ([0.6, 0.1], [0.8, 0.5], False, False),
+        ([0.5], [0.6], None, False),
+        ([0.1, 0.2], [0.3, 0.4], False, True),
+        ([0.1, 0.2], [0.3, 0.5], False, None),
+        (0.4, 0.6, None, None),
+    ],
+)
+def test_claims_about_several_expectations_are_decided_by_the_limit_that_can(
+    lower, upper, above, below
+):
+    found = all_above(lower, upper, 0.5), all_below(lower, upper, 0.5)
+    for verdict, expected in zip(found, (above, below), strict=True):
+        assert isinstance(verdict, Undecided) if expected is None else verdict is expected
 
 
 def test_long_claims_fit_the_page(capsys):

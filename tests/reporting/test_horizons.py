@@ -1,5 +1,7 @@
 """Tables and panels of the pages about horizons and aliases, from made-up measurements."""
 
+from itertools import product
+
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
@@ -10,7 +12,13 @@ from synthetic_losses import random_losses
 from saecert import certify
 from saecert.certificates.exact_set import exact_set_bound
 from saecert.dictionaries.aliased import merged
-from saecert.dictionaries.horizon_limits import against_controls, mean_divergences
+from saecert.dictionaries.horizon_limits import (
+    SAE,
+    against_controls,
+    last_against_first,
+    mean_divergences,
+    output_against_local,
+)
 from saecert.dictionaries.quantities import (
     CEILING,
     DIVERGENCES,
@@ -20,7 +28,8 @@ from saecert.dictionaries.quantities import (
 )
 from saecert.measurement.stand_in import as_sae
 from saecert.reporting import figures, horizons
-from saecert.reporting.aliases import by_copies, moved_table, unmoved_table
+from saecert.reporting.aliases import by_copies, leave_more, moved_table, unmoved_table
+from saecert.reporting.claims import Undecided
 from saecert.reporting.perfect import EXACT, perfect_bounds
 
 mpl.use("Agg")
@@ -56,6 +65,56 @@ def test_tables_by_layer(measured):
     against = against_controls(measured, 0.05, "dirichlet")
     shares = horizons.statements(against)["share larger, certified"]
     assert (shares["lower"].loc["noise"] > 0.5).all()
+
+
+def of_known_size(sizes, n_seq):
+    """What is measured where the KL of a hook point is its size, local and at the output."""
+    rng = np.random.default_rng(0)
+    found = {}
+    for hook, size in sizes.items():
+        found[hook] = {CEILING: np.full(n_seq, 12.0)}
+        for divergence in DIVERGENCES:
+            for p, share in zip(PERTURBATIONS, (1.0, 0.6, 0.6), strict=True):
+                for h, factor in ((0, 1.0), (OUTPUT, 0.5)):
+                    values = size * share * factor * rng.uniform(0.9, 1.1, n_seq)
+                    found[hook][divergence_name(divergence, p, h)] = values
+    return found
+
+
+def verdicts(measured):
+    frames = [
+        made(measured, 0.05, "dirichlet")
+        for made in (against_controls, last_against_first, output_against_local)
+    ]
+    return list(horizons.claimed(*frames, len(measured)).values())
+
+
+def test_claims_of_known_data_hold_of_reversed_data_do_not_and_of_few_are_open():
+    sizes = {"blocks.0.hook_resid_post": 0.5, "blocks.1.hook_resid_post": 6.0}
+    measured = of_known_size(sizes, 200)
+    assert verdicts(measured) == [True] * 5
+    reversed_order = dict(reversed(measured.items()))
+    assert verdicts(reversed_order) == [True, False, False, False, True]
+    swap = {SAE: "noise", "noise": SAE, 0: OUTPUT, OUTPUT: 0}
+    swapped = {hook: {CEILING: values[CEILING]} for hook, values in measured.items()}
+    for hook, divergence, p, h in product(measured, DIVERGENCES, PERTURBATIONS, (0, OUTPUT)):
+        other = divergence_name(divergence, swap.get(p, p), swap[h])
+        swapped[hook][divergence_name(divergence, p, h)] = measured[hook][other]
+    assert verdicts(swapped) == [False, True, True, True, False]
+    few = verdicts(of_known_size(sizes, 3))
+    assert all(isinstance(verdict, Undecided) for verdict in few)
+
+
+def test_claims_that_need_more_are_not_tested():
+    alone = verdicts(of_known_size({"blocks.0.hook_resid_post": 1.0}, 200))
+    assert alone[0] is True and alone[-1] is True
+    assert alone[1:4] == ["needs two hook points"] * 3
+    last = of_known_size(dict.fromkeys(HOOKS, 1.0), 200)
+    for values in last.values():
+        for divergence, p in product(DIVERGENCES, PERTURBATIONS):
+            local = values[divergence_name(divergence, p, 0)]
+            values[divergence_name(divergence, p, OUTPUT)] = local
+    assert verdicts(last)[-1] == "needs blocks behind the hook point"
 
 
 @pytest.mark.parametrize("names", [list(HOOKS), list(HOOKS)[:1]])
@@ -99,6 +158,12 @@ def test_certificates_by_number_of_aliases():
     assert set(table["unmoved", "direct"]) == {own.direct}
     assert table["nats", "whole dictionary"].is_monotonic_increasing
     assert table["leaving", "share"].is_monotonic_increasing
+    assert leave_more(table) is True
+    none = table.copy()
+    none["leaving", "share"] = 0.0
+    assert isinstance(leave_more(none), Undecided)
+    none["leaving", "share"] = [0.5, 0.2, 0.9]
+    assert leave_more(none) is False
     unmoved = unmoved_table(table)
     assert list(unmoved)[:3] == ["latents", "bound, fixed pool", "direct bound"]
     assert list(unmoved)[3:] == ["price of explanation", "concepts within 0.5 bits"]

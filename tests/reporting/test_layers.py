@@ -2,6 +2,8 @@
 
 from types import SimpleNamespace
 
+import matplotlib as mpl
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,8 +12,9 @@ from synthetic_losses import random_losses
 from saecert.certificates.certificate import certify
 from saecert.certificates.comparison import compare
 from saecert.dictionaries.amplification import ERROR, OURS, RANDOM
-from saecert.reporting import layers
+from saecert.reporting import figures, layers
 
+mpl.use("Agg")
 HOOKS = ["blocks.10.hook_resid_post", "blocks.2.hook_resid_post", "blocks.2.hook_resid_pre"]
 LIMITS = pd.DataFrame({"lower": [0.1, 0.5], "mean": [0.2, 0.6], "upper": [0.3, 0.7]})
 
@@ -37,6 +40,28 @@ def test_terms_by_layer():
     assert table.loc["2", ("reconstruction gap", "mean")] == pytest.approx(
         certificate.means["reconstruction gap"]
     )
+
+
+def test_losses_and_the_distances_that_are_far_smaller_have_a_panel_each():
+    made = {hook: certify(random_losses(80, seed)) for seed, hook in enumerate(HOOKS[:2])}
+    frame = layers.certificate_panels(made)
+    by_panel = frame.groupby("panel", sort=False)["quantity"].unique()
+    assert {panel: set(names) for panel, names in by_panel.items()} == {
+        layers.LOSSES: {"proxy risk", "joint loss"},
+        layers.DISTANCES: {"reconstruction gap", "pool mismatch"},
+    }
+    fig = figures.plot_layers(frame, near=[layers.LOSSES])
+    left, right = fig.axes
+    least = frame.loc[frame["panel"] == layers.LOSSES, "mean"].min()
+    assert 0.8 * least < left.get_ylim()[0] < least and right.get_ylim()[0] == 0
+    colours = {
+        text: bars[0].get_color()
+        for ax in fig.axes
+        for bars, text in zip(*ax.get_legend_handles_labels(), strict=True)
+    }
+    assert len(set(colours.values())) == 4, "one colour, one quantity"
+    assert colours["pool mismatch"] == figures.TERM_COLOURS["pool mismatch"]
+    plt.close("all")
 
 
 def test_measurements_are_stacked_in_the_order_of_the_losses():

@@ -7,6 +7,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import to_hex
 
 from saecert.reporting import figures
 from saecert.reporting.panels import WIDTH, broken
@@ -201,6 +202,17 @@ def test_figures_fit_a_page(draw, few):
     drawn = fig.get_tightbbox(fig.canvas.get_renderer())  # inches
     assert drawn.x0 > -0.01
     assert drawn.x1 < WIDTH + 0.01
+
+
+def test_colours_of_texts_are_not_those_of_scores():
+    texts, curves, _ = monitor(False).axes
+    lines = {line.get_label(): line for line in texts.get_lines()}
+    scores = {to_hex(line.get_color()) for line in curves.get_lines()[:2]}
+    kinds = ["usual text", "shifted text", "random tokens, no BOS"]
+    colours = [to_hex(lines[kind].get_color()) for kind in kinds]
+    assert len({*colours, *scores}) == 5
+    assert lines["random tokens, no BOS"].get_linestyle() == "--"
+    assert lines["shifted text"].get_linestyle() == "-"
 
 
 def test_long_names_are_broken_between_words():

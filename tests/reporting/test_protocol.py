@@ -26,6 +26,7 @@ from saecert.dictionaries.protocols import (
 )
 from saecert.records import smoothed_support
 from saecert.reporting import figures, protocol, protocol_limits
+from saecert.reporting.claims import NOT_SHOWN, Undecided
 from saecert.reporting.protocol_limits import Shares
 from saecert.reporting.tables import show
 from saecert.statistics.inequalities import INEQUALITIES
@@ -163,6 +164,39 @@ def test_tables_print_limits_outwards(measured):
     assert set(table["verdict"]) == {"better than uniform"}
     high = bounds.assign(upper=12.0)
     assert set(protocol.bounds_by_layer(measured, high)["verdict"]) == {"vacuous"}
+
+
+def verdicts(measured, uniform=12.0):
+    shares = Shares(0.05, len(measured), 1, len(compared(FACTORS)))
+    bounds = protocol_limits.bounds(measured, {protocols.OURS: OURS}, shares, **SETTINGS)
+    changes = protocol_limits.changes(measured, compared(FACTORS), OURS, shares, **SETTINGS)
+    rough = protocol_limits.approximate(measured, compared(FACTORS), OURS, delta=0.05, alpha=ALPHA)
+    return list(protocol.claimed(bounds, changes, rough, uniform).values())
+
+
+def of_known_cost(cost, n_seq, ours=5.0, two=2.2):
+    """What is measured where each factor that differs from ours adds `cost` bits, two of them
+    `two` times as much, and the model loses 5 bits."""
+    rng = np.random.default_rng(0)
+    values = {N_VOCAB: np.full(n_seq, float(V))}
+    for way in dict.fromkeys([*grid(FACTORS).values(), *compared(FACTORS).values()]):
+        other = (way.splice.n_active > 0) + (way.splice.bos != "exempt") + (way.n_ctx == 32)
+        added = cost * (two if other == 2 else other)
+        proxies = ours + added + rng.uniform(0, 0.1, n_seq)
+        values |= {array_name(what, way): proxies for what in (SAE, POOL)}
+        values[array_name(MODEL, way)] = np.full(n_seq, 5.0)
+        values |= {array_name(what, way): (proxies - 4) / 2 for what in (KL, SMOOTHED_KL)}
+    return dict.fromkeys(HOOKS, values)
+
+
+def test_claims_hold_do_not_hold_or_stay_open_by_their_limits():
+    assert verdicts(of_known_cost(0.5, 400)) == [True] * 6
+    falls = verdicts(of_known_cost(-0.5, 400, ours=8.0), uniform=3.0)
+    assert falls[:5] == [False] * 5
+    assert isinstance(falls[5], Undecided) and falls[5] == NOT_SHOWN
+    few = verdicts(of_known_cost(0.5, 4, two=1.8))
+    assert all(isinstance(verdict, Undecided) for verdict in few[:4])
+    assert few[4] is False, "a claim about means of the sample"
 
 
 def test_panels_are_drawn(measured):

@@ -9,6 +9,7 @@ from synthetic_losses import ALPHA, HI, LO, make_losses, random_losses
 from saecert import certify
 from saecert.corpora.hashes import label_hash
 from saecert.reporting import public
+from saecert.reporting.claims import NOT_SHOWN, Undecided
 
 HOOKS = ("blocks.3.hook_resid_post", "blocks.9.hook_resid_post")
 
@@ -50,6 +51,33 @@ def test_the_whole_sae_by_layer():
     assert row["loss recovered, at least"] < row["loss recovered"]
     assert 0.17 < row["0.9 quantile of the gap, bits, at most"] < 0.2
     assert row["texts with a gap up to 0.5 bits, at least"] > 0.99
+
+
+@pytest.mark.parametrize(
+    ("old", "fresh", "n", "verdict"),
+    [(4.0, 6.0, 400, True), (6.0, 4.0, 400, False), (4.9, 5.1, 20, "open")],
+)
+def test_that_old_text_is_easier_holds_or_does_not_only_where_limits_tell(
+    certificates, old, fresh, n, verdict
+):
+    rng = np.random.default_rng(0)
+    losses = [mean + rng.uniform(-0.1, 0.1, n) for mean in (old, fresh)]
+    texts = [make_losses(x, references={"bigram": (x, (LO, HI))}) for x in losses]
+    moved = public.contamination(*texts, alpha=ALPHA, delta=0.05, inequality="dirichlet")
+    found = public.claimed(certificates, moved)
+    easier = found["the old texts are easier for it than the fresh ones"]
+    assert isinstance(easier, Undecided) if verdict == "open" else easier is verdict
+
+
+def test_a_certificate_that_beats_nothing_refutes_nothing(certificates):
+    claim = "every depth is certified better than a reference"
+    assert public.claimed(certificates, None)[claim] is True
+    rng = np.random.default_rng(0)
+    bad = certify(make_losses(rng.uniform(11, HI, 20)), pool=16, alpha=ALPHA, eps=())
+    assert bad.verdict is None
+    found = public.claimed({**certificates, "blocks.15.hook_resid_post": bad}, None)
+    assert isinstance(found[claim], Undecided) and found[claim] == NOT_SHOWN
+    assert found["the old texts are easier for it than the fresh ones"] == "no known text"
 
 
 def test_what_old_text_is_easier_by_beyond_the_bigram():
