@@ -12,6 +12,8 @@ WIDTH = 72
 _VERDICTS = {True: "holds", False: "does not hold"}
 UNDECIDED = "undecided"
 NOT_TESTED = "not tested"
+NOT_SHOWN = "not shown, and nothing here could show the contrary"
+"""Why a claim stays open that rests on limits of one side only."""
 _REASONED = (UNDECIDED, NOT_TESTED)
 _INDENT = 15
 
@@ -58,6 +60,37 @@ def decided(
     if shown and refuted:
         raise ValueError("a claim and its contrary cannot both be shown: compare the two limits")
     return bool(shown) if shown or refuted else Undecided(otherwise)
+
+
+def all_above(lower: Any, upper: Any, least: float = 0.0) -> bool | Undecided:
+    """What limits say of a claim that each of several expectations is above `least`.
+
+    It holds if every lower limit is above, and does not hold if any upper limit is not.
+
+    Parameters
+    ----------
+    lower, upper
+        Limits that hold jointly, in the same order: numbers or arrays.
+    least
+        What all expectations are claimed to exceed, in their unit.
+
+    Examples
+    --------
+    >>> all_above([0.1, 0.2], [0.3, 0.4]), all_above([0.1, -0.4], [0.3, -0.2])
+    (True, False)
+    >>> all_above([0.1, -0.2], [0.3, 0.4])
+    'the limits leave it open'
+    """
+    return decided((np.asarray(lower) > least).all(), (np.asarray(upper) <= least).any())
+
+
+def all_below(lower: Any, upper: Any, most: float = 0.0) -> bool | Undecided:
+    """The same of a claim that each of several expectations is below `most`.
+
+    >>> all_below([0.1, 0.2], [0.3, 0.4], 0.5), all_below([0.1, 0.5], [0.3, 0.7], 0.5)
+    (True, False)
+    """
+    return decided((np.asarray(upper) < most).all(), (np.asarray(lower) >= most).any())
 
 
 def claims(strict: bool, claimed: Mapping[str, Any]) -> None:
