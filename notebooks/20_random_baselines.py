@@ -144,7 +144,7 @@ costs = [baselines.GAP, baselines.VARIATION]
 rows = baselines.by_kind(every_mean[fit + costs])
 first = baselines.side_by_side(rows, [fit[-1], costs[-1]])
 text = f"{note}; no limits"
-display(show(first, "Sample means, by what stays at its start", note=text))
+display(show(first, "Sample means, by what stays", note=text))
 rows = rows.rename(columns=widened.IN_WORDS)
 caption = "Fit and costs of every SAE, sample means"
 show(rows, caption, note=text, decimals=digits, fold=True)
@@ -268,7 +268,7 @@ text = f"delta = {delta:g} for all {2 * len(counted)} tests together"
 caption = "Baselines told by the share of units, by label"
 display(show(shares.by_label(counted), caption, note=text, decimals=1))
 rows = shares.by_held(counted)
-caption = "Baselines told by some share, by what stays at its start"
+caption = "Baselines told by some share, by what stays"
 display(show(rows, caption, note=text, decimals=0))
 
 # %% mystnb={"figure": {"caption": "Share of texts on which a baseline is worse than its twin by a probe on one latent, at layer 4. Bars are limits that hold together at delta = 0.05 with all shares of the page; the upper one is one less the lower limit on the share on which the baseline is better. n = 72 (code) and 300 (identifier).", "name": "fig-shares"}, "image": {"alt": "Two panels of shares with limits, a row a baseline, and a line at one half: labels code and identifier. Some bars lie right of the line, some left of it."}} tags=["hide-input"]
@@ -318,7 +318,7 @@ each = share / (2 * len(main[places[0]]))
 text = f"n = {n_texts}; delta = {share:.3g} for each sharp bound, "
 text += f"{each:.2g} for each limit on loss recovered and tail"
 first = ["sharp bound, bits", "loss recovered"]
-caption = "Certificates, by what stays at its start"
+caption = "Certificates, by what stays"
 first = baselines.side_by_side(rows, first)
 display(show(first, caption, note=text))
 rows = rows.drop(columns="mismatch, bits")
@@ -332,7 +332,7 @@ show(rows, caption, note=text, decimals=digits, fold=True)
 #
 # BatchTopK from the isotropic start at layer 4, with other numbers of active latents.
 
-# %% mystnb={"figure": {"caption": "Explained variance, gap in bits and share of texts beyond a quarter of a bit against active latents a token, by what stays at its start, n = 300 (200 for costs). Bars are limits that hold together at delta = 0.05.", "name": "fig-baselines-l0"}, "image": {"alt": "Three panels, four lines each: measures against the number of active latents on a logarithmic axis."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Explained variance, gap in bits and share of texts beyond a quarter of a bit against active latents a token, by what stays, n = 300 (200 for costs). Bars are limits that hold together at delta = 0.05.", "name": "fig-baselines-l0"}, "image": {"alt": "Three panels, four lines each: measures against the number of active latents on a logarithmic axis."}} tags=["hide-input"]
 last = places[-1]
 figures.plot_sweep(
     baselines.sweep_frame(saes[last], delta / 3, inequality, width)

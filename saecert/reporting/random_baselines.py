@@ -331,14 +331,6 @@ def verdict_counts(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     return worse.assign(baselines=pd.Series(held).value_counts())
 
 
-def half_widths(table: pd.DataFrame) -> pd.DataFrame:
-    """By what is held: half of the distance between limits, the median over baselines."""
-    measures = list(dict.fromkeys(table.columns.get_level_values(0)))
-    widths = pd.DataFrame({m: (table[m]["upper"] - table[m]["lower"]) / 2 for m in measures})
-    held = [label.split(", ")[1] for label in table.index]
-    return widths.groupby(held, sort=False).median()
-
-
 def means(found: Sequence[Member], width: float) -> pd.DataFrame:
     """Sample means of everything, a row an SAE: point estimates, as the field reports them."""
     rows = {}
