@@ -180,7 +180,7 @@ settings = {
     "seed": seed,
 }
 
-# %%
+# %% tags=["hide-input"]
 trained = simulated(
     "recovery",
     {"n_samples": n_samples, **settings},
@@ -265,7 +265,7 @@ show(
 # Both tables of this section were made after looking at those above, to learn where the difference comes from. First the TopK SAE of the constant world, started at the true decoder, its encoder as the transpose, and then free to learn; beside it the same
 # training from random rows, and with the decoder held at the features. These are short trainings, with a warm-up and a decay of their own.
 
-# %%
+# %% tags=["hide-input"]
 starts = [
     {"world": "constant", "architecture": kind, **own}
     for kind in ("true start", "true decoder", "topk")
@@ -295,7 +295,7 @@ show(
 # Then the same kind of SAE, with the same learning rate and batches, in a constant world so small that its training takes seconds: 100 features in 20 dimensions, 2 active at once. It is the size on which the learning rate was chosen, so that it
 # proves nothing about other sizes; it shows that this training can find features, and a test trains this one anew and compares it with the row that is kept.
 
-# %%
+# %% tags=["hide-input"]
 small = simulated(
     "recovery_small",
     {"n_samples": 256_000, **settings, "n_test": 2000, "n_fresh": 2000},
@@ -331,7 +331,7 @@ show(
 #
 # clipped so that it is bounded (an error of 1 is that of replacing $x$ by 0). Test samples are independent, so the inequalities of the other pages apply with no further assumption: all limits below hold jointly.
 
-# %%
+# %% tags=["hide-input"]
 limits = recovery.splice_limits(trained, delta, inequality)
 limits["recovered"] = trained["recovered"] / trained["n_features"]
 
@@ -344,7 +344,7 @@ show(
     decimals=3,
 )
 
-# %%
+# %% tags=["hide-input"]
 paper = limits[limits["world"] != "hierarchy"]
 true = paper[paper["kind"] == "true decoder, TopK"]
 right = true.set_index("world")["lower"]
@@ -393,7 +393,7 @@ batch = certified.loc["BatchTopK"]
 sized = (n_features, d_in) == (3200, 100)
 unlike = "" if sized else "another world"
 
-# %%
+# %% tags=["hide-input"]
 claims(
     strict,
     {

@@ -28,8 +28,9 @@ def removal_limits(
     sequence, cut off at `cap` bits per token up and down, so that it lies in [-cap, cap]. Latents
     must have been chosen on other sequences.
 
-    Columns kind, rank (from 1, within its kind), "lower", "mean", "upper" in bits per token, and
-    "capped", the share of sequences that were cut off.
+    Columns kind, rank (from 1, within its kind), "lower", "mean", "upper" in bits per token;
+    "capped", the share of sequences that were cut off; and "whole", the sample mean of the costs
+    that were not, which has no limits: the sign of one expectation is not that of the other.
 
     ValueError for a `cap` that is not positive.
     """
@@ -50,6 +51,7 @@ def removal_limits(
                 "mean": cut.mean(axis=1),
                 "upper": upper(cut, -cap, cap, nats),
                 "capped": (np.abs(cost.T) > cap).mean(axis=1),
+                "whole": cost.mean(axis=0),
             }
         )
         frames.append(frame)

@@ -10,6 +10,7 @@ import pandas as pd
 
 from saecert.dictionaries.quantities import ABSORBED, BESIDES
 from saecert.statistics.inequalities import INEQUALITIES, clopper_pearson_upper, lower
+from saecert.statistics.rounding import half_step
 
 Measured = Mapping[str, Mapping[str, np.ndarray]]
 """What `saecert.dictionaries.phenomena.phenomena` measures, by hook point."""
@@ -100,7 +101,8 @@ def inside(values: Mapping[str, np.ndarray], delta: float, inequality: str) -> p
     limits hold, each at ``ln(2 J / delta)`` nats for J steps: on the expected share of the
     children's firings in a sequence at which their parent fires, and on how much larger it is than
     the share at which another latent does, given that a child fires in the sequence. Pairs must
-    have been chosen on other text.
+    have been chosen on other text. Shares were kept in half precision: limits are moved down by its
+    half-step, the second by two (`saecert.statistics.rounding.half_step`).
 
     `values` are those of one hook point, as `saecert.training.splitting.splitting` measures them.
     Columns "sequences" (in which a child fires), "inside", "inside, lower", "by chance", "more",
@@ -116,10 +118,10 @@ def inside(values: Mapping[str, np.ndarray], delta: float, inequality: str) -> p
             more = share - chance
             row = {
                 "inside": float(share.mean()),
-                "inside, lower": float(lower(upper, share, 0.0, 1.0, nats)),
+                "inside, lower": float(lower(upper, share, 0.0, 1.0, nats)) - half_step(1),
                 "by chance": float(chance.mean()),
                 "more": float(more.mean()),
-                "more, lower": float(lower(upper, more, -1.0, 1.0, nats)),
+                "more, lower": float(lower(upper, more, -1.0, 1.0, nats)) - 2 * half_step(1),
             }
         rows.append({"sequences": len(share)} | row)
     return pd.DataFrame(rows)

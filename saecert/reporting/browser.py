@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from saecert.dictionaries.latent_limits import CAP
 from saecert.dictionaries.quantities import KINDS, RANDOM, TRAINED
 from saecert.statistics.rounding import lower_text, nearest_text, upper_text
 
@@ -116,7 +117,7 @@ def latent_table(
             for name, array in strongest.items()
             if name.startswith(f"{row['kind']} ")
         }
-        cost = {name: float(row[name]) for name in ("lower", "mean", "upper")}
+        cost = {name: float(row[name]) for name in ("lower", "mean", "upper", "whole")}
         rows.append({"number": number, "kind": str(row["kind"]), **_described(values), **cost})
         places.append(_places(values))
     first = int(strongest["first"])
@@ -176,8 +177,9 @@ def _table(payload: Mapping[str, Any], texts: Texts | None) -> str:
     )
     caption = (
         "Latents of the SAE and of an untrained one, in random order. A guess shows how often the "
-        "latent fires and what its removal costs, in bits per token, with limits that hold "
-        "together for all."
+        "latent fires and what its removal costs, in bits per token: the sample mean, and the mean "
+        f"and its limits if a sequence counts for {CAP:g} bits at most, which hold together for "
+        "all."
     )
     note = "" if texts is not None else f'<p class="note">{html.escape(MISSING)}</p>'
     groups = []
@@ -210,15 +212,15 @@ def _group(
 def _answer(row: Mapping[str, Any]) -> str:
     """Which kind a latent is of, and the numbers that tell; limits with their values."""
     share, firing = (nearest_text(100 * row[key], 1) for key in ("share", "firing"))
-    mean = nearest_text(row["mean"], DECIMALS)
+    whole, mean = (nearest_text(row[key], DECIMALS) for key in ("whole", "mean"))
     low, high = (
         f'<span data-limit="{key} {row[key]!r}">{text(row[key], DECIMALS)}</span>'
         for key, text in (("lower", lower_text), ("upper", upper_text))
     )
     return (
         f"<b>{NAMES[row['kind']]}</b>, latent {row['latent']}: fires at {firing} % of positions, "
-        f"has {share} % of all attribution; removing it costs {mean} in the sample, "
-        f"{low} to {high}"
+        f"has {share} % of all attribution; removing it costs {whole} in the sample, "
+        f"{mean} with sequences cut off at {CAP:g} bits: {low} to {high}"
     )
 
 

@@ -44,7 +44,8 @@ def plot_norms(points: pd.DataFrame) -> Figure:
 def plot_sparsity(frame: pd.DataFrame, d_in: int) -> Figure:
     """Error and price against the number of active latents, by kind of SAE (page 23).
 
-    `frame` has columns panel, kind, l0, value, lower, upper, unit.
+    `frame` has columns panel, kind, l0, value, lower, upper, unit. Both axes are logarithmic; the
+    bar of a lower limit of 0 runs to the lower edge.
     """
     titles = list(dict.fromkeys(frame["panel"]))
     kinds = list(dict.fromkeys(frame["kind"]))
@@ -60,8 +61,9 @@ def plot_sparsity(frame: pd.DataFrame, d_in: int) -> Figure:
         ax.set(title=title, xlabel="active latents a token", ylabel=part["unit"].iloc[0])
         ax.set_xscale("log", base=2)
         ax.xaxis.set_major_formatter(ScalarFormatter())
-        if (part["lower"] > 0).all():
-            ax.set_yscale("log")
+        ax.set_yscale("log")
+        seen = part[["lower", "value"]].to_numpy()
+        ax.set_ylim(bottom=seen[seen > 0].min() / 2)
     place = {"loc": "outside lower center", "ncols": 3, "fontsize": 9.5}
     fig.legend(*axes[0].get_legend_handles_labels(), **place)
     return fig

@@ -15,6 +15,7 @@ from saecert.dictionaries.learned import learn_dictionary
 from saecert.dictionaries.quantities import ABSORBED, COSTS, OFTEN
 from saecert.dictionaries.two_features import Plane, certified_minimum
 from saecert.dictionaries.wide import column_generation
+from saecert.reporting.claims import NOT_SHOWN, Undecided, decided
 from saecert.reporting.layers import labels_of
 from saecert.statistics.paired import difference_limits
 from saecert.statistics.rank import kendall_limits_of_pairs, kendall_tau
@@ -29,6 +30,8 @@ ERRORS = {
     "above the wide limit": ("optimal", "floor"),
 }
 """Differences of costs: the second is what the first could be."""
+SOLVED = ("optimal", "better", "directions")
+"""Costs of codes that a solver found: at most a duality gap above the least."""
 WORDS = ("encoder", "optimal")
 CODES = {"encoder": "encoder's", "optimal": "optimal"}
 """Whose codes: as measurements and as tables name them."""
@@ -104,20 +107,63 @@ def errors_by_layer(
     the expected differences hold, at ``ln(2 J H / delta)`` nats a side. No codes are better than
     optimal ones and no dictionary than the wide limit, so those two differences lie in [0, 1] (what
     rounding and the duality gap take off counts as 0). The dictionary's error found may have either
-    sign: a sequence counts for `cap` at most.
+    sign: a sequence counts for `cap` at most. Limits are on differences of least costs, those of
+    "mean" of the costs that the solver came to (`difference_frame`). Of the codes of other atoms no
+    gap was kept: it counts as that of the SAE's atoms, to the same tolerance.
     """
     nats = math.log(2 * len(ERRORS) * len(measured) / delta)
     rows = {name: np.stack([values[name] for values in measured.values()]) for name in COSTS}
     limits = {}
     for name, (first, second) in ERRORS.items():
-        least, most = (-cap, cap) if second == "better" else (0.0, 1.0)
-        difference = (rows[first] - rows[second]).clip(least, most)
-        nothing = np.zeros_like(difference)
-        support = (least, most, 0.0, 0.0)
-        low, high = difference_limits(difference, nothing, support, nats, inequality)
-        mean = difference.mean(axis=1)
-        limits[name] = pd.DataFrame({"lower": low, "mean": mean, "upper": high})
+        ends = (-cap, cap) if second == "better" else (0.0, 1.0)
+        off = gaps_of(measured, first), gaps_of(measured, second)
+        difference = rows[first] - rows[second]
+        limits[name] = difference_frame(difference, ends, off, nats, inequality)
     return limits
+
+
+def gaps_of(measured: Measured, cost: str) -> np.ndarray:
+    """By how much a cost may be too high at each hook point: the largest duality gap, or 0."""
+    return np.array([float(np.max(x["gap"])) if cost in SOLVED else 0.0 for x in measured.values()])
+
+
+def difference_frame(
+    difference: np.ndarray,
+    ends: tuple[float, float],
+    off: tuple[np.ndarray, np.ndarray],
+    nats: float,
+    inequality: str,
+) -> pd.DataFrame:
+    """Limits on expected differences of two costs, a row a hook point: "lower", "mean", "upper".
+
+    Parameters
+    ----------
+    difference
+        By hook point and sequence, shares of the cost of no activity; clipped to `ends`.
+    ends
+        Between which the difference of least costs lies.
+    off
+        By how much the first and the second cost may be too high (`gaps_of`). The lower limit is
+        moved down by the first, the upper one up by the second, within `ends`.
+    nats, inequality
+        Of each limit.
+    """
+    least, most = ends
+    inside = difference.clip(least, most)
+    support = (least, most, 0.0, 0.0)
+    low, high = difference_limits(inside, np.zeros_like(inside), support, nats, inequality)
+    down, up = off
+    limits = {"lower": np.maximum(low - down, least), "mean": inside.mean(axis=1)}
+    return pd.DataFrame(limits | {"upper": np.minimum(high + up, most)})
+
+
+def apart(first: pd.DataFrame, second: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
+    """Lower and upper limits on differences of two expectations that have limits of their own.
+
+    Both frames have columns "lower" and "upper", and rows in the same order; the limits hold
+    together if those of the frames do.
+    """
+    return first["lower"] - second["upper"], first["upper"] - second["lower"]
 
 
 def settings_by_layer(measured: Measured) -> pd.DataFrame:
@@ -204,13 +250,15 @@ def encoder_difference(measured: Measured, delta: float, inequality: str) -> dic
     """Encoder's error of the first SAE less that of the second: "lower", "mean", "upper".
 
     Shares of the cost of no activity, in [-1, 1], paired by sequence; the two limits hold together
-    at `delta`.
+    at `delta`, and are moved outwards by duality gaps: the lower one by that of the second SAE, the
+    upper one by that of the first.
     """
     errors = [(x["encoder"] - x["optimal"]).clip(0, 1) for x in measured.values()]
     support = (0.0, 1.0, 0.0, 1.0)
     low, high = difference_limits(*errors, support, math.log(2 / delta), inequality)
     mean = float((errors[0] - errors[1]).mean())
-    return {"lower": float(low), "mean": mean, "upper": float(high)}
+    up, down = gaps_of(measured, "optimal")
+    return {"lower": float(low - down), "mean": mean, "upper": float(high + up)}
 
 
 def splits_table(values: Mapping[str, np.ndarray]) -> pd.DataFrame:
@@ -245,7 +293,8 @@ def new_atoms_by_layer(measured: Measured) -> pd.DataFrame:
 def predicted(
     measured: Measured, gaps: Mapping[str, np.ndarray], delta: float, inequality: str
 ) -> dict[str, pd.DataFrame]:
-    """Kendall's tau of distances and the reconstruction gap over sequences, one row a hook point.
+    """Kendall's tau of distances, as the solver came to them, and the reconstruction gap over
+    sequences, one row a hook point.
 
     **Guarantee.** With probability at least ``1 - delta`` all limits hold, at ``ln(4 H / delta)``
     nats a side (two distances, two sides, H hook points).
@@ -333,6 +382,15 @@ def pairs_table(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     pair = frame["pair"].str.replace(" ", " and ")
     shown = frame.assign(layer=layer, pair=pair).set_index(["layer", "pair"])[list(columns)]
     return shown.rename(columns=PAIR_WORDS)
+
+
+def at_each(shown: pd.Series, groups: pd.Series | pd.Index) -> bool | Undecided:
+    """Whether a test certifies something in every group, such as a hook point or a step.
+
+    `shown` says of what, in the order of `groups`. Where there is a group of which nothing is
+    certified the claim is undecided: such tests have limits of one side.
+    """
+    return decided(shown.groupby(np.asarray(groups)).any().all(), False, NOT_SHOWN)
 
 
 def clearest(kind: str, frame: pd.DataFrame) -> pd.DataFrame:

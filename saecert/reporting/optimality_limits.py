@@ -11,8 +11,7 @@ import pandas as pd
 from saecert.dictionaries.quantities import OFTEN
 from saecert.records import SequenceLosses
 from saecert.reporting.layers import labels_of
-from saecert.reporting.optimality import Measured, settings_by_layer
-from saecert.statistics.paired import difference_limits
+from saecert.reporting.optimality import Measured, difference_frame, gaps_of, settings_by_layer
 
 QUANTILES = {"10 %": 0.1, "median": 0.5, "90 %": 0.9}
 FLOORS = {
@@ -33,20 +32,16 @@ def floor_by_layer(measured: Measured, delta: float, inequality: str) -> dict[st
     **Guarantee.** With probability at least ``1 - delta`` over sequences drawn i.i.d. all limits on
     the expected differences hold, at ``ln(4 H / delta)`` nats a side (two differences, two sides, H
     hook points). The first lies in [0, 1], as nothing costs less than the wide limit; the second in
-    [-1, 1].
+    [-1, 1]. Limits are on differences of least costs: they are moved outwards by the duality gap
+    (`saecert.reporting.optimality.difference_frame`).
     """
     nats = math.log(2 * len(FLOORS) * len(measured) / delta)
     limits = {}
     for name, (first, second) in FLOORS.items():
-        least = 0.0 if second == "floor" else -1.0
-        rows = [(values[first] - values[second]).clip(least, 1) for values in measured.values()]
-        difference = np.stack(rows)
-        support = (least, 1.0, 0.0, 0.0)
-        low, high = difference_limits(
-            difference, np.zeros_like(difference), support, nats, inequality
-        )
-        mean = difference.mean(axis=1)
-        limits[name] = pd.DataFrame({"lower": low, "mean": mean, "upper": high})
+        ends = (0.0 if second == "floor" else -1.0, 1.0)
+        off = gaps_of(measured, first), gaps_of(measured, second)
+        difference = np.stack([values[first] - values[second] for values in measured.values()])
+        limits[name] = difference_frame(difference, ends, off, nats, inequality)
     return limits
 
 

@@ -185,7 +185,7 @@ def fixed_beforehand(table: pd.DataFrame | None) -> dict[str, bool | str]:
     """The claims of page 20 about the public model, fixed before any of its numbers was there.
 
     `table` is that of `saecert.reporting.random_baselines.all_differences`; None where nothing was
-    measured.
+    measured. A claim that limits leave open is `saecert.reporting.claims.Undecided`.
     """
     words = (
         "public model, frozen parts explain less",

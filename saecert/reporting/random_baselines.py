@@ -27,6 +27,7 @@ from saecert.dictionaries.quantities import (
 )
 from saecert.records import SequenceLosses, smoothed_support
 from saecert.reporting import judged, top_afa
+from saecert.reporting.claims import NOT_TESTED, UNDECIDED, Undecided, decided
 from saecert.statistics.rounding import half_step, widened
 
 BUILD = "saecert.training.random_baselines:random_baselines"
@@ -37,6 +38,8 @@ KINDS = ("BatchTopK", "TopK", "top-AFA", "JumpReLU")
 """Kinds of SAEs, in the order in which `saecert.training.recipes.ARCHITECTURES` has them."""
 HELD = ("trained", "frozen decoder", "soft decoder", "frozen encoder")
 """What was held, in the order in which `saecert.training.recipes.FROZEN` has it."""
+STAYS = "what stays"
+"""What `HELD` is called in tables."""
 STARTS = ("sae_lens", "isotropic", "covariance")
 """Where it started, in the order in which `saecert.training.recipes.STARTS` has it."""
 ENDS = ("lower", "mean", "upper")
@@ -264,11 +267,17 @@ def verdicts(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(found)
 
 
-def told(table: pd.DataFrame, measures: Sequence[str], held: Sequence[str] = HELD[1:]) -> bool:
-    """Whether each baseline of some kinds is told to be worse by each of some measures."""
+def told(
+    table: pd.DataFrame, measures: Sequence[str], held: Sequence[str] = HELD[1:]
+) -> bool | Undecided:
+    """Whether each baseline of some kinds is worse by each of some measures.
+
+    Undecided where limits leave it open for some, and tell none to be `BETTER`.
+    """
     verdict = verdicts(table)
     rows = [any(f", {word}, " in label for word in held) for label in verdict.index]
-    return bool((verdict.loc[rows, list(measures)] == WORSE).all(axis=None))
+    seen = verdict.loc[rows, list(measures)]
+    return decided((seen == WORSE).all(axis=None), (seen == BETTER).any(axis=None))
 
 
 def untold(table: pd.DataFrame, measures: Sequence[str], held: Sequence[str] = HELD[1:]) -> bool:
@@ -278,23 +287,28 @@ def untold(table: pd.DataFrame, measures: Sequence[str], held: Sequence[str] = H
     return bool((verdict.loc[rows, list(measures)] == OPEN).all(axis=None))
 
 
-def fixed_beforehand(tables: Mapping[str, pd.DataFrame]) -> dict[str, bool]:
+def fixed_beforehand(tables: Mapping[str, pd.DataFrame]) -> dict[str, bool | str]:
     """What page 20 claimed before any number was there, by claim: whether it holds at every hook
-    point."""
+    point. The first two may be `saecert.reporting.claims.Undecided`; the third is about what limits
+    tell, which they always say."""
     frozen = (HELD[1], HELD[3])
-    every = tables.values()
+    every = list(tables.values())
     scores = [x for x in SCORES if all(x in table.columns.get_level_values(0) for table in every)]
+    both = pd.concat(every)
     return {
-        "frozen parts explain less": all(told(x, FIT, frozen) for x in every),
-        "frozen parts change predictions more": all(told(x, (VARIATION,), frozen) for x in every),
+        "frozen parts explain less": told(both, FIT, frozen),
+        "frozen parts change predictions more": told(both, (VARIATION,), frozen),
         "limits on mean scores of latents tell no baseline": all(untold(x, scores) for x in every),
     }
 
 
 def claims_frame(claimed: Mapping[str, bool | str]) -> pd.DataFrame:
-    """Claims with what came of them: "yes", "no" or "not tested"."""
-    words = {True: "yes", False: "no"}
-    told = {name: words[x] if isinstance(x, bool) else "not tested" for name, x in claimed.items()}
+    """Claims with what came of them: "yes", "no", "undecided" or "not tested"."""
+    words: dict[bool | str, str] = {True: "yes", False: "no"}
+    told = {
+        name: UNDECIDED if isinstance(x, Undecided) else words.get(x, NOT_TESTED)
+        for name, x in claimed.items()
+    }
     return pd.DataFrame({"holds": told})
 
 
@@ -315,14 +329,6 @@ def verdict_counts(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     held = [label.split(", ")[1] for label in every.index]
     worse = (every == WORSE).groupby(held, sort=False).sum()
     return worse.assign(baselines=pd.Series(held).value_counts())
-
-
-def half_widths(table: pd.DataFrame) -> pd.DataFrame:
-    """By what is held: half of the distance between limits, the median over baselines."""
-    measures = list(dict.fromkeys(table.columns.get_level_values(0)))
-    widths = pd.DataFrame({m: (table[m]["upper"] - table[m]["lower"]) / 2 for m in measures})
-    held = [label.split(", ")[1] for label in table.index]
-    return widths.groupby(held, sort=False).median()
 
 
 def means(found: Sequence[Member], width: float) -> pd.DataFrame:
@@ -441,12 +447,13 @@ def certificates_of(
 
 
 def by_kind(frame: pd.DataFrame) -> pd.DataFrame:
-    """The same with labels of SAEs, the last level of the index, in two: kind and start, held."""
+    """The same with labels of SAEs, the last level of the index, in two: kind and start, and
+    `STAYS`."""
     *others, labels = [frame.index.get_level_values(i) for i in range(frame.index.nlevels)]
     parts = [[*label.split(", "), "", ""][:3] for label in labels]
     saes = [f"{kind} {start[:3]}".strip() for kind, _, start in parts]
     held = [word for _, word, _ in parts]
-    names = [*frame.index.names[:-1], "SAE", "held"]
+    names = [*frame.index.names[:-1], "SAE", STAYS]
     return frame.set_axis(pd.MultiIndex.from_arrays([*others, saes, held], names=names))
 
 
@@ -455,8 +462,8 @@ def side_by_side(frame: pd.DataFrame, measures: Sequence[str]) -> pd.DataFrame:
 
     Rows of nothing that was held (a dead SAE, floors) are left out.
     """
-    held = [x for x in HELD if x in frame.index.get_level_values("held")]
-    parts = {word: frame[list(measures)].xs(word, level="held") for word in held}
+    held = [x for x in HELD if x in frame.index.get_level_values(STAYS)]
+    parts = {word: frame[list(measures)].xs(word, level=STAYS) for word in held}
     wide = pd.concat(parts, axis=1).swaplevel(axis=1)
     return wide[[(measure, word) for measure in measures for word in held]]
 

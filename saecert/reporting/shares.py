@@ -24,6 +24,7 @@ from saecert.dictionaries.quantities import (
 )
 from saecert.reporting import judged
 from saecert.reporting import random_baselines as baselines
+from saecert.reporting.claims import Undecided, decided
 from saecert.reporting.random_baselines import BETTER, HELD, OPEN, WORSE, Arrays, Member
 from saecert.statistics.inequalities import INEQUALITIES, chernoff_kl, lower
 from saecert.statistics.order import share_lower
@@ -139,25 +140,39 @@ def told_shares(table: pd.DataFrame, verdict: str, measures: Sequence[str] = ())
     return len(hit.groupby(level=[0, 1]))
 
 
-def claimed(paired: Mapping[str, pd.DataFrame], table: pd.DataFrame) -> dict[str, bool]:
+def claimed(paired: Mapping[str, pd.DataFrame], table: pd.DataFrame) -> dict[str, bool | str]:
     """What page 20 claims: of limits on differences by hook point, and of `unit_shares`.
 
-    `paired` are frames of `saecert.reporting.random_baselines.all_differences`.
+    `paired` are frames of `saecert.reporting.random_baselines.all_differences`. A claim does not
+    hold where limits tell its contrary: by shares, where as many baselines are told to be better by
+    every probe (worse, for the second one). Else it may be `saecert.reporting.claims.Undecided`.
     """
-    worse, better = (told_shares(table, word, PROBES) for word in (WORSE, BETTER))
+    every = pd.concat(list(paired.values()))
+    verdict = baselines.verdicts(every)
     fixed = list(baselines.fixed_beforehand(paired).values())
-    predictions, frozen = (baselines.VARIATION,), (HELD[1],)
+    fit, predictions = verdict[baselines.EXPLAINED], verdict[baselines.VARIATION]
     return {
         "limits on mean scores tell no baseline": fixed[2],
-        "by shares, probes tell most baselines to be worse": worse > len(by_baseline(table)) / 2,
-        "by shares, probes tell some to be better": better > 0,
-        "predictions tell every frozen decoder": all(
-            baselines.told(x, predictions, frozen) for x in paired.values()
+        "by shares, probes tell most baselines to be worse": _more_than(table, 0.5, WORSE, BETTER),
+        "by shares, probes tell some to be better": _more_than(table, 0.0, BETTER, WORSE),
+        "predictions tell every frozen decoder": baselines.told(
+            every, (baselines.VARIATION,), (HELD[1],)
         ),
-        "one baseline explains more variance and changes predictions more": bool(
-            baselines.better_fit_at_larger_cost(paired)
+        "one baseline explains more variance and changes predictions more": decided(
+            bool(baselines.better_fit_at_larger_cost(paired)),
+            ((fit == WORSE) | (predictions == BETTER)).all(),
         ),
     }
+
+
+def _more_than(table: pd.DataFrame, share: float, verdict: str, contrary: str) -> bool | Undecided:
+    """Whether some probe gives `verdict` for more than such a share of the baselines; not, where
+    all probes give its contrary for all the others."""
+    n = len(by_baseline(table))
+    probes = table[table.index.get_level_values("measure").isin(PROBES)]
+    against = (probes[VERDICT] == contrary).groupby(level=[0, 1]).all()
+    shown = told_shares(table, verdict, PROBES)
+    return decided(shown > share * n, n - against.sum() <= share * n)
 
 
 def whole(table: pd.DataFrame, measure: str) -> list[tuple[str, str]]:

@@ -168,8 +168,8 @@ def quality(found: Sequence[Member], delta: float, inequality: str) -> pd.DataFr
 
     "at most" is an upper limit on the expected number of active latents, "below d" the share of
     tokens of the sample with fewer than dimensions, "NMSE" the mean over tokens, each counting as
-    at most 1; all limits hold together at `delta`, and are of what was measured, not of what of it
-    was kept in half precision (`saecert.statistics.rounding.widened`).
+    at most 1 and none as less than 0; all limits hold together at `delta`, and are of what was
+    measured, not of what of it was kept in half precision (`saecert.statistics.rounding.widened`).
     """
     nats = float(np.log(3 * len(found) / delta))
     rows = {}
@@ -186,7 +186,7 @@ def quality(found: Sequence[Member], delta: float, inequality: str) -> pd.DataFr
             ("active latents", "95 %"): quantile(counts, 0.95),
             ("active latents", "at most"): most,
             ("active latents", "below d"): share_below(counts, int(member.values["d_in"][0])),
-            ("NMSE", "lower"): low,
+            ("NMSE", "lower"): max(low, 0.0),
             ("NMSE", "mean"): mean,
             ("NMSE", "upper"): high,
         }

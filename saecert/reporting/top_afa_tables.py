@@ -13,6 +13,7 @@ import pandas as pd
 
 from saecert.records import SequenceLosses
 from saecert.reporting import judged, top_afa, widened
+from saecert.reporting.claims import NOT_SHOWN, Undecided, decided
 from saecert.reporting.top_afa import Arrays, Member, matched
 from saecert.statistics.rounding import half_step
 
@@ -73,10 +74,14 @@ def joined(every: Mapping[str, Tables], name: str) -> pd.DataFrame:
     return pd.concat(parts, names=[""]) if parts else pd.DataFrame()
 
 
-def on_most_texts(paired: pd.DataFrame, column: str) -> bool:
-    """Whether top-AFA is certified to have the larger value on more than half of all texts, for
-    every pair; `column` is `LARGER_NMSE` or `LARGER_GAP` of `saecert.reporting.top_afa`."""
-    return bool((paired[column]["at least"] > 0.5).all())
+def on_most_texts(paired: pd.DataFrame, *columns: str) -> bool | Undecided:
+    """Whether top-AFA has the larger value on more than half of all texts, for every pair.
+
+    `columns` are `LARGER_NMSE` or `LARGER_GAP` of `saecert.reporting.top_afa`, or both. Shares have
+    lower limits only: where one is not above a half, the claim is undecided.
+    """
+    least = paired[[(column, "at least") for column in columns]]
+    return decided((least > 0.5).all(axis=None), False, NOT_SHOWN)
 
 
 def scores(found: Sequence[Member]) -> pd.DataFrame:

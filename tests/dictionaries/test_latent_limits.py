@@ -32,6 +32,7 @@ def test_a_sequence_counts_for_the_cap_at_most():
     assert row["capped"] == pytest.approx(1 / 300)
     rest = measured["trained cost"][1:, 0].sum()
     assert row["mean"] == pytest.approx((rest + CAP) / 300)
+    assert row["whole"] == pytest.approx((rest + 100) / 300), "not cut off, and without limits"
 
 
 def test_all_limits_hold_together_often_enough():

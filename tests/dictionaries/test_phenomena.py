@@ -10,8 +10,9 @@ from saecert.dictionaries.phenomena import (
     phenomena,
     thresholds_of,
 )
-from saecert.dictionaries.phenomena_limits import absorbed, together
+from saecert.dictionaries.phenomena_limits import absorbed, inside, together
 from saecert.dictionaries.samples import AsAtoms
+from saecert.statistics.inequalities import dirichlet_upper, lower
 
 HOOK = "blocks.0.hook_resid_post"
 
@@ -133,3 +134,16 @@ def test_a_pair_that_never_occurs_says_nothing():
     values |= {name: np.full((50, 1), -1) for name in ("absorbed child", "absorbed alone")}
     row = absorbed({HOOK: values}, 0.05).iloc[0]
     assert row["with child, lower"] == 0 and row["alone, upper"] == 1
+
+
+def test_limits_on_kept_shares_are_moved_by_the_half_step():
+    """Shares just below 0.75 and 0.25 in half precision are kept as these; limits allow for it."""
+    kept = np.full((1, 200), 0.75, np.float16)
+    values = {"inside": kept, "inside by chance": np.full((1, 200), 0.25, np.float16)}
+    row = inside(values, 0.05, "dirichlet").iloc[0]
+    nats = np.log(2 / 0.05)
+    share = float(lower(dirichlet_upper, kept[0].astype(float), 0.0, 1.0, nats))
+    more = float(lower(dirichlet_upper, np.full(200, 0.5), -1.0, 1.0, nats))
+    assert row["inside, lower"] == pytest.approx(share - 2.0**-12, abs=1e-12)
+    assert row["more, lower"] == pytest.approx(more - 2.0**-11, abs=1e-12)
+    assert row["inside"] == 0.75 and row["more"] == 0.5

@@ -132,9 +132,8 @@ def test_the_json_is_what_was_measured(parts):
         ids = strongest[f"{kind} ids"][rank][: len(places)]
         assert [place[2] for place in places] == ids.tolist()
         cost = limits[(limits["kind"] == kind) & (limits["rank"] == rank + 1)].iloc[0]
-        assert [row[name] for name in ("lower", "mean", "upper")] == pytest.approx(
-            cost[["lower", "mean", "upper"]].tolist()
-        )
+        names = ["lower", "mean", "upper", "whole"]
+        assert [row[name] for name in names] == pytest.approx(cost[names].tolist())
 
 
 def test_limits_are_printed_outwards(parts):
@@ -145,6 +144,15 @@ def test_limits_are_printed_outwards(parts):
     assert len(limits) == 12
     for side, value, printed in limits:
         assert printed >= value if side == "upper" else printed <= value
+
+
+def test_the_cost_and_that_which_is_cut_off_are_told_apart(parts):
+    source, strongest, limits = parts
+    page = latent_table(source, strongest, limits.assign(mean=0.0986, whole=0.103))._repr_html_()
+    told = "removing it costs 0.1030 in the sample, 0.0986 with sequences cut off at 0.25 bits: "
+    assert page.count(told) == 6
+    (caption,) = re.findall(r"<caption>(.*?)</caption>", page)
+    assert "if a sequence counts for 0.25 bits at most" in caption
 
 
 def test_what_would_decide_the_game_is_folded_with_the_answer(parts):

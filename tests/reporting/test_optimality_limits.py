@@ -14,7 +14,12 @@ HOOKS = ["blocks.0.hook_resid_post", "blocks.9.hook_resid_post"]
 def wide():
     floor = np.random.default_rng(0).uniform(0.04, 0.06, size=200)
     return {
-        hook: {"floor": floor, "optimal": 2 * floor, "directions": 2 * floor + shift}
+        hook: {
+            "floor": floor,
+            "optimal": 2 * floor,
+            "directions": 2 * floor + shift,
+            "gap": np.zeros(200),
+        }
         for hook, shift in zip(HOOKS, (0.2, -0.01), strict=True)
     }
 
@@ -34,6 +39,18 @@ def test_differences_lie_within_their_limits(wide):
         assert (frame["lower"] < frame["mean"]).all() and (frame["mean"] < frame["upper"]).all()
     assert above["lower"].gt(0).all()
     assert other["lower"].iloc[1] < 0
+
+
+def test_limits_are_moved_outwards_by_the_largest_duality_gap(wide):
+    exact = optimality_limits.floor_by_layer(wide, 0.05, "dirichlet")
+    for values in wide.values():
+        values["gap"] = np.linspace(0, 0.002, 200)
+    above, other = optimality_limits.floor_by_layer(wide, 0.05, "dirichlet").values()
+    first, second = exact.values()
+    np.testing.assert_allclose(above["lower"], first["lower"] - 0.002)
+    np.testing.assert_allclose(above["upper"], first["upper"])
+    np.testing.assert_allclose(other["lower"], second["lower"] - 0.002)
+    np.testing.assert_allclose(other["upper"], second["upper"] + 0.002)
 
 
 def test_the_limits_share_delta(wide):

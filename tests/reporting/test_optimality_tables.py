@@ -23,7 +23,7 @@ def measured():
         floor = rng.uniform(0.05, 0.1, size=200)
         optimal = floor + 0.1
         costs = {"encoder": optimal + 0.02 * (shift + 1), "optimal": optimal}
-        costs |= {"better": optimal - 0.001, "floor": floor}
+        costs |= {"better": optimal - 0.001, "floor": floor, "gap": np.array(0.0)}
         numbers = {"lambda": 2.0, "implied lambda": 0.0, "l0, encoder": 24.0, "l0, optimal": 70.0}
         for word in optimality.WORDS:
             numbers |= {f"gain by chance, {word}": 0.1, f"gain, {word}": 0.2}
@@ -63,6 +63,31 @@ def test_a_sequence_counts_for_the_cap_at_most(measured):
     limits = optimality.errors_by_layer(measured, 0.05, "dirichlet", cap=0.2)
     assert limits["dictionary's error, found"]["mean"].iloc[0] == pytest.approx(0.2)
     assert limits["dictionary's error, found"]["upper"].iloc[0] == pytest.approx(0.2)
+
+
+def test_limits_are_moved_outwards_by_the_duality_gap(measured):
+    """Codes were solved to within a gap, so "optimal" costs may be too high by it."""
+    exact = optimality.errors_by_layer(measured, 0.05, "dirichlet")
+    for gap, values in zip((0.002, 0.003), measured.values(), strict=True):
+        values["gap"] = np.array(gap)
+    found = optimality.errors_by_layer(measured, 0.05, "dirichlet")
+    moved = {name: found[name] - frame for name, frame in exact.items()}
+    gaps = np.array([0.002, 0.003])
+    off = {"encoder's error": (0, 1), "dictionary's error, found": (-1, 1)}
+    off |= {"above the wide limit": (-1, 0)}
+    for name, (down, up) in off.items():
+        np.testing.assert_allclose(moved[name]["lower"], down * gaps, atol=1e-12)
+        np.testing.assert_allclose(moved[name]["upper"], up * gaps, atol=1e-12)
+        assert (moved[name]["mean"] == 0).all()
+
+
+def test_the_difference_of_two_encoders_is_moved_by_both_gaps(measured):
+    exact = optimality.encoder_difference(measured, 0.05, "dirichlet")
+    for gap, values in zip((0.002, 0.003), measured.values(), strict=True):
+        values["gap"] = np.array(gap)
+    found = optimality.encoder_difference(measured, 0.05, "dirichlet")
+    assert found["lower"] == pytest.approx(exact["lower"] - 0.003)
+    assert found["upper"] == pytest.approx(exact["upper"] + 0.002)
 
 
 def test_latents_that_fire_rarely_are_left_out(measured):

@@ -1,8 +1,12 @@
 """Tables, verdicts and figures of page 20, from arrays that are made up."""
 
+import re
+
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
+from checks import ROOT
 
 from saecert.dictionaries.quantities import (
     CLASSES_OF_TOKENS,
@@ -17,6 +21,7 @@ from saecert.dictionaries.quantities import (
 )
 from saecert.reporting import random_baseline_figures as figures
 from saecert.reporting import random_baselines as reporting
+from saecert.reporting.claims import Undecided
 from saecert.reporting.tables import show
 
 N_VOCAB = 320
@@ -121,8 +126,8 @@ def test_verdicts_read_both_directions():
     table = pd.DataFrame(rows, index=columns).T
     found = reporting.verdicts(table)
     assert found.to_numpy().tolist() == [["worse", "worse"], ["better", "open"]]
-    assert reporting.told(table, ["gap", "probe 1"], ["frozen decoder"])
-    assert not reporting.told(table, ["gap"])
+    assert reporting.told(table, ["gap", "probe 1"], ["frozen decoder"]) is True
+    assert reporting.told(table, ["gap"]) is False
     assert reporting.untold(table, ["probe 1"], ["soft decoder"])
     assert not reporting.untold(table, ["probe 1"])
     fixed = reporting.fixed_beforehand({"layer 1": wide_table("frozen decoder")})
@@ -134,6 +139,34 @@ def test_verdicts_read_both_directions():
     counts = reporting.verdict_counts({"layer 1": table, "layer 4": table})
     assert counts.loc["frozen decoder"].to_dict() == {"gap": 2, "probe 1": 2, "baselines": 2}
     assert counts.loc["soft decoder", "gap"] == 0
+
+
+def test_a_baseline_that_limits_leave_open_refutes_nothing():
+    """Two hook points: worse at one and open at the other is undecided, better there is "no"."""
+    decoder, encoder = (wide_table(f"frozen {part}") for part in ("decoder", "encoder"))
+    encoder["total variation", "lower"] = -0.1
+    fixed = reporting.fixed_beforehand({"layer 1": encoder, "layer 4": decoder})
+    first, second, third = fixed.values()
+    assert first is True and isinstance(second, Undecided) and third is True
+    assert reporting.claims_frame(fixed)["holds"].tolist() == ["yes", "undecided", "yes"]
+    encoder["total variation", "upper"] = -0.01
+    fixed = reporting.fixed_beforehand({"layer 1": encoder, "layer 4": decoder})
+    assert reporting.claims_frame(fixed)["holds"].tolist() == ["yes", "no", "yes"]
+
+
+def test_what_limits_refute_on_the_page_is_one_claim_of_two():
+    """Explained variance is certified better at both layers; total variation is open at one."""
+    notebook = nbformat.read(ROOT / "notebooks/20_random_baselines.ipynb", as_version=4)
+    texts = [
+        output["data"]["text/plain"]
+        for cell in notebook.cells
+        if cell.cell_type == "code"
+        for output in cell.outputs
+        if "data" in output
+    ]
+    (table,) = (text for text in texts if "Claims that were fixed beforehand" in text)
+    assert re.search(r"frozen parts explain less +no\n", table)
+    assert re.search(r"frozen parts change predictions more +undecided\n", table)
 
 
 def test_figures(arrays, found, width):
@@ -214,14 +247,13 @@ def test_what_differs_is_told_and_what_does_not_is_open(found, width):
     chosen = reporting.main_set(found)
     table = reporting.all_differences(chosen, 0.05, "dirichlet", width)
     frozen = ("frozen decoder",)
-    assert not reporting.told(table, reporting.FIT), "20 texts do not tell .1"
+    left = reporting.told(table, reporting.FIT)
+    assert isinstance(left, Undecided), "20 texts do not tell .1"
     assert reporting.untold(table, reporting.SCORES)
     counts = reporting.verdict_counts({"layer 0": table})
     assert counts["baselines"].tolist() == [4, 4, 4]
     easy = reporting.differences(chosen, 0.9, "dirichlet", width, reporting.FIT)
-    assert reporting.told(easy, reporting.FIT, frozen)
-    widths = reporting.half_widths(table)
-    assert (widths > 0).all(axis=None) and list(widths.index) == list(reporting.HELD[1:])
+    assert reporting.told(easy, reporting.FIT, frozen) is True
 
 
 def test_what_others_reported_stands_as_it_is():

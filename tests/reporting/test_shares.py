@@ -5,6 +5,7 @@ from dataclasses import replace
 import jupytext
 import nbformat
 import numpy as np
+import pandas as pd
 import pytest
 from checks import ROOT
 
@@ -21,7 +22,7 @@ from saecert.dictionaries.quantities import (
 from saecert.reporting import random_baseline_figures as figures
 from saecert.reporting import random_baselines as baselines
 from saecert.reporting import shares
-from saecert.reporting.claims import read_claims
+from saecert.reporting.claims import Undecided, read_claims
 
 DELTA = 0.2
 N = 150
@@ -171,6 +172,25 @@ def test_counts_over_baselines_and_figures():
     fig = figures.plot_shares(table.loc["layer 1"], drawn, "layer 1")
     assert [ax.get_title() for ax in fig.axes] == ["probe 1 of code", "probe 1 of identifier"]
     assert len(fig.axes[0].get_yticks()) == 2
+
+
+def test_shares_that_are_open_refute_no_claim():
+    """Probes worse: the first claim holds; turned around it does not; by noise alone it is open."""
+    worse = pair_of(np.random.default_rng(8), less=0.05)
+    turned = [replace(a, scores=b.scores) for a, b in zip(worse, worse[::-1], strict=True)]
+    frame = pd.DataFrame({(m, end): [0.0] for m in MEASURES for end in baselines.ENDS})
+    paired = {"": frame.set_axis([worse[1].label])}
+    names = ["by shares, probes tell most baselines to be worse"]
+    names += ["by shares, probes tell some to be better"]
+    for found, told in ((worse, [True, False]), (turned, [False, True])):
+        claimed = shares.claimed(paired, shares.unit_shares({"": found}, 0.05))
+        assert [claimed[name] for name in names] == told
+    noise = shares.unit_shares({"": pair_of(np.random.default_rng(9))}, 1e-6)
+    claimed = shares.claimed(paired, noise)
+    assert all(isinstance(claimed[name], Undecided) for name in [*names, *list(claimed)[3:]])
+
+
+MEASURES = (baselines.EXPLAINED, baselines.VARIATION, *baselines.SCORES)
 
 
 def test_the_page_claims_what_it_prints():

@@ -191,11 +191,14 @@ def test_tables_and_figure_of_quality(measured):
         x = member.values["nmse"]
         low, _, high = mean_limits(x, (0.0, 1.0), np.log(3 * len(found) / 0.05), "dirichlet")
         row = table.loc[member.label, "NMSE"]
-        assert (row["lower"], row["upper"]) == (low - half_step(1), high + half_step(1))
+        assert (row["lower"], row["upper"]) == (max(low - half_step(1), 0), high + half_step(1))
     assert (table[("active latents", "5 %")] <= table[("active latents", "95 %")]).all()
     panel = top_afa.panel("layer 0", found, 0.05, "dirichlet")
     fig = norm_figures.plot_sparsity(panel, D_MODEL)
     assert fig.axes[0].get_title() == "layer 0"
+    small = panel.assign(value=1e-4, lower=[0.0] + [5e-5] * (len(panel) - 1))
+    for ax in norm_figures.plot_sparsity(pd.concat([panel, small.assign(panel="2")]), D_MODEL).axes:
+        assert ax.get_yscale() == "log" and ax.get_ylim()[0] > 0
     assert (table[("active latents", "at most")] >= table[("active latents", "mean")]).all()
 
 

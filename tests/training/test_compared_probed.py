@@ -1,6 +1,7 @@
 """SAEs of page 23 that are probed as well: what is kept of probes, and tables of it."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from conftest import N_CTX, make_texts
 from scipy import sparse
@@ -10,6 +11,7 @@ from saecert.dictionaries.probed import Labelled, can_be_probed, labelled, probe
 from saecert.dictionaries.quantities import RANDOM_LATENTS, probe_name
 from saecert.reporting import top_afa
 from saecert.reporting import top_afa_tables as tables
+from saecert.reporting.claims import Undecided
 from saecert.reporting.quantities import MEASURABLE
 from saecert.training import compared as module
 from saecert.training.compared import Plan
@@ -65,6 +67,15 @@ def test_matched_saes_are_probed_on_the_same_units(spelled, text, settings):
     assert limits.iloc[1]["probe 5", "mean"] == pytest.approx(mean)
     assert tables.untold(limits)
     assert not tables.untold(limits + 2)
+
+
+def test_a_share_that_is_not_shown_to_be_most_is_undecided():
+    """Shares have no upper limits, so that nothing here could show the contrary."""
+    columns = [(name, "at least") for name in (top_afa.LARGER_NMSE, top_afa.LARGER_GAP)]
+    rows = pd.DataFrame([[0.9, 0.51], [0.8, 0.49]], columns=pd.MultiIndex.from_tuples(columns))
+    assert tables.on_most_texts(rows, top_afa.LARGER_NMSE) is True
+    both = tables.on_most_texts(rows, top_afa.LARGER_NMSE, top_afa.LARGER_GAP)
+    assert isinstance(both, Undecided) and "not shown" in both
 
 
 def test_texts_without_a_label_of_two_values_cannot_be_probed(spelled, text):
