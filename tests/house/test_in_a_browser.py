@@ -1,4 +1,4 @@
-"""The built book in a real browser: axe finds nothing, nothing scrolls sideways, sliders move.
+"""The built book in a real browser: axe finds nothing, no page scrolls sideways, sliders move.
 
 Needs the extra "browser" (``pip install -e '.[browser]'``), a Chromium or Chrome on the path, and
 the book in `_build/html` (``make html``), or in the folder that SAECERT_BOOK names.
@@ -23,7 +23,12 @@ OWN = ("book", "notebooks")
 PAGES = sorted(
     path.relative_to(BOOK).as_posix() for name in OWN for path in (BOOK / name).rglob("*.html")
 )
-MODES = {"light": (1280, "light"), "dark": (1280, "dark"), "phone": (420, "light")}
+MODES = {
+    "light": (1280, "light"),
+    "dark": (1280, "dark"),
+    "phone": (390, "light"),
+    "night": (390, "dark"),
+}
 SLIDERS = ("notebooks/03_convergence.html", "notebooks/11_layers.html")
 LATENTS = "notebooks/26_latents.html"
 TAGS = {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]}
@@ -47,6 +52,42 @@ ALONE = """() => {
   return [...all].filter(alone).map((one) => one.parentElement.innerText.slice(0, 60));
 }"""
 """Formulas and code whose punctuation begins the next line."""
+EMPTY = """() => {
+  const range = document.createRange();
+  const own = (text) => text.data.trim() && !text.parentElement.closest(".headerlink");
+  const bottom = (heading) => {
+    let last = 0;
+    const texts = document.createTreeWalker(heading, NodeFilter.SHOW_TEXT);
+    while (texts.nextNode()) {
+      if (!own(texts.currentNode)) continue;
+      range.selectNodeContents(texts.currentNode);
+      for (const box of range.getClientRects()) last = Math.max(last, box.bottom);
+    }
+    return last;
+  };
+  const all = [...document.querySelectorAll("article :is(h1, h2, h3, h4)")];
+  return all.filter((one) => one.getBoundingClientRect().bottom - bottom(one) > 14)
+    .map((one) => one.innerText.slice(0, 60));
+}"""
+"""Headings with an empty line below them."""
+CUT = """async () => {
+  const frame = () => new Promise(requestAnimationFrame);
+  const drawn = async () => (await frame(), await frame());
+  const kinds = "figure img, .pst-scrollable-table-container, .cell_output .output, pre";
+  const scrolls = (one) => ["auto", "scroll"].includes(getComputedStyle(one).overflowX);
+  const wide = (one) => one.clientWidth && one.scrollWidth - one.clientWidth > 6 && scrolls(one);
+  const shadows = (one) => ["::before", "::after"].map(
+    (side) => Number(getComputedStyle(one.parentElement, side).opacity));
+  document.querySelectorAll("details").forEach((one) => (one.open = true));
+  await drawn();
+  const boxes = [...document.querySelectorAll(`article :is(${kinds})`)]
+    .map((one) => (one.tagName === "IMG" ? one.parentElement : one)).filter(wide);
+  const before = boxes.map(shadows);
+  boxes.forEach((one) => (one.scrollLeft = one.scrollWidth));
+  await drawn();
+  return boxes.map((one, i) => [one.tagName, before[i], shadows(one)]);
+}"""
+"""What is wider than the screen: its shadows at the left and at the right, and at its end."""
 NEXT = r'<a class="right-next"\s+href="([^"#]+)"'
 PREVIOUS = r'<a class="left-prev"\s+href="([^"#]+)"'
 DARK = ("book/index.html", "book/notation.html", "notebooks/00_primer.html", *SLIDERS, LATENTS)
@@ -96,7 +137,7 @@ def violations(page, name, mode):
         yield f"{found['id']}: {len(where)}, such as {where[0]}"
 
 
-@pytest.mark.parametrize("mode", list(MODES))
+@pytest.mark.parametrize("mode", ["light", "dark", "phone"])
 def test_axe_finds_nothing_and_nothing_scrolls_sideways(browser, mode):
     complaints = []
     for name in DARK if mode == "dark" else PAGES:
@@ -106,12 +147,66 @@ def test_axe_finds_nothing_and_nothing_scrolls_sideways(browser, mode):
         page.evaluate("document.querySelectorAll('details').forEach((one) => (one.open = true))")
         complaints += [f"{name}: {fault}" for fault in (*faults, *violations(page, name, mode))]
         complaints += [f"{name}: alone on a line, behind {text}" for text in page.evaluate(ALONE)]
+        complaints += [f"{name}: an empty line under {text}" for text in page.evaluate(EMPTY)]
         wide, room = page.evaluate(
             "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"
         )
         complaints += [f"{name}: {wide} pixels wide in {room}"] if wide > room else []
         page.context.close()
     assert complaints == []
+
+
+@pytest.mark.parametrize("mode", ["phone", "night"])
+def test_on_a_phone_what_is_cut_off_shows_it(browser, mode):
+    page, faults = opened(browser, "notebooks/02_four_terms.html", mode)
+    page.locator(".saecert-more-right").first.wait_for()
+    cut = page.evaluate(CUT)
+    assert {"DIV", "PRE"} <= {kind for kind, *_ in cut}
+    assert [one for one in cut if one[1:] != [[0, 1], [1, 0]]] == []
+    assert page.locator("figure .saecert-more-left img").count() == 1
+    assert not faults
+    page.context.close()
+
+
+def test_on_a_phone_every_meaning_is_on_the_screen(browser):
+    page, _ = opened(browser, "book/notation.html", "phone")
+    cells = page.locator("#notation table").locator("th, td")
+    boxes = cells.evaluate_all("all => all.map((one) => one.getBoundingClientRect().toJSON())")
+    shown = [box for box in boxes if box["width"]]
+    assert len(shown) > 400
+    assert all(box["left"] >= 0 and box["right"] <= MODES["phone"][0] for box in shown)
+    page.context.close()
+
+
+@pytest.mark.parametrize("name", ["book/index.html", "book/how_to_read.html"])
+def test_on_a_phone_formulas_fit_titles_are_small_and_commands_keep_their_lines(browser, name):
+    page, _ = opened(browser, name, "phone")
+    page.locator("div.math mjx-math").first.wait_for()
+    formulas = page.locator("div.math mjx-container").evaluate_all(
+        "all => all.map((one) => [one.firstChild.getBoundingClientRect().width, one.clientWidth])"
+    )
+    assert formulas
+    assert all(wide <= room for wide, room in formulas), formulas
+    sizes = [
+        page.locator(f"article {tag}").first.evaluate(
+            "one => parseFloat(getComputedStyle(one).fontSize)"
+        )
+        for tag in ("h1", "h2", "p")
+    ]
+    assert 28 > sizes[0] > sizes[1] > sizes[2]
+    kept = page.locator("div.highlight pre").evaluate_all(
+        "all => all.map((one) => getComputedStyle(one).whiteSpace)"
+    )
+    assert set(kept) == {"pre"}
+    page.context.close()
+
+
+def test_a_wide_screen_cuts_nothing_of_the_first_page(browser):
+    page, _ = opened(browser, "book/index.html")
+    page.wait_for_load_state("load")
+    assert page.locator("figure .saecert-scrolls img").first.is_visible()
+    assert page.locator(".saecert-more-right, .saecert-more-left").count() == 0
+    page.context.close()
 
 
 @pytest.mark.parametrize(
@@ -158,7 +253,7 @@ def test_next_and_previous_lead_through_the_whole_book():
 
 
 @pytest.mark.parametrize("name", SLIDERS)
-@pytest.mark.parametrize("mode", list(MODES))
+@pytest.mark.parametrize("mode", ["light", "dark", "phone"])
 def test_sliders_are_moved_by_keys_and_say_what_they_show(browser, name, mode):
     page, faults = opened(browser, name, mode)
     root = page.locator(".saecert-sliders")
