@@ -127,6 +127,8 @@ def inside(values: Mapping[str, np.ndarray], delta: float, inequality: str) -> p
 
 def _counts(what: np.ndarray) -> tuple[int, int]:
     """Sequences in which the parent is silent, and those in which there is a position at all."""
+    if not np.isin(what, (-1, 0, 1)).all():
+        raise ValueError("a parent is silent (1), is not (0), or has no position (-1): look at it")
     return int((what == 1).sum()), int((what >= 0).sum())
 
 
