@@ -10,7 +10,7 @@ from saecert.dictionaries.growth import absent, judged_pool, missing, pool_growt
 from saecert.dictionaries.horizon_limits import paired
 from saecert.dictionaries.monitor import count_scores
 from saecert.dictionaries.norm_limits import mean_limits
-from saecert.dictionaries.phenomena_limits import absorbed
+from saecert.dictionaries.phenomena_limits import absorbed, inside, together
 from saecert.statistics.inequalities import INEQUALITIES
 
 USUAL = np.linspace(0, 1, 40)
@@ -136,3 +136,23 @@ def test_a_parent_is_silent_or_not():
     }
     with pytest.raises(ValueError, match="a parent is silent"):
         absorbed({"a": values}, 0.05)
+
+
+@pytest.mark.parametrize("wrong", [3.0, -0.5, np.nan, np.inf])
+def test_what_fires_together_is_given_as_shares(wrong):
+    """Counts were clipped to a covariance of a quarter."""
+    share = np.full((20, 1), 0.5)
+    bad = share.copy()
+    bad[2] = wrong
+    values = {
+        "opposite pairs": np.array([[0, 1]]),
+        "opposite cosine": np.ones(1),
+        "opposite first": share,
+        "opposite second": share,
+        "opposite both": bad,
+    }
+    with pytest.raises(ValueError, match=r"shares of positions lie in \[0, 1\]"):
+        together({"a": values}, "opposite", 0.05, "dirichlet")
+    if not np.isnan(wrong):  # nan: no child fires there
+        with pytest.raises(ValueError, match=r"shares of positions lie in \[0, 1\]"):
+            inside({"inside": bad.T, "inside by chance": share.T}, 0.05, "dirichlet")
