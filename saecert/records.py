@@ -214,7 +214,7 @@ class SequenceLosses:
         return tuple(sorted(sizes | ({self.d_sae} if "full" in self.loss else set())))
 
     def at(self, name: str, alpha: float) -> Float[np.ndarray, "n_seq"]:
-        """Smoothed losses of one predictor in bits per token, clipped to their support.
+        """Smoothed losses of one predictor in bits per token, in float64, clipped to their support.
 
         "pool_<d_sae>" means "full". Raises KeyError or ValueError for what was not measured.
         """
@@ -226,9 +226,8 @@ class SequenceLosses:
                 f"losses were recorded at alpha in {self.alphas}, not {alpha}: "
                 f"collect again with alphas=({alpha},)"
             )
-        return np.clip(
-            self.loss[name][self.alphas.index(alpha)], *smoothed_support(alpha, self.n_vocab)
-        )
+        losses = np.asarray(self.loss[name][self.alphas.index(alpha)], np.float64)
+        return np.clip(losses, *smoothed_support(alpha, self.n_vocab))
 
     def activity(self) -> Bool[np.ndarray, "n_seq d_sae"]:
         """Which latents were active anywhere in each sequence, unpacked."""

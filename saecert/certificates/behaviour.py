@@ -29,7 +29,7 @@ def pool_behaviour(
         "outside_energy": sample.outside_energy,
     }
     shares = {
-        name: (np.clip(table[proxy], 0.0, 1.0), 1.0)
+        name: (np.clip(np.asarray(table[proxy], np.float64), 0.0, 1.0), 1.0)
         for name, table in tables.items()
         if proxy in table
     }

@@ -86,6 +86,7 @@ def divergence_limit(
     if inequality not in INEQUALITIES:
         raise ValueError(f"unknown inequality '{inequality}'; there are {', '.join(INEQUALITIES)}")
     highest = divergence_range(alpha, n_vocab)
+    values = np.asarray(values, np.float64)
     if not (values.min() >= -_DUST and values.max() <= highest + _DUST):
         raise ValueError(
             f"a divergence at alpha = {alpha:g} lies in [0, {highest:.6g}] bits, "

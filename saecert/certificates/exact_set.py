@@ -7,11 +7,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from saecert.certificates.delta import split_delta
 from saecert.certificates.ladder import climb, rungs
 from saecert.certificates.sample import Sample
 from saecert.certificates.terms import joint_loss, sharp_loss
 from saecert.records import SequenceLosses
-from saecert.statistics.inequalities import INEQUALITIES
+from saecert.statistics.inequalities import resolved
 from saecert.statistics.priors import uniform_prior_nats
 
 
@@ -59,8 +60,10 @@ def exact_set_bound(
     Raises
     ------
     ValueError
-        More sequences than there are.
+        More sequences than there are, a delta outside (0, 1), or an unknown inequality.
     """
+    split_delta(delta)
+    upper = resolved(inequality)
     n = len(losses) if n_seq is None else n_seq
     if not 2 <= n <= len(losses):
         raise ValueError(f"n_seq = {n} asked of {len(losses)} sequences: from 2 to as many")
@@ -70,7 +73,6 @@ def exact_set_bound(
     k = int(np.unpackbits(union, count=record.d_sae).sum())
     nats = uniform_prior_nats(k, record.d_sae)
     paid = nats - math.log(delta)
-    upper = INEQUALITIES[inequality]
     v = joint_loss(sample.clean, sample.full, sample.full, sample.hi)
     s = sharp_loss(sample.clean, sample.full, sample.full)
     bound = float(upper(v, sample.lo, sample.hi, paid))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import no_type_check
 
 import numpy as np
 import pandas as pd
@@ -56,7 +57,16 @@ def alarm_table(
         Probability that any limit of the table is wrong.
     usual, count
         Names of the kind on which an alarm is false, and of the score that others are held against.
+
+    Raises
+    ------
+    ValueError
+        A delta outside (0, 1), a kind without the scores of usual text, scores that are not finite
+        numbers, fewer than two, or too few calibration sequences for `level`.
     """
+    if not 0 < delta < 1:
+        raise ValueError(f"delta must lie strictly between 0 and 1, got {delta}")
+    scores = _checked(scores, usual)
     names = list(scores[usual])
     share = delta / (3 * len(scores) * len(names))
     nats = math.log(2 / share)
@@ -79,15 +89,21 @@ def alarm_table(
 def auc(strange: Values, usual: Values) -> float:
     """Share of all pairs in which the strange one scores above the usual one, ties counted half.
 
+    ValueError for scores that are not finite numbers.
+
     >>> auc(np.array([1.0, 3.0]), np.array([1.0, 2.0]))
     0.625
     """
-    differences = strange[:, None] - usual
+    differences = _numbers(strange)[:, None] - _numbers(usual)
     return float((differences > 0).mean() + (differences == 0).mean() / 2)
 
 
 def roc_curve(strange: Values, usual: Values) -> pd.DataFrame:
-    """Shares "false_alarms" and "detected" above every threshold that tells sequences apart."""
+    """Shares "false_alarms" and "detected" above every threshold that tells sequences apart.
+
+    ValueError for scores that are not finite numbers.
+    """
+    strange, usual = _numbers(strange), _numbers(usual)
     cuts = np.unique(np.concatenate([usual, strange]))[::-1]
     shares = {
         "false_alarms": (usual[:, None] >= cuts).mean(axis=0),
@@ -100,19 +116,51 @@ def roc_curve(strange: Values, usual: Values) -> pd.DataFrame:
 def promise_pvalue(n_false: int, n_seq: int, n_calibration: int, level: float) -> float:
     """Probability of at least so many false alarms in `n_seq` sequences, if the promise is kept.
 
-    By exchangeability their number is beta-binomial, or smaller where scores tie.
+    By exchangeability their number is beta-binomial, or smaller where scores tie. ValueError for
+    more false alarms than sequences, or a level that so few of the calibration cannot promise.
 
     >>> promise_pvalue(0, 200, 200, 0.05)
     1.0
     """
     rank = math.ceil((n_calibration + 1) * (1 - level) - 1e-9)
     above = n_calibration + 1 - rank
+    if not (0 <= n_false <= n_seq and above >= 1 and rank >= 1):
+        raise ValueError(
+            f"{n_false} false alarms in {n_seq} sequences at level {level:g}, promised by "
+            f"{n_calibration}: give 0 to {n_seq}, and a level from 1 / ({n_calibration} + 1) on"
+        )
     return float(stats.betabinom.sf(n_false - 1, n_seq, above, rank))
 
 
 def is_constant(values: Values) -> bool:
     """Whether a score cannot raise an alarm because it is the same for every sequence."""
     return bool(np.ptp(values) <= 1e-9 * max(1.0, abs(float(values[0]))))
+
+
+def _checked(scores: Mapping[str, Scores], usual: str) -> dict[str, dict[str, Values]]:
+    """All scores of usual text, of every kind, in float64; or what is wrong."""
+    if usual not in scores:
+        raise ValueError(f"no kind '{usual}'; there are {', '.join(scores)}")
+    checked: dict[str, dict[str, Values]] = {}
+    for kind, values in scores.items():
+        if absent := [name for name in scores[usual] if name not in values]:
+            raise ValueError(f"'{kind}' lacks scores that '{usual}' has: {', '.join(absent)}")
+        checked[kind] = {
+            name: _numbers(values[name], f"'{name}' of '{kind}'") for name in scores[usual]
+        }
+    return checked
+
+
+@no_type_check  # types and shapes are what it judges, in words for people
+def _numbers(values: Values, what: str = "scores") -> Values:
+    """One finite number a sequence, in float64: unsigned ones have no negative differences."""
+    values = np.asarray(values, np.float64)
+    if values.ndim != 1 or not len(values) or not np.isfinite(values).all():
+        raise ValueError(
+            f"{what}: one finite number a sequence is needed, got shape {values.shape} with "
+            f"{(~np.isfinite(values)).sum()} that are not: look at these sequences"
+        )
+    return values
 
 
 def _alarms(values: Values, threshold: float, share: float) -> dict[str, float]:

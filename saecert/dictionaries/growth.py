@@ -11,6 +11,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import no_type_check
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt
@@ -31,13 +32,15 @@ def absent(active: Active, n: int, *, left_out: bool = False) -> Float[np.ndarra
     Raises
     ------
     ValueError
-        When there are fewer than `n` sequences to draw from, or `n` is negative.
+        When there are fewer than `n` sequences to draw from, `n` is negative, or `active` holds
+        counts instead of booleans.
 
     Examples
     --------
     >>> absent(np.array([[True, False], [False, False], [True, False]]), 1).round(3)
     array([0.333, 1.   ])
     """
+    _check_active(active)
     n_others = len(active) - left_out
     if not 0 <= n <= n_others:
         raise ValueError(
@@ -67,8 +70,9 @@ def missing(
     `left_out`, they are the calibration sequences themselves, each in turn a further one to the
     others: then the mean is the slope of `pool_growth` at n, unbiased, n < n_seq; at n = n_seq - 1
     it is Good and Turing's estimate, the number of latents active in exactly one sequence, over
-    n_seq. Raises ValueError when the pool asks for more sequences than there are.
+    n_seq. Raises ValueError when the pool asks for more sequences than there are, or for counts.
     """
+    _check_active(rows)
     return rows @ absent(active, n, left_out=left_out)
 
 
@@ -97,7 +101,7 @@ def sequences_needed(
     Raises
     ------
     ValueError
-        If `mass` is not strictly between 0 and 1.
+        If `mass` is not strictly between 0 and 1, or an array holds counts instead of booleans.
 
     Examples
     --------
@@ -110,6 +114,7 @@ def sequences_needed(
             f"mass must lie strictly between 0 and 1, got {mass}: "
             "no finite sample is sure to show all of it"
         )
+    _check_active(fresh)
     lacking = 1 - mass
     return {
         "estimate": _first(_mean, active, active, lacking, left_out=True),
@@ -159,8 +164,14 @@ def judged_pool(
     position) outside the pool ("firings (%)", with its mean).
 
     **Guarantee.** Each of the five limits is wrong with probability at most exp(-nats), given the
-    calibration sequences, if the fresh ones are drawn independently.
+    calibration sequences, if the fresh ones are drawn independently. ValueError without calibration
+    sequences, or for two numbers of latents.
     """
+    if not len(calibration) or calibration.shape[1:] != fresh.shape[1:]:
+        raise ValueError(
+            f"a pool is judged on sequences of one dictionary, from one on: got {calibration.shape}"
+            f" and {fresh.shape}"
+        )
     own = calibration > 0
     outside = ~own.any(axis=0)
     added = (fresh[:, outside] > 0).sum(axis=1).astype(float)
@@ -180,6 +191,15 @@ def judged_pool(
         "firings (%)": 100 * firings.mean(),
         "firings (%), at most": 100 * dirichlet_upper(firings, 0, 1, nats),
     }
+
+
+@no_type_check  # types are what it judges, in words for people
+def _check_active(active: Active) -> None:
+    if active.dtype != bool or active.ndim != 2:
+        raise ValueError(
+            "which latents were active in each sequence are booleans, a row a sequence, got "
+            f"{active.dtype} of shape {active.shape}: for counts pass counts > 0"
+        )
 
 
 def _first(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from typing import no_type_check
 
 import numpy as np
 import pandas as pd
@@ -165,8 +166,14 @@ def paired(
     pd.DataFrame
         Columns "mean" (of the difference of plain KL, bits) with its t interval "t, lower" and "t,
         upper", approximate and together at `delta`; "smoothed" and "share" with their limits.
+
+    Raises
+    ------
+    ValueError
+        Shapes that differ, a KL that is nan, or a smoothed one outside its support.
     """
     first, second = plain
+    _check_paired(first, second, *smoothed)
     n_seq = first.shape[-1]
     count = n_pairs or len(first)
     nats = math.log(4 * count / delta)
@@ -215,6 +222,14 @@ def _paired(
     smoothed = (_stacked("smoothed KL", first), _stacked("smoothed KL", second))
     ceiling = float(first[0][0][CEILING][0])
     return paired(plain, smoothed, ceiling, delta, inequality)
+
+
+@no_type_check  # shapes are what it judges, in words for people
+def _check_paired(*kinds: Rows) -> None:
+    if len(shapes := {x.shape for x in kinds}) > 1:
+        raise ValueError(f"KL of the same pairs and sequences has one shape, got {sorted(shapes)}")
+    if any(np.isnan(x).any() for x in kinds):
+        raise ValueError("a KL that is nan is larger than none: leave its sequence out")
 
 
 def _stacked(divergence: str, places: Sequence[tuple[Values, str, int | str]]) -> Rows:

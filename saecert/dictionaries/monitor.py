@@ -107,7 +107,7 @@ class Monitor:
         Raises
         ------
         ValueError
-            A record of another model, SAE or hook point, or counts that are negative.
+            A record of another model, SAE or hook point, or counts that are negative or not finite.
         """
         asked = l0.provenance if isinstance(l0, SequenceLosses) else {}
         shared = [key for key in _SAME if key in asked and key in self.source]
@@ -319,12 +319,24 @@ def _n_tolerated(n_seq: int, level: float, delta: float) -> int:
 
 
 def count_scores(l0: ActiveLatents, statistic: str = "mean") -> Float[np.ndarray, "n_seq"]:
-    """One of `STATISTICS` of each sequence; ValueError for counts that are negative.
+    """One of `STATISTICS` of each sequence.
+
+    ValueError for counts that are negative or not finite, or that have no position.
 
     >>> count_scores(np.array([[0, 2, 4]]))
     array([3.])
     """
-    counts = l0.l0 if isinstance(l0, SequenceLosses) else l0
+    _check_statistic(statistic)
+    counts = np.asarray(l0.l0 if isinstance(l0, SequenceLosses) else l0)
+    if counts.ndim != 2 or not counts.shape[1]:
+        raise ValueError(
+            f"active latents need a row a sequence and a column a position, got shape "
+            f"{counts.shape}"
+        )
+    if not np.isfinite(counts).all():
+        raise ValueError(
+            "numbers of active latents must be finite: look at the sequences behind the others"
+        )
     if counts.size and counts.min() < 0:
         raise ValueError(f"numbers of active latents cannot be negative, got {counts.min()}")
     if statistic == "max":

@@ -39,6 +39,7 @@ BOUNDED = ("nmse", *SHARES, "total_variation")
 """Means over a sequence that lie in [0, 1]."""
 WITHIN = [(predictor, cost) for cost in SPLICE_COSTS for predictor in PREDICTORS]
 """Pairs whose ranks are compared."""
+_HALF = 2.0**-11  # by how much of itself half precision may move a value
 
 
 def tokens_of(values: Values) -> dict[str, Float[np.ndarray, "n_seq"]]:
@@ -252,9 +253,22 @@ def better_ranked(
 def mean_limits(
     x: Float[np.ndarray, "n"], support: tuple[float, float], nats: float, inequality: str
 ) -> tuple[float, float, float]:
-    """Lower limit, sample mean and upper limit of values in `support`."""
+    """Lower limit, sample mean and upper limit of values in `support`.
+
+    Values may lie outside by what half precision rounds, no more. ValueError for others, and for
+    what is not finite.
+    """
     upper = INEQUALITIES[inequality]
-    inside = x.clip(*support)  # single precision may lie outside by rounding
+    x = np.asarray(x, np.float64)
+    dust = max(map(abs, support)) * _HALF
+    outside = ~((x >= support[0] - dust) & (x <= support[1] + dust))
+    if outside.any():
+        index = int(np.argmax(outside))
+        raise ValueError(
+            f"value {index} is {x[index]:.6g}, no number in [{support[0]:g}, {support[1]:g}]; pass "
+            "the support fixed before measuring, do not widen it to the data"
+        )
+    inside = x.clip(*support)
     return (
         float(lower(upper, inside, *support, nats)),
         float(inside.mean()),

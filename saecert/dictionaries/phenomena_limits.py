@@ -21,6 +21,7 @@ TOGETHER = ("hook_name", "pair", "cosine", *BESIDES, "by chance", "excess", "exc
 SILENT = ("silent with child", "with child, lower", "silent alone", "alone, upper")
 """Columns of `absorbed` besides hook_name, pair, cosine and `PRESENT`."""
 PRESENT = "sequences with child"
+_DUST = 2.0**-10  # by which half precision may move a share
 
 
 def together(measured: Measured, kind: str, delta: float, inequality: str) -> pd.DataFrame:
@@ -44,6 +45,7 @@ def together(measured: Measured, kind: str, delta: float, inequality: str) -> pd
     for hook_name, values in measured.items():
         for place, pair in enumerate(values[f"{kind} pairs"]):
             first, second, both = (values[f"{kind} {word}"][:, place] for word in BESIDES)
+            _check_shares(np.stack([first, second, both]))
             excess = (both - first * second).clip(-0.25, 0.25)
             row = {
                 "hook_name": hook_name,
@@ -112,7 +114,9 @@ def inside(values: Mapping[str, np.ndarray], delta: float, inequality: str) -> p
     upper = INEQUALITIES[inequality]
     rows = []
     for shares in np.stack([values["inside"], values["inside by chance"]], axis=-1).astype(float):
-        share, chance = shares[np.isfinite(shares).all(axis=1)].clip(0, 1).T
+        fired = shares[~np.isnan(shares).any(axis=1)]
+        _check_shares(fired)
+        share, chance = fired.clip(0, 1).T
         row = dict.fromkeys(("inside", "inside, lower", "by chance", "more", "more, lower"), np.nan)
         if len(share) >= 2:
             more = share - chance
@@ -127,8 +131,19 @@ def inside(values: Mapping[str, np.ndarray], delta: float, inequality: str) -> p
     return pd.DataFrame(rows)
 
 
+def _check_shares(shares: np.ndarray) -> None:
+    """ValueError for what is further from [0, 1] than rounding takes a share."""
+    if not ((shares >= -_DUST) & (shares <= 1 + _DUST)).all():
+        raise ValueError(
+            f"shares of positions lie in [0, 1], got {shares.min():.6g} to {shares.max():.6g}: are "
+            "they counts?"
+        )
+
+
 def _counts(what: np.ndarray) -> tuple[int, int]:
     """Sequences in which the parent is silent, and those in which there is a position at all."""
+    if not np.isin(what, (-1, 0, 1)).all():
+        raise ValueError("a parent is silent (1), is not (0), or has no position (-1): look at it")
     return int((what == 1).sum()), int((what >= 0).sum())
 
 

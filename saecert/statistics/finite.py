@@ -120,9 +120,14 @@ def betting_upper(x: Sample, lo: Scalar, hi: Scalar, nats: Nats, *, population_s
 def certain_upper(x: Sample, hi: Scalar, population_size: int) -> Bound:
     """What the list's mean is at most whatever was not drawn: as if all of that were `hi`.
 
+    ValueError for more values than the list has, or one above `hi`.
+
     >>> certain_upper(np.array([0.0, 0.5]), hi=1, population_size=4)
     np.float64(0.625)
     """
+    _check_size(population_size, x.shape[-1])
+    if not (x <= hi + 1e-9 * np.abs(hi)).all():
+        raise ValueError(f"values above hi = {hi}, or nan: nothing is certain of their list")
     share = x.shape[-1] / population_size
     return x.mean(axis=-1) * share + hi * (1 - share)
 

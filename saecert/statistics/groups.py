@@ -70,3 +70,5 @@ def _check(x: Values, groups: Labels) -> None:
         raise ValueError(
             f"{len(groups)} group labels for {len(x)} values: give one for each, in their order"
         )
+    if not np.isfinite(x).all():
+        raise ValueError("values that are not finite have no variance: leave their sequences out")

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy.special import betainccinv, ndtri_exp, rel_entr
 
-from saecert.statistics import betting, dirichlet
+from saecert.statistics import betting, binomial_tail, dirichlet
 
 Scalar = float | int | np.floating | np.integer
 Nats = Scalar | Float[np.ndarray, "..."]
@@ -26,6 +26,7 @@ Bound = np.float64 | Float[np.ndarray, "*lead"]
 Inequality = Callable[..., Any]
 
 _DUST = 1e-9  # rounding by which x may leave [lo, hi], in units of hi - lo
+_SINGLE = 1e-5  # the same of what was measured in single precision
 
 
 def hoeffding_upper(x: Sample, lo: Scalar, hi: Scalar, nats: Nats) -> Bound:
@@ -218,7 +219,8 @@ def lower(inequality: str | Inequality, x: Sample, lo: Scalar, hi: Scalar, nats:
     >>> lower("hoeffding", np.array([0.0, 1.0] * 50), 0, 1, nats=2).round(6)
     np.float64(0.4)
     """
-    return -_resolve(inequality)(-x, -hi, -lo, nats)
+    # not of unsigned numbers, whose negatives are others
+    return -resolved(inequality)(-np.asarray(x, np.float64), -hi, -lo, nats)
 
 
 def misses(
@@ -237,7 +239,7 @@ def misses(
     >>> misses("dirichlet", np.array([[0.0] * 9, [1.0] * 9]), 0, 1, nats=2, mean=0.5)
     array([ True, False])
     """
-    bound = _resolve(inequality)
+    bound = resolved(inequality)
     x, nats = checked(x, lo, hi, nats)
     if not lo <= mean <= hi:
         raise ValueError(
@@ -260,21 +262,43 @@ def clopper_pearson_upper(k: Any, n: Any, nats: Nats) -> Bound:
     """Largest success probability with ``P(at most k of n successes) >= exp(-nats)``.
 
     **Guarantee.** P(probability > bound) <= exp(-nats) for `k` successes in `n` independent trials
-    (Clopper & Pearson 1934). One less the bound for ``n - k`` is the lower bound. Where exp(-nats)
-    underflows it is 1.
+    (Clopper & Pearson 1934). One less the bound for ``n - k`` is the lower bound. It is exact where
+    exp(-nats) underflows, too (`saecert.statistics.binomial_tail`).
+
+    Parameters
+    ----------
+    k, n : whole numbers of successes and of trials, 0 <= k <= n
+    nats : ln(1 / delta), positive; `k`, `n` and `nats` broadcast
+
+    Returns
+    -------
+    float64 of their common shape, in [k / n, 1]; 1 where every trial succeeded, or there is none
+
+    Raises
+    ------
+    ValueError
+        Numbers of successes or trials that are not whole or not in order, or `nats` that are not
+        positive and finite.
 
     Examples
     --------
     >>> clopper_pearson_upper(0, 100, nats=100 * np.log(2)).round(6)
     np.float64(0.5)
     """
-    k = np.asarray(k, float)
-    n = np.asarray(n, float)
-    if np.any((k < 0) | (k > n)):
-        raise ValueError(f"k successes of n trials needs 0 <= k <= n, got k = {k}, n = {n}")
-    return np.where(
-        k < n, betainccinv(k + 1, np.maximum(n - k, 1), np.exp(-np.asarray(nats, float))), 1.0
-    )[()]
+    k, n, nats = (np.asarray(values, float) for values in (k, n, nats))
+    whole = (k >= 0) & (k <= n) & (k == np.floor(k)) & (n == np.floor(n)) & (n < np.inf)
+    if not whole.all():
+        raise ValueError(
+            f"k successes of n trials needs whole numbers with 0 <= k <= n, got k = {k}, n = {n}"
+        )
+    _check_nats(nats)
+    limit = np.where(k < n, betainccinv(k + 1, np.maximum(n - k, 1), np.exp(-nats)), 1.0)
+    if nats.max(initial=0.0) > binomial_tail.FAR:
+        far = np.broadcast_to((nats > binomial_tail.FAR) & (k < n), limit.shape)
+        k, n, nats = (np.broadcast_to(values, limit.shape)[far] for values in (k, n, nats))
+        start = chernoff_kl(k / n, 1, 0.0, 1.0, nats / n)
+        limit[far] = binomial_tail.far_limit(k, n, nats, start)
+    return limit[()]
 
 
 def yardstick(x: Sample, hi: Scalar, nats: Nats) -> Bound:
@@ -325,18 +349,28 @@ def uppers(
 
     They are computed on [0, 1]: every inequality here commutes with moving and scaling its data.
 
-    Where lo = hi the mean is known, and the limit is that value.
+    Where lo = hi the mean is known, and the limit is that value. ValueError for values that are not
+    finite or leave their support by more than single precision rounds.
     """
     los, his, nats = np.array([row[1:] for row in rows]).T
     unit = (np.stack([x for x, *_ in rows]) - los[:, None]) / np.where(his > los, his - los, 1.0)[
         :, None
     ]
+    outside = ~((unit >= -_SINGLE) & (unit <= (his > los)[:, None] + _SINGLE))
+    if outside.any():
+        row, index = (int(i) for i in np.argwhere(outside)[0])
+        x, lo, hi, _ = rows[row]
+        raise ValueError(
+            f"row {row}: x[{index}] = {x[index]} is no number in [lo, hi] = [{lo}, {hi}]; "
+            "pass the support fixed before measuring, do not widen it to the data"
+        )
     return np.minimum(
         los + (his - los) * upper(np.clip(unit, 0.0, 1.0), 0.0, 1.0, nats), his
     ).tolist()
 
 
-def _resolve(inequality: str | Inequality) -> Inequality:
+def resolved(inequality: str | Inequality) -> Inequality:
+    """An inequality by its name; ValueError for an unknown one."""
     if callable(inequality):
         return inequality
     if inequality not in INEQUALITIES:
@@ -352,8 +386,7 @@ def checked(
     """`x` in float64, clipped of rounding dust, and `nats` for each row.
 
     Raises ValueError that says what is wrong with the support, the values or the nats."""
-    if not (np.isfinite(lo) and np.isfinite(hi) and lo < hi):
-        raise ValueError(f"the support needs finite lo < hi, got lo = {lo}, hi = {hi}")
+    _check_support(lo, hi)
     x = np.asarray(x, np.float64)
     if x.ndim == 0 or x.shape[-1] < 2:
         raise ValueError(
@@ -361,11 +394,7 @@ def checked(
         )
     _check_values(x, lo, hi)
     nats = np.asarray(nats, np.float64)
-    if not np.all(np.isfinite(nats) & (nats > 0)):
-        raise ValueError(
-            f"nats = ln(1 / delta) must be positive and finite, got {nats}; "
-            "for delta = 0.05 pass nats = 3.0"
-        )
+    _check_nats(nats)
     if nats.ndim > x.ndim - 1 or any(
         a not in (1, b) for a, b in zip(nats.shape[::-1], x.shape[-2::-1], strict=False)
     ):
@@ -376,10 +405,17 @@ def checked(
     return np.clip(x, lo, hi), np.broadcast_to(nats, x.shape[:-1])
 
 
+def _check_nats(nats: Any) -> None:
+    if not np.all((nats > 0) & (nats < np.inf)):
+        raise ValueError(
+            f"nats = ln(1 / delta) must be positive and finite, got {nats}; "
+            "for delta = 0.05 pass nats = 3.0"
+        )
+
+
 def _checked_mean(mean: Any, n: Scalar, lo: Scalar, hi: Scalar, nats: Nats) -> tuple[Any, Any]:
     """Means on [0, 1] and nats of one shape; or what is wrong."""
-    if not (np.isfinite(lo) and np.isfinite(hi) and lo < hi):
-        raise ValueError(f"the support needs finite lo < hi, got lo = {lo}, hi = {hi}")
+    _check_support(lo, hi)
     if not (np.all(np.asarray(nats) > 0) and n >= 1):
         raise ValueError(f"needs nats = ln(1 / delta) > 0 and n >= 1, got {nats} and {n}")
     mean, nats = np.broadcast_arrays(np.asarray(mean, np.float64), np.asarray(nats, np.float64))
@@ -387,6 +423,15 @@ def _checked_mean(mean: Any, n: Scalar, lo: Scalar, hi: Scalar, nats: Nats) -> t
     if not np.all((unit >= -_DUST) & (unit <= 1 + _DUST)):
         raise ValueError(f"mean = {mean} lies outside [lo, hi] = [{lo}, {hi}]")
     return np.clip(unit, 0.0, 1.0), nats
+
+
+def _check_support(lo: Scalar, hi: Scalar) -> None:
+    if not (np.isfinite(lo) and np.isfinite(hi) and lo < hi):
+        raise ValueError(f"the support needs finite lo < hi, got lo = {lo}, hi = {hi}")
+    if not np.isfinite(float(hi) - float(lo)):
+        raise ValueError(
+            f"the width of the support [lo, hi] = [{lo}, {hi}] overflows; measure in a larger unit"
+        )
 
 
 def _check_values(x: Sample, lo: Scalar, hi: Scalar) -> None:

@@ -14,6 +14,8 @@ FAVOURED = 0.9
 
 def equal_nats(count: int) -> Float[np.ndarray, " count"]:
     """``ln K`` for each of `count` = K candidates: all have the same weight."""
+    if count < 1:
+        raise ValueError(f"a choice needs at least one candidate, got {count}")
     return np.full(count, math.log(count))
 
 
@@ -25,6 +27,10 @@ def favoured_nats(count: int, favourite: int) -> Float[np.ndarray, " count"]:
     >>> np.exp(-favoured_nats(5, 3)).round(3)
     array([0.025, 0.025, 0.025, 0.9  , 0.025])
     """
+    if not 0 <= favourite < count:
+        raise ValueError(
+            f"the favourite of {count} candidates is 0 to {count - 1}, got {favourite}"
+        )
     if count == 1:
         return np.zeros(1)
     weights = np.full(count, (1 - FAVOURED) / (count - 1))
@@ -40,6 +46,8 @@ def uniform_prior_nats(k: int, d_sae: int) -> float:
     >>> round(uniform_prior_nats(2, 6), 6) == round(math.log(15 * 7), 6)
     True
     """
+    if not (0 <= k <= d_sae and k == int(k) and d_sae == int(d_sae)):
+        raise ValueError(f"a subset has a whole number of 0 to {d_sae} latents, got {k}")
     return float(gammaln(d_sae + 1) - gammaln(k + 1) - gammaln(d_sae - k + 1) + math.log(d_sae + 1))
 
 
@@ -92,6 +100,11 @@ def _log_probabilities(
     n_active: Int[np.ndarray, "m"], n_seen: int, n_seq: int
 ) -> tuple[Float[np.ndarray, "m"], Float[np.ndarray, "m"]]:
     """``ln p_j`` and ``ln(1 - p_j)`` of `product_prior_nats`."""
+    if not (np.all((n_active >= 0) & (n_active <= n_seen)) and n_seq >= 0):
+        raise ValueError(
+            f"latents are active in 0 to {n_seen} of {n_seen} discovery sequences, and {n_seq} "
+            "further sequences are asked about: a count is outside that"
+        )
     fired = n_active.astype(np.float64) + 0.5
     silent = n_seen - fired + 1.0
     log_out = betaln(fired, silent + n_seq) - betaln(fired, silent)

@@ -106,7 +106,7 @@ def kendall_limits_of_pairs(
     Raises
     ------
     ValueError
-        Fewer than four values, or nan.
+        Shapes that differ, fewer than four values, or nan.
 
     Examples
     --------
@@ -115,6 +115,10 @@ def kendall_limits_of_pairs(
     >>> bool(low > 0.8), float(high)
     (True, 1.0)
     """
+    x = np.asarray(x)
+    y = np.asarray(y)
+    if x.shape != y.shape or x.ndim == 0:
+        raise ValueError(f"x and y need one shape, got {x.shape} and {y.shape}")
     n = x.shape[-1] // 2 * 2
     if n < 4:
         raise ValueError(f"Kendall's tau needs four pairs or more, got {x.shape[-1]}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, no_type_check
 
 import numpy as np
 from jaxtyping import Float
@@ -46,7 +46,7 @@ def ratio_limits(
     """Lower and upper limit on ``rho = (E ablated - E proxy) / (E ablated - E clean)``.
 
     Without limits, and not "defined", where it is not shown that ``E ablated > E clean``: the ratio
-    means nothing where that is false.
+    means nothing where that is false. ValueError for shapes that differ, and as the inequality.
 
     **Guarantee.** For losses in `support`, drawn i.i.d. as triples, and the assumptions of the
     inequality: with probability at least ``1 - exp(-nats)`` the lower limit, if there is one, is at
@@ -80,8 +80,8 @@ def ratio_limits(
     >>> round(low, 3), round(high, 3)
     (0.786, 0.814)
     """
-    losses = (ablated[None], proxy[None], clean[None])
-    low = ratio_lower(*losses, support, nats, inequality)[0]
+    ablated, proxy, clean = _doubles(ablated, proxy, clean)
+    low = ratio_lower(ablated[None], proxy[None], clean[None], support, nats, inequality)[0]
     if np.isnan(low):
         return RatioLimits(None, None, defined=False)
     slope = ablated - clean
@@ -102,6 +102,7 @@ def ratio_lower(
     inequality: str,
 ) -> Float[np.ndarray, "rows"]:
     """Lower limit of `ratio_limits` for each row; 0 where there is none, nan where not defined."""
+    ablated, proxy, clean = _doubles(ablated, proxy, clean)
     width = support[1] - support[0]
     paid = np.broadcast_to(np.asarray(nats, float), len(clean))
     defined = misses(inequality, clean - ablated, -width, width, paid, 0.0)
@@ -111,6 +112,14 @@ def ratio_lower(
         start, slope, width, paid[defined], inequality, turned=False
     )
     return limits
+
+
+@no_type_check  # types and shapes are what it judges, in words for people
+def _doubles(*losses: Losses) -> list[Losses]:
+    doubles = [np.asarray(x, np.float64) for x in losses]
+    if len(shapes := {x.shape for x in doubles}) > 1:
+        raise ValueError(f"losses of the same sequences have one shape, got {sorted(shapes)}")
+    return doubles
 
 
 def _first_not_refuted(

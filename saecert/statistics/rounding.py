@@ -154,13 +154,15 @@ def widened(limits: tuple[float, float, float], step: float) -> tuple[float, flo
 
     `step` is the most by which rounding moves one (`half_step`, twice for a difference of two). It
     is not applied to shares of texts beyond a number of bits: these are of events, which kept
-    values decide but for texts within a half-step of it.
+    values decide but for texts within a half-step of it. ValueError for a negative one.
 
     Examples
     --------
     >>> widened((0.25, 0.5, 0.75), 0.125)
     (0.125, 0.5, 0.875)
     """
+    if not step >= 0:
+        raise ValueError(f"a step of rounding is at least 0, got {step}: limits only move outwards")
     low, mean, high = limits
     return low - step, mean, high + step
 

@@ -7,7 +7,7 @@ from math import log
 import numpy as np
 from jaxtyping import Float
 
-from saecert.statistics.inequalities import INEQUALITIES, Scalar, lower
+from saecert.statistics.inequalities import Scalar, lower, resolved
 
 
 def two_sample_limits(
@@ -25,14 +25,14 @@ def two_sample_limits(
 
     `support` is lo and hi of both.
 
-    >>> import numpy as np
     >>> a, b = np.full(400, 0.75), np.full(100, 0.25)
     >>> low, high = two_sample_limits(a, b, (0, 1), 2.0, "hoeffding")
     >>> round(low, 3), round(high, 3)
     (0.326, 0.674)
     """
     half = nats + log(2)
-    upper = INEQUALITIES[inequality]
+    upper = resolved(inequality)
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     low = lower(inequality, a, *support, half) - upper(b, *support, half)
     high = upper(a, *support, half) - lower(inequality, b, *support, half)
     return float(low), float(high)

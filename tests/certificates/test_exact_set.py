@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from synthetic_losses import HI, LO, make_losses
+from synthetic_losses import HI, LO, make_losses, random_losses
 
 from saecert import certify
 from saecert.certificates.exact_set import exact_set_bound
@@ -46,3 +46,12 @@ def test_the_cheapest_superset_is_never_worse():
 def test_it_needs_at_least_two_sequences_and_those_that_there_are(n_seq):
     with pytest.raises(ValueError, match="n_seq"):
         exact_set_bound(record(), n_seq)
+
+
+@pytest.mark.parametrize("delta", [0.0, 2.0, -0.1, math.nan])
+def test_a_delta_is_a_probability(delta):
+    """At a delta of 2 it gave a bound."""
+    with pytest.raises(ValueError, match="delta must lie strictly between 0 and 1"):
+        exact_set_bound(random_losses(), delta=delta)
+    with pytest.raises(ValueError, match="unknown inequality 'normal'"):
+        exact_set_bound(random_losses(), inequality="normal")

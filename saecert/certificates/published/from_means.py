@@ -11,7 +11,13 @@ import math
 from typing import NamedTuple
 
 from saecert.certificates.published.paper import subset_nats
-from saecert.certificates.published.ranges import check_means, check_pool, check_sample, loss_range
+from saecert.certificates.published.ranges import (
+    check_means,
+    check_pool,
+    check_precision,
+    check_sample,
+    loss_range,
+)
 from saecert.statistics.inequalities import Scalar, chernoff_kl, clopper_pearson_upper
 
 
@@ -83,6 +89,7 @@ def sharper(
     """
     check_sample(n_seq, delta)
     check_pool(pool, d_sae)
+    check_precision(precision)
     means = {"proxy_risk": proxy_risk, "gap": gap, "mismatch": mismatch}
     check_means(means, n_vocab, alpha)
     lo, hi = loss_range(n_vocab, alpha)
@@ -133,6 +140,7 @@ def sharper_direct(
     7.352
     """
     check_sample(n_seq, delta)
+    check_precision(precision)
     check_means({"risk": risk}, n_vocab, alpha)
     lo, hi = loss_range(n_vocab, alpha)
     mean = min(risk * (1 + precision), hi)
@@ -156,13 +164,14 @@ def count_of_share(share: Scalar, n_seq: int, precision: Scalar = 1e-6) -> int:
     Raises
     ------
     ValueError
-        No number of sequences has such a share.
+        No number of sequences has such a share, or a precision outside [0, 1).
 
     Examples
     --------
     >>> count_of_share(0.0013, 10_000), count_of_share(0.0042, 70_000, precision=0.012)
     (13, 297)
     """
+    check_precision(precision)
     most = min(math.floor(share * (1 + precision) * n_seq), n_seq)
     if most < share * (1 - precision) * n_seq:
         raise ValueError(

@@ -40,6 +40,12 @@ def check_sample(n_seq: Scalar, delta: Scalar) -> None:
         raise ValueError(f"n_seq = {n_seq}: a mean is taken over at least 1 sequence")
 
 
+def check_precision(precision: Scalar) -> None:
+    """Nothing, if `precision` is a relative error; else ValueError."""
+    if not 0 <= precision < 1:
+        raise ValueError(f"precision = {precision}: a relative error lies in [0, 1)")
+
+
 def check_pool(pool: int, d_sae: int) -> None:
     """Nothing, if so many latents can be kept of a dictionary of `d_sae`; else ValueError."""
     if not 0 <= pool <= d_sae:
