@@ -11,6 +11,10 @@ TEXT_SPLITS = {"discovery": 25, "certification": 75}
 _RISK = 1e-3  # of an empty split, for the number of documents that a message asks for
 
 
+class NoSequences(ValueError):
+    """A split has no document, or none that is long enough."""
+
+
 def check_split(split: str, splits: Mapping[str, int]) -> None:
     """Raise ValueError unless `split` is one of the splits."""
     if split not in splits:
@@ -38,7 +42,7 @@ def by_hash(
 
     Raises
     ------
-    ValueError
+    NoSequences
         The split got no document; the message says how many it takes.
     """
     documents = {_sha256(text): text for text in texts}
@@ -49,7 +53,7 @@ def by_hash(
         key: documents[key] for key in sorted(documents) if text_split(deciding[key]) == split
     }
     if not chosen and groups is not None:
-        raise ValueError(
+        raise NoSequences(
             f"more groups needed: the {split} split of '{name}' got none of its "
             f"{len(set(groups.values()))} groups; a hash puts {TEXT_SPLITS[split]} % of them there"
         )
@@ -58,7 +62,7 @@ def by_hash(
         n_needed = ceil(log(_RISK) / log(1 - share / 100))
         n_repeats = len(texts) - len(documents)
         repeats = f" ({n_repeats} repeats were dropped before)" if n_repeats else ""
-        raise ValueError(
+        raise NoSequences(
             f"more documents needed: the {split} split of '{name}' got none of its "
             f"{len(documents)} documents{repeats}; a hash puts {share} % of the documents there, "
             f"so give {n_needed} or more different ones"

@@ -22,6 +22,7 @@ from saecert.reporting.requests import Request
 from saecert.reporting.settings import (
     ALL,
     ENDLESS,
+    INSTALLED,
     PLACES,
     SettingsError,
     check_settings,
@@ -263,6 +264,9 @@ class Study:
         source = self.settings["corpus"]
         options = {"n_ctx": self.settings["n_ctx"] or None, "bos": self.settings["bos"]}
         options["column"] = self.settings["column"]
+        # where nothing is chosen on the discovery of the packages' own text, all of it is measured
+        alone = self.settings["n_discovery"] is None and source in INSTALLED
+        options["shared"] = "keep" if alone else "drop"
         endless = source in ENDLESS
         key = ("text", source, split, n_seq if endless else 0, *options.values())
         if key not in self._shared:

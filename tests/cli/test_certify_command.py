@@ -323,6 +323,13 @@ def test_the_text_may_lie_in_another_column(folders, text, tmp_path, capsys):
             "load fewer SAEs (--hook), take a smaller model, or another --device",
         ),
         ("load them apart with hooks=[...]", "name one with --hook"),
+        ("no CUDA device here: device='cpu'", "no CUDA device here: --device cpu"),
+        (
+            "overlap = 2 (losses.take(~losses.overlap)); to certify all the same, pass "
+            "allow=('overlap', 'pool_from_sample',): it is recorded",
+            "overlap = 2 (in Python losses.take(~losses.overlap)); to certify all the same, pass "
+            "--allow overlap --allow pool_from_sample: it is recorded",
+        ),
     ],
 )
 def test_settings_have_the_names_of_options(message, told):
