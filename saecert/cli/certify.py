@@ -185,6 +185,8 @@ def _losses(study: Study, alpha: float, stages: Stages) -> SequenceLosses:
     hook_name = study.hook_name
     stages.say(f"reading '{study.settings['corpus']}'")
     sample = study.sample
+    if sample.n_shared:
+        stages.say(f"left out {sample.n_shared} sequences that the discovery split has as well")
     discovery = study.discovery
     n_discovery = 0 if discovery is None else len(discovery)
     stages.say(
