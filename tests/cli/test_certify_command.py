@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import json
 import re
+import shlex
 import shutil
 
 import pytest
@@ -13,8 +14,8 @@ from safetensors.torch import load_file, save_file
 from saecert import Certificate, SequenceLosses
 from saecert.__main__ import main
 from saecert.certificates.meaning import meaning
-from saecert.cli.certify import check_outputs
 from saecert.cli.errors import in_shell_words
+from saecert.cli.outputs import check_outputs
 from saecert.corpora.splits import text_split
 from saecert.statistics.rounding import nearest_text, upper_text
 
@@ -414,10 +415,64 @@ def test_a_file_that_cannot_be_made_is_told_before_anything_is_measured(tmp_path
         check_outputs(None, "new/out.html")
 
 
+@pytest.fixture
+def unmeasured(monkeypatch):
+    """Nothing is measured: files are looked at before."""
+    monkeypatch.setattr("saecert.cli.certify._losses", lambda *_: pytest.fail("measured"))
+
+
+@pytest.mark.parametrize("name", ["texts.json", "link.json"])
+def test_the_text_is_not_written_over(folders, text, tmp_path, name, capsys, unmeasured):
+    mine = tmp_path / "texts.json"
+    mine.write_text(json.dumps([json.loads(line) for line in text.read_text().splitlines()]))
+    (tmp_path / "link.json").symlink_to(mine)
+    before = mine.read_bytes()
+    asked = ["certify", folders["llama"], "--text", mine, *FEW, "--json", tmp_path / name]
+    assert f"{name}' is a file that is read: name another one" in wrong(asked, capsys)
+    assert mine.read_bytes() == before and not mine.with_suffix(".npz").exists()
+
+
+def test_files_of_somebody_else_are_not_written_over(place, text, capsys, unmeasured):
+    asked = ["certify", place / "model", "--text", text, *FEW]
+    settings = place / "model/config.json"
+    said = wrong([*asked, "--json", settings], capsys)
+    assert "config.json' is there and is no certificate of saecert: move it" in said
+    (place / "sae.npz").write_bytes(b"PK weights")
+    said = wrong([*asked, "--json", place / "sae.json"], capsys)
+    assert re.search(r"--json '.*sae.json' puts its losses into '.*sae.npz', which is there", said)
+    (place / "folder.npz").mkdir()
+    said = wrong([*asked, "--json", place / "folder.json"], capsys)
+    assert "folder.npz', which is a folder" in said
+    (place / "page.html").write_text("<!doctype html>\n<title>Mine</title>")
+    said = wrong([*asked, "--html", place / "page.html"], capsys)
+    assert "page.html' is there and is no report of saecert" in said
+
+
+def test_what_was_written_before_and_empty_files_may_be_written_over(written, tmp_path):
+    folder, _ = written
+    check_outputs(str(folder / "a.json"), str(folder / "a.html"), [folder / "a.npz.gguf"])
+    for name in ("a.json", "a.npz", "a.html"):
+        (tmp_path / name).touch()
+    check_outputs(str(tmp_path / "a.json"), str(tmp_path / "a.html"))
+    shutil.copy(folder / "a.npz", tmp_path / "b.json")  # ours, but no certificate
+    with pytest.raises(ValueError, match="b.json' is there and is no certificate of saecert"):
+        check_outputs(str(tmp_path / "b.json"), None)
+
+
+def test_the_command_that_recomputes_can_be_pasted(written, capsys, monkeypatch):
+    folder, arguments = written
+    monkeypatch.setenv("SAECERT_CACHE", str(folder / "cache"))
+    place = folder / "out dir [1]/it's.json"
+    assert main(["certify", *arguments, "--json", str(place)]) == 0
+    words = shlex.split(capsys.readouterr().err.partition("recompute: ")[2])
+    assert words == ["saecert", "verify", str(place)]
+    assert main(words[1:]) == 0
+
+
 def test_a_certificate_that_cannot_be_written_is_printed_all_the_same(written, capsys, monkeypatch):
     folder, arguments = written
     monkeypatch.setenv("SAECERT_CACHE", str(folder / "cache"))
-    monkeypatch.setattr("saecert.cli.certify.check_outputs", lambda json, html: None)
+    monkeypatch.setattr("saecert.cli.certify.check_outputs", lambda *_: None)
     place = folder / "a.json/sub/out.html"
     assert main(["certify", *arguments, "--html", str(place)]) == 1
     assert str(Certificate.load(folder / "a.json")) in capsys.readouterr().out
