@@ -14,6 +14,7 @@ from torch import Tensor
 
 from saecert.corpora.duplicates import filter_note, near_duplicates
 from saecert.corpora.hashes import label_hash, second_hash
+from saecert.corpora.splits import least_documents
 from saecert.storage import progress_bar
 
 SAMPLED = {
@@ -227,7 +228,7 @@ class Corpus:
         """How many documents so many sequences take, if this corpus is any guide."""
         if not self.n_documents or not len(self) or n_seq <= len(self):
             return ""
-        n_needed = ceil(n_seq * self.n_documents / len(self))
+        n_needed = max(ceil(n_seq * self.n_documents / len(self)), least_documents())
         return (
             f": it takes about {n_needed:,} documents like its {self.n_documents:,}, of which some "
             "go to the other split, are too short or repeat others; or ask for fewer sequences"
