@@ -43,5 +43,5 @@ def too_few(corpus: Corpus | None, source: str, parameter: str, least: int, have
     documents = math.ceil(least * seen / have / share)
     if source not in INSTALLED:
         documents = max(documents, least_documents())
-    like = f"about {documents} different documents like these would do"
+    like = f"about {documents} documents like these would do, if all differ"
     return f"{text} of {corpus.n_ctx} tokens: {like}"

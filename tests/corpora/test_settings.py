@@ -89,9 +89,7 @@ def suppress_and_note(told):
     try:
         yield
     except ValueError as error:
-        said = re.search(
-            r"about (\d+) different documents|give (\d+) or more different", str(error)
-        )
+        said = re.search(r"about (\d+) documents like|give (\d+) or more different", str(error))
         told.add(int(said[1] or said[2]))
 
 
