@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import sys
 
-from saecert.cli.certify import add_certify, losses_beside
+from saecert.cli.certify import add_certify
 from saecert.cli.compare import add_compare
 from saecert.cli.completion import add_completion
 from saecert.cli.doctor import add_doctor
 from saecert.cli.errors import finish
+from saecert.cli.outputs import losses_beside
 from saecert.cli.parsing import Parser
 from saecert.measurement.commands import add_measure, add_merge
 from saecert.training.command_line import add_train_baselines, add_train_sae

@@ -233,8 +233,11 @@ class SequenceLosses:
         """Which latents were active anywhere in each sequence, unpacked."""
         return np.unpackbits(self.active, axis=1, count=self.d_sae).astype(bool)
 
-    def take(self, rows: Int[np.ndarray, "n"] | slice) -> SequenceLosses:
-        """The same record on some of its sequences (with repetition allowed: resampling)."""
+    def take(
+        self, rows: Int[np.ndarray, "n"] | Bool[np.ndarray, "n_seq"] | slice
+    ) -> SequenceLosses:
+        """The same record on some of its sequences: by number, repetition allowed (resampling), by
+        one truth value each (``losses.take(~losses.overlap)``), or by a slice."""
         tables: dict[str, Any] = {
             name: {key: value[..., rows] for key, value in getattr(self, name).items()}
             for name in TABLES

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shlex
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -169,7 +170,8 @@ def hook_names(folder: str | Path) -> list[str]:
     names = {match["hook"] for match in _shards_in(folder)}
     if not names:
         raise ValueError(
-            f"{folder} has no shard: python -m saecert measure --shard i/n --out {folder}"
+            f"{folder} has no shard: python -m saecert measure --shard i/n --out "
+            f"{shlex.quote(str(folder))}"
         )
     return sorted(names)
 

@@ -23,7 +23,7 @@ CHECKS = {
     "overlap": "sequences that are in the discovery split too, or whose document is: "
     "drop them from the sample",
     "pool_from_sample": "sequences on which pool, ranking or prior was chosen: "
-    "choose on other text, or pay (in_sample, uniform, eps=())",
+    "choose on other text, or pay (in_sample, uniform, eps=()), or drop them from the sample",
     "batch_threshold": "SAE whose threshold depends on the batch (BatchTopK): "
     "load it with the threshold fixed in its training",
     "batch_dependence": "bits by which losses change with the rest of the batch: "
@@ -32,6 +32,9 @@ CHECKS = {
 """Every check of an assumption: what it counts, and what to do if that is not 0.
 
 Where it cannot be checked, its value is None."""
+
+ONE_EACH = {"duplicates": "ids", "near_duplicates": "similar", "same_document": "documents"}
+"""Checks of sequences of which one each is to be kept, and the array that says which are alike."""
 
 TOLERANCE = 1e-4
 """Bits per token up to which a change with the rest of the batch is float32 rounding."""
@@ -127,12 +130,41 @@ def checked_sample(
     fired = [name for name in checks if _fires(name, findings[name])]
     if refused := [name for name in fired if name not in allowed]:
         lines = [
-            f"{name} = {findings[name]:g} in {n} sequences, {checks[name]}" for name in refused
+            f"{name} = {findings[name]:g} in {n} sequences, {checks[name]}{_call(name, record)}"
+            for name in refused
         ]
         names = ", ".join(map(repr, fired))
         lines.append(f"to certify all the same, pass allow=({names},): it is recorded in the file")
-        raise ValueError("\n".join(lines))
+        raise ValueError(";\n".join(lines))
     return sample, {name: findings[name] for name in checks}, fired
+
+
+def _call(name: str, record: SequenceLosses) -> str:
+    """The call that leaves a record without what a check found, if there is one."""
+    if name in ONE_EACH:
+        rows = f"np.unique(losses.{ONE_EACH[name]}, return_index=True)[1]"
+        n_left = len(np.unique(getattr(record, ONE_EACH[name])))
+    elif name == "overlap" and record.overlap is not None:
+        rows, n_left = "~losses.overlap", int((~record.overlap).sum())
+    elif name == "pool_from_sample":
+        rows, n_left = _not_chosen_on(record)
+    else:
+        return ""
+    return f" (losses.take({rows}))" if n_left >= 2 else ""
+
+
+def _not_chosen_on(record: SequenceLosses) -> tuple[str, int]:
+    """Rows on which no pool was chosen, as an expression, and how many these are.
+
+    None where the pool was chosen on the record itself: a part of it would still be that sample.
+    """
+    fixed = record.discovery
+    if fixed is None or fixed.losses is None or _pool_from_sample(record, record) == len(record):
+        return "", 0
+    seen = np.isin(record.ids, fixed.losses.ids)
+    if record.overlap is not None and not (seen & ~record.overlap).any():
+        return "~losses.overlap", int((~record.overlap).sum())
+    return "~np.isin(losses.ids, losses.discovery.losses.ids)", int((~seen).sum())
 
 
 def _in_order(losses: SequenceLosses, rows: np.ndarray) -> SequenceLosses:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import os
-from pathlib import Path
+import shlex
 from typing import TYPE_CHECKING, Any
 
+from saecert.cli.outputs import check_outputs, losses_beside
 from saecert.cli.parsing import Commands, add_command
 from saecert.cli.stages import Stages
 
@@ -76,7 +76,7 @@ def certify_model(options: argparse.Namespace) -> int:
     """Exit code 0, when everything that was asked for is printed and written."""
     from saecert.certificates.meaning import meaning
 
-    check_outputs(options.json, options.html)
+    check_outputs(options.json, options.html, (options.text, options.model))
     study = _study(options)
     stages = Stages(options.quiet)
     with stages.working():
@@ -88,23 +88,6 @@ def certify_model(options: argparse.Namespace) -> int:
         print(f"\n{meaning(certificate)}")
     write(certificate, losses, options.json, options.html, stages)
     return 0
-
-
-def check_outputs(json: str | None, html: str | None) -> None:
-    """Nothing, if both files can be what they are asked to be; told before anything is measured."""
-    for option, place, suffix in (("--json", json, ".json"), ("--html", html, ".html")):
-        if place is None:
-            continue
-        path = Path(place)
-        if path.suffix.lower() != suffix:
-            raise ValueError(f"{option} names a file that ends in {suffix}, got '{place}'")
-        if path.is_dir():
-            raise ValueError(f"{option} names a file, and '{place}' is a folder")
-        there = next(above for above in path.absolute().parents if above.exists())
-        if not there.is_dir():
-            raise ValueError(f"{option} '{place}': '{there}' is a file, not a folder")
-        if not os.access(there, os.W_OK | os.X_OK):
-            raise ValueError(f"{option} '{place}': the folder '{there}' cannot be written to")
 
 
 def write(
@@ -119,17 +102,13 @@ def write(
         beside = losses_beside(json)
         certificate.save(json)
         losses.save(beside)
-        stages.say(f"written to {json} and {beside}; recompute: saecert verify {json}")
+        again = f"saecert verify {shlex.quote(json)}"
+        stages.say(f"written to {json} and {beside}; recompute: {again}")
     if html is not None:
         from saecert.reporting.report import save_report
 
         save_report(certificate, losses, html)
         stages.say(f"written to {html}")
-
-
-def losses_beside(certificate: str) -> Path:
-    """Where the losses behind a certificate are, unless told otherwise."""
-    return Path(certificate).with_suffix(".npz")
 
 
 def _study(options: argparse.Namespace) -> Study:
@@ -185,6 +164,8 @@ def _losses(study: Study, alpha: float, stages: Stages) -> SequenceLosses:
     hook_name = study.hook_name
     stages.say(f"reading '{study.settings['corpus']}'")
     sample = study.sample
+    if sample.n_shared:
+        stages.say(f"left out {sample.n_shared} sequences that the discovery split has as well")
     discovery = study.discovery
     n_discovery = 0 if discovery is None else len(discovery)
     stages.say(

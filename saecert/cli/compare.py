@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from saecert.cli.certify import losses_beside
+from saecert.cli.outputs import losses_beside
 from saecert.cli.parsing import Commands, add_command
 
 if TYPE_CHECKING:

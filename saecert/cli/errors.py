@@ -29,7 +29,8 @@ _OPTIONS = {
     r"\bsae=": "--sae",
     r"\binequality='([^']*)'": r"--inequality \1",
     r"no text under ('[^']*')": r"no text under \1, say with --column where it is",
-    r"\ballow=\(": "--allow (",
+    r"\bdevice='([^']*)'": r"--device \1",
+    r"\(losses\.take\(": "(in Python losses.take(",
     r"^(delta|alpha|inequality|tolerance|device|seed)\b": r"--\1",
 }
 """How the library names a setting, and what it is called in the shell."""
@@ -75,4 +76,9 @@ def in_shell_words(message: str) -> str:
     """
     for pattern, option in _OPTIONS.items():
         message = re.sub(pattern, option, message)
-    return message
+    return re.sub(r"\ballow=\(([^)]*)\)", _allowed, message)
+
+
+def _allowed(names: re.Match[str]) -> str:
+    """A tuple of checks as options, one each."""
+    return " ".join(f"--allow {name}" for name in re.findall(r"[^\s,'\"]+", names[1]))

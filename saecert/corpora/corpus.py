@@ -14,6 +14,7 @@ from torch import Tensor
 
 from saecert.corpora.duplicates import filter_note, near_duplicates
 from saecert.corpora.hashes import label_hash, second_hash
+from saecert.corpora.splits import least_documents
 from saecert.storage import progress_bar
 
 SAMPLED = {
@@ -63,6 +64,8 @@ class Corpus:
     """Label of the group behind each sequence, such as the package of a docstring; empty where no
     groups are known.
     """
+    n_shared: int = 0
+    """Sequences dropped because the discovery split has the same one."""
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -105,7 +108,8 @@ class Corpus:
         """The population that a certificate on this corpus speaks about, in words."""
         if self.name in SAMPLED:
             return f"sequences of {self.n_ctx - self.bos} {SAMPLED[self.name]}"
-        rule = ", the first of each group of near-duplicates" if self.n_similar else ""
+        rule = ", without those then equal to one of the discovery split" if self.n_shared else ""
+        rule += ", the first of each group of near-duplicates" if self.n_similar else ""
         length = self.n_ctx - self.bos
         required = max(self.n_required, self.n_ctx) - self.bos
         cut = "cut to that length" if required == length else f"cut to {length}"
@@ -165,6 +169,39 @@ class Corpus:
             rows = slice(start, start + size)
             yield rows, torch.from_numpy(self.tokens[rows].astype(np.int64)).to(device)
 
+    def apart_from(self, tokens: Int[np.ndarray, "n_other n_ctx"]) -> Corpus:
+        """The sequences that are not among `tokens`, in the same order; the others are counted.
+
+        Given `tokens`, whether a sequence stays is a matter of itself alone. So prefixes remain
+        simple random samples without replacement, of the finite list of those that stay, and i.i.d.
+        sequences remain i.i.d., from the population of those that would.
+
+        Raises
+        ------
+        ValueError
+            None stays.
+        """
+        others = {row.tobytes() for row in tokens.astype(self.tokens.dtype)}
+        rows = [row for row, own in enumerate(self.tokens) if own.tobytes() not in others]
+        n_shared = len(self) - len(rows)
+        if not n_shared:
+            return self
+        if not rows:
+            raise ValueError(
+                f"each of the {len(self)} {self.split} sequences of {self.n_ctx} tokens of "
+                f"'{self.name}' is in the discovery split, too: give documents that begin "
+                "differently, or raise n_ctx"
+            )
+        note = f"{n_shared} sequences were left out that the discovery split has as well"
+        return replace(
+            self,
+            tokens=self.tokens[rows],
+            keys=tuple(self.keys[row] for row in rows),
+            groups=tuple(self.groups[row] for row in rows) if self.groups else (),
+            notes=(*self.notes, note),
+            n_shared=self.n_shared + n_shared,
+        )
+
     def without_similar(self) -> Corpus:
         """The first sequence of each group of near-duplicates, in an order of its own.
 
@@ -191,7 +228,7 @@ class Corpus:
         """How many documents so many sequences take, if this corpus is any guide."""
         if not self.n_documents or not len(self) or n_seq <= len(self):
             return ""
-        n_needed = ceil(n_seq * self.n_documents / len(self))
+        n_needed = max(ceil(n_seq * self.n_documents / len(self)), least_documents())
         return (
             f": it takes about {n_needed:,} documents like its {self.n_documents:,}, of which some "
             "go to the other split, are too short or repeat others; or ask for fewer sequences"

@@ -22,7 +22,7 @@ from jaxtyping import Float, Int, UInt8
 
 from saecert.corpora.docstrings import docstring_documents, split_of
 from saecert.corpora.duplicates import SHINGLE, WORDS, words_of
-from saecert.corpora.splits import in_hash_order
+from saecert.corpora.splits import NoSequences, in_hash_order
 
 FRESH = "docstrings-fresh"
 """Source: documents of which less than `FRESH_BELOW` is old."""
@@ -133,8 +133,9 @@ def documents_by_age(source: str, split: str) -> tuple[dict[str, str], dict[str,
     Raises
     ------
     ValueError
-        The train split, which has neither; or none of the installed packages' documents is of this
-        age.
+        The train split, which has neither.
+    NoSequences
+        None of the installed packages' documents is of this age.
     """
     if split not in _HELD_OUT:
         raise ValueError(
@@ -154,7 +155,7 @@ def documents_by_age(source: str, split: str) -> tuple[dict[str, str], dict[str,
     chosen = in_hash_order(pool_text if split == "discovery" else certified)
     if not chosen:
         age = "younger" if source == FRESH else "older"
-        raise ValueError(
+        raise NoSequences(
             f"'{source}' has no {split} document: none of the installed packages' is certainly "
             f"{age} than November 2024; are they the versions in constraints.txt?"
         )

@@ -18,7 +18,7 @@ from saecert.corpora.docstrings import (
     python_functions,
     split_of,
 )
-from saecert.corpora.splits import by_hash, hash_documents, in_hash_order
+from saecert.corpora.splits import NoSequences, by_hash, hash_documents, in_hash_order
 from saecert.corpora.tokenize import tokenize, windows
 from saecert.storage import cached_arrays
 
@@ -72,6 +72,16 @@ def installed_corpus(
         groups=() if source == "python-source" else _packages(saved["keys"].tolist()),
     )
     return _check_drift(corpus, subject, allow_drift) if source == "docstrings" else corpus
+
+
+def installed_discovery(
+    source: str, subject: Subject, n_ctx: int, bos: bool, allow_drift: bool
+) -> Int[np.ndarray, "n_seq n_ctx"]:
+    """Tokens of the discovery split; none where no document of it is long enough."""
+    try:
+        return installed_corpus(source, subject, "discovery", n_ctx, bos, allow_drift).tokens
+    except NoSequences:
+        return np.zeros((0, n_ctx), dtype=np.int32)
 
 
 def train_windows(

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 from saecert.corpora.corpus import SAMPLED, Corpus
 from saecert.corpora.docstrings import SPLITS
-from saecert.corpora.installed import INSTALLED, installed_corpus
+from saecert.corpora.installed import INSTALLED, installed_corpus, installed_discovery
 from saecert.corpora.sampled import sampled_corpus
 from saecert.corpora.sources import read_texts
 from saecert.corpora.splits import TEXT_SPLITS, by_hash, check_split, hash_documents
-from saecert.corpora.tokenize import tokenize
+from saecert.corpora.tokenize import beginnings, tokenize
 
 if TYPE_CHECKING:
     from saecert.subjects.subject import Subject
@@ -31,6 +31,7 @@ def load_corpus(
     group_column: str = "",
     bos: bool | None = None,
     near_duplicates: str = "drop",
+    shared: str = "drop",
     seed: int = 0,
     allow_corpus_drift: bool = False,
     at_most: bool = False,
@@ -78,6 +79,12 @@ def load_corpus(
         ``"drop"``: of certification sequences that resemble each other keep the first, and count
         the rest. ``"keep"``: all, and all of the other splits in any case. Random sequences are
         independent as they are, and are all kept.
+    shared
+        ``"drop"``: leave certification sequences out that the discovery split has as well, token
+        for token, of documents that begin alike, and count them, whether or not discovery is ever
+        loaded. It is done before near-duplicates are looked for. ``"keep"``: leave them in; of
+        such a sample `certify` refuses a pool that was chosen on that split. Random sequences are
+        all kept.
     seed
         Of random sequences.
     allow_corpus_drift
@@ -100,17 +107,22 @@ def load_corpus(
     """
     n_ctx = min(subject.n_ctx, 128) if n_ctx is None else n_ctx
     bos = subject.bos if bos is None else bos
-    _check_settings(subject, n_seq, n_ctx, bos, near_duplicates)
+    _check_settings(subject, n_seq, n_ctx, bos, near_duplicates, shared)
     named = source if isinstance(source, str) else ""
     if group_column and (named in SAMPLED or named in INSTALLED):
         raise ValueError(f"'{named}' has no columns: group_column is for files and hub data sets")
     check_split(split, SPLITS if named == "docstrings" else TEXT_SPLITS)
     if named in SAMPLED:
         return sampled_corpus(named, subject, split, n_seq, n_ctx, bos, seed)
+    apart = split == "certification" and shared == "drop"
     if named in INSTALLED:
-        corpus = installed_corpus(named, subject, split, n_ctx, bos, allow_corpus_drift)
+        options = (n_ctx, bos, allow_corpus_drift)
+        corpus = installed_corpus(named, subject, split, *options)
+        if apart:
+            corpus = corpus.apart_from(installed_discovery(named, subject, *options))
     else:
-        corpus = _corpus_of_texts(source, (column, group_column), subject, split, n_ctx, bos)
+        columns = (column, group_column)
+        corpus = _corpus_of_texts(source, columns, subject, split, n_ctx, bos, apart)
     if split == "certification" and near_duplicates == "drop":
         corpus = corpus.without_similar()
     corpus = replace(corpus, n_list=len(corpus))
@@ -118,7 +130,7 @@ def load_corpus(
 
 
 def _check_settings(
-    subject: Subject, n_seq: int | None, n_ctx: int, bos: bool, near_duplicates: str
+    subject: Subject, n_seq: int | None, n_ctx: int, bos: bool, near_duplicates: str, shared: str
 ) -> None:
     """Raise ValueError for settings that cannot be right, before any text is read."""
     if n_seq is not None and not (_is_whole(n_seq) and n_seq >= 2):
@@ -128,8 +140,9 @@ def _check_settings(
             f"n_ctx must lie between 2 and the model's context of {subject.n_ctx} tokens, "
             f"got {n_ctx!r}"
         )
-    if near_duplicates not in ("drop", "keep"):
-        raise ValueError(f"near_duplicates takes 'drop' or 'keep', got '{near_duplicates}'")
+    for name, value in (("near_duplicates", near_duplicates), ("shared", shared)):
+        if value not in ("drop", "keep"):
+            raise ValueError(f"{name} takes 'drop' or 'keep', got '{value}'")
     if bos and subject.tokenizer.bos_token_id is None:
         raise ValueError(
             f"the tokenizer of '{subject.name}' has no BOS token: load the corpus with bos=False"
@@ -151,8 +164,12 @@ def _corpus_of_texts(
     split: str,
     n_ctx: int,
     bos: bool,
+    apart: bool,
 ) -> Corpus:
-    """The corpus of a user's own documents; `columns` of their text and of their group."""
+    """The corpus of a user's own documents; `columns` of their text and of their group.
+
+    `apart` leaves out what the documents of the other split begin with, too.
+    """
     name, texts, labels = read_texts(source, *columns)
     # the first of equal documents counts
     group_of = dict(zip(reversed(texts), reversed(labels), strict=True)) if labels else None
@@ -167,6 +184,9 @@ def _corpus_of_texts(
         text_hash=hash_documents(documents),
         n_documents=len(documents),
     )
-    if group_of is None:
+    if group_of is not None:
+        corpus = replace(corpus, groups=tuple(group_of[documents[key]] for key in corpus.keys))
+    if not apart:
         return corpus
-    return replace(corpus, groups=tuple(group_of[documents[key]] for key in corpus.keys))
+    others = [text for key, text in documents.items() if key not in chosen]
+    return corpus.apart_from(beginnings(others, subject.tokenizer, n_ctx=n_ctx, bos=bos)[0])

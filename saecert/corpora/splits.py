@@ -4,17 +4,37 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from math import ceil, log
+from itertools import count
 
 TEXT_SPLITS = {"discovery": 25, "certification": 75}
 """Percent of a user's own documents in each split."""
-_RISK = 1e-3  # of an empty split, for the number of documents that a message asks for
+_RISK = 1e-3  # of a split with fewer than two, for the number of documents that a message asks for
+
+
+class NoSequences(ValueError):
+    """A split has no document, or none that is long enough."""
 
 
 def check_split(split: str, splits: Mapping[str, int]) -> None:
     """Raise ValueError unless `split` is one of the splits."""
     if split not in splits:
         raise ValueError(f"unknown split '{split}'; there are {', '.join(splits)}")
+
+
+def least_documents() -> int:
+    """Documents of which, but for one list in 1,000, the smaller split gets at least two.
+
+    Fewer do not make a certificate, whatever is asked for: every message about too little text asks
+    for as many.
+
+    Examples
+    --------
+    >>> least_documents()
+    33
+    """
+    share = min(TEXT_SPLITS.values()) / 100
+    none = 1 - share
+    return next(n for n in count(2) if none**n + n * share * none ** (n - 1) <= _RISK)
 
 
 def text_split(key: str) -> str:
@@ -38,7 +58,7 @@ def by_hash(
 
     Raises
     ------
-    ValueError
+    NoSequences
         The split got no document; the message says how many it takes.
     """
     documents = {_sha256(text): text for text in texts}
@@ -49,19 +69,18 @@ def by_hash(
         key: documents[key] for key in sorted(documents) if text_split(deciding[key]) == split
     }
     if not chosen and groups is not None:
-        raise ValueError(
+        raise NoSequences(
             f"more groups needed: the {split} split of '{name}' got none of its "
             f"{len(set(groups.values()))} groups; a hash puts {TEXT_SPLITS[split]} % of them there"
         )
     if not chosen:
         share = TEXT_SPLITS[split]
-        n_needed = ceil(log(_RISK) / log(1 - share / 100))
         n_repeats = len(texts) - len(documents)
         repeats = f" ({n_repeats} repeats were dropped before)" if n_repeats else ""
-        raise ValueError(
+        raise NoSequences(
             f"more documents needed: the {split} split of '{name}' got none of its "
             f"{len(documents)} documents{repeats}; a hash puts {share} % of the documents there, "
-            f"so give {n_needed} or more different ones"
+            f"so give {least_documents()} or more different ones"
         )
     return documents, chosen
 

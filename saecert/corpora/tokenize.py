@@ -9,6 +9,7 @@ from jaxtyping import Int
 from transformers import PreTrainedTokenizerBase
 
 from saecert.corpora.corpus import Corpus
+from saecert.corpora.splits import NoSequences
 
 
 def tokenize(
@@ -26,35 +27,45 @@ def tokenize(
 
     Raises
     ------
-    ValueError
+    NoSequences
         No document is long enough.
     """
+    tokens, lengths = beginnings(list(documents.values()), tokenizer, n_ctx=n_ctx, bos=bos)
     body = n_ctx - bos
-    texts = list(documents.values())
-    encoded = tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
-    long_enough = [
-        (key, ids[:body]) for key, ids in zip(documents, encoded, strict=True) if len(ids) >= body
-    ]
-    if not long_enough:
-        longest = max(len(ids) for ids in encoded)
-        raise ValueError(
-            f"no document in the {split} split of '{name}' has {body} tokens ({len(encoded)} "
-            f"documents, the longest has {longest}): lower n_ctx or give longer text"
+    if not len(tokens):
+        raise NoSequences(
+            f"no document in the {split} split of '{name}' has {body} tokens ({len(lengths)} "
+            f"documents, the longest has {max(lengths)}): lower n_ctx or give longer text"
         )
-    tokens = np.array([ids for _, ids in long_enough], dtype=np.int32)
-    if bos:
-        first = np.full((len(tokens), 1), tokenizer.bos_token_id, dtype=np.int32)
-        tokens = np.concatenate([first, tokens], axis=1)
     return Corpus(
         name=name,
         split=split,
         tokens=tokens,
-        keys=tuple(key for key, _ in long_enough),
+        keys=tuple(key for key, length in zip(documents, lengths, strict=True) if length >= body),
         bos=bos,
-        n_too_short=len(encoded) - len(long_enough),
+        n_too_short=len(lengths) - len(tokens),
         text_hash=text_hash,
         n_documents=n_documents,
     )
+
+
+def beginnings(
+    texts: list[str], tokenizer: PreTrainedTokenizerBase, *, n_ctx: int, bos: bool
+) -> tuple[Int[np.ndarray, "n_long n_ctx"], list[int]]:
+    """The first `n_ctx` tokens of each text that has as many, and the tokens in every text.
+
+    With `bos` that token comes first; the numbers in every text are without.
+    """
+    if not texts:
+        return np.zeros((0, n_ctx), dtype=np.int32), []
+    encoded = tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
+    body = n_ctx - bos
+    long_enough = [ids[:body] for ids in encoded if len(ids) >= body]
+    tokens = np.array(long_enough, dtype=np.int32).reshape(len(long_enough), body)
+    if bos:
+        first = np.full((len(tokens), 1), tokenizer.bos_token_id, dtype=np.int32)
+        tokens = np.concatenate([first, tokens], axis=1)
+    return tokens, [len(ids) for ids in encoded]
 
 
 def windows(

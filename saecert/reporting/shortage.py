@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from saecert.corpora.splits import TEXT_SPLITS
+from saecert.corpora.splits import TEXT_SPLITS, least_documents
 from saecert.reporting.settings import ENDLESS, INSTALLED
 
 if TYPE_CHECKING:
@@ -38,7 +38,10 @@ def too_few(corpus: Corpus | None, source: str, parameter: str, least: int, have
     text = f"{parameter}: at least {least} sequences are needed, and '{source}' gives {have}"
     if corpus is None or not have:
         return f"{text}: more or longer documents are needed"
-    seen = have + corpus.n_too_short + corpus.n_similar
+    seen = have + corpus.n_too_short + corpus.n_similar + corpus.n_shared
     share = 1.0 if source in INSTALLED else TEXT_SPLITS.get(corpus.split, 100) / 100
     documents = math.ceil(least * seen / have / share)
-    return f"{text} of {corpus.n_ctx} tokens: about {documents} documents like these would do"
+    if source not in INSTALLED:
+        documents = max(documents, least_documents())
+    like = f"about {documents} documents like these would do, if all differ"
+    return f"{text} of {corpus.n_ctx} tokens: {like}"

@@ -27,6 +27,7 @@ from saecert.reporting.settings import (
     check_settings,
     hook_list,
     listed_hooks,
+    shared,
 )
 from saecert.reporting.shortage import fewer, passed_over, too_few
 
@@ -262,17 +263,16 @@ class Study:
 
         source = self.settings["corpus"]
         options = {"n_ctx": self.settings["n_ctx"] or None, "bos": self.settings["bos"]}
-        options["column"] = self.settings["column"]
+        options |= {"column": self.settings["column"], "shared": shared(self.settings)}
         endless = source in ENDLESS
         key = ("text", source, split, n_seq if endless else 0, *options.values())
         if key not in self._shared:
-            asked = n_seq if endless else None
             if endless and not n_seq:
                 raise SettingsError(
                     f"'{source}' has no end: {parameter} must say how many sequences"
                 )
-            corpus = load_corpus(source, self.subject, split=split, n_seq=asked, **options)
-            self._shared[key] = corpus
+            options |= {"split": split, "n_seq": n_seq if endless else None}
+            self._shared[key] = load_corpus(source, self.subject, **options)
         corpus = replace(self._shared[key], exempt_bos=self.settings["exempt_bos"])
         if self.settings["cut"]:
             corpus = corpus.cut(self.settings["cut"])

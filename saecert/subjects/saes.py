@@ -83,19 +83,51 @@ def check_hooks(
     Hook points outside the model, and those without an SAE where every SAE on this machine says
     where it belongs.
     """
+    located = list(located)
     known = [hook or _stated_hook(place) for hook, place in located]
     there = ", ".join(filter(None, known))
-    named = "" if hooks else " (named by the SAE itself: pass hooks= or --hook to say another)"
+    advice = _advice(located, n_layers)
     for hook in filter(None, hooks or known):
-        try:
-            layer = hook_layer(hook)
-        except ValueError as error:
-            raise ValueError(f"{error}; there are SAEs at {there}" if there else error) from error
-        if layer >= n_layers:
-            have = f"the model has {n_layers} layers, from 0 on"
-            raise ValueError(f"no hook point '{hook}': {have}{named}")
+        wrong = _wrong(hook, n_layers)
+        if wrong and hook in advice:
+            raise ValueError(f"{wrong}; {advice[hook]}")
+        if wrong:
+            raise ValueError(f"{wrong}; there are SAEs at {there}" if there else wrong)
     if None not in known:
-        _check_all_there(hooks, [hook for hook in known if hook is not None])
+        present = [hook for hook in known if hook is not None]
+        _check_all_there(hooks, present, next(iter(advice.values()), ""))
+
+
+def _wrong(hook: str, n_layers: int) -> str:
+    """Why the model cannot have a hook point; nothing if it may have it."""
+    try:
+        layer = hook_layer(hook)
+    except ValueError as error:
+        return str(error)
+    have = f"the model has {n_layers} layers, from 0 on"
+    return f"no hook point '{hook}': {have}" if layer >= n_layers else ""
+
+
+def _advice(located: Sequence[tuple[str | None, Source]], n_layers: int) -> dict[str, str]:
+    """What to do about each SAE that names a hook point which the model cannot have, by that."""
+    stated = [(_stated_hook(place), place) for hook, place in located if hook is None]
+    right = [hook for hook, _ in stated if hook and not _wrong(hook, n_layers)]
+    other = f"; or load another SAE, with hooks=['{right[0]}']" if right else ""
+    return {
+        hook: f"'{hook}' stands {_where_stated(place)}: name the right one there, or in Python "
+        "give load_subject a dictionary, {hook point: SAE}, and allow_hook_mismatch=True" + other
+        for hook, place in stated
+        if hook and _wrong(hook, n_layers)
+    }
+
+
+def _where_stated(place: Source) -> str:
+    """Where an SAE says at which hook point it belongs."""
+    if isinstance(place, SAE):
+        return "in cfg.metadata.hook_name of the SAE given"
+    if (Path(place) / WEIGHTS).exists():
+        return f"for the name of the folder '{place}'"
+    return f"as hook_name in '{Path(place) / 'cfg.json'}'"
 
 
 def load_saes(
@@ -174,13 +206,13 @@ def _may_be_at(place: Path | str, hooks: Sequence[str]) -> bool:
     return any(hook in place for hook in hooks)
 
 
-def _check_all_there(hooks: Sequence[str] | None, present: list[str]) -> None:
+def _check_all_there(hooks: Sequence[str] | None, present: list[str], advice: str = "") -> None:
+    """Raise ValueError for hook points without an SAE; `advice` is on one at a wrong place."""
     missing = [hook for hook in hooks or () if hook not in present]
     if missing:
-        raise ValueError(
-            f"no SAE for hooks={missing}; found SAEs at "
-            f"{', '.join(present) or 'none of those asked for'}"
-        )
+        found = ", ".join(present) or "none of those asked for"
+        told = f"no SAE for hooks={missing}; found SAEs at {found}"
+        raise ValueError(f"{told}; {advice}" if advice else told)
 
 
 def _canonical(hook: str) -> str:

@@ -1,6 +1,7 @@
 import dataclasses
 import functools
 import itertools
+import re
 
 import numpy as np
 import pytest
@@ -166,6 +167,67 @@ def test_every_finding_is_named_at_once():
         match=r"(?s)overlap = 60.*batch_threshold = 1.*allow=\('overlap', 'batch_threshold',\)",
     ):
         certify(record)
+
+
+def test_every_message_names_a_call_that_works():
+    """Each call in the message, applied to the record, leaves nothing of its kind."""
+    record = recorded()
+    chosen = dataclasses.replace(record.discovery, losses=record.take(np.arange(10, 40)))
+    damaged = {
+        "duplicates": record.take(np.array([*range(60), 1, 1])),
+        "near_duplicates": dataclasses.replace(record, similar=changed(record.ids, [5, 9], 2)),
+        "same_document": dataclasses.replace(record, documents=changed(record.documents, [5], 2)),
+        "overlap": dataclasses.replace(record, overlap=np.arange(60) < 4),
+        "pool_from_sample": dataclasses.replace(record, discovery=chosen),
+    }
+    for name, losses in damaged.items():
+        call = re.search(rf"{name} = \d+ in .*\((losses\.take\(.*\))\);\n", refusal(losses))[1]
+        mended = eval(call, {"losses": losses, "np": np})
+        assert certify(mended).checks[name] == 0
+        assert len(mended) == 60 - (0 if name == "duplicates" else refused_of(losses, name))
+
+
+def refusal(losses) -> str:
+    """What `certify` says of a record that it refuses."""
+    with pytest.raises(ValueError, match="to certify all the same") as refused:
+        certify(losses)
+    return str(refused.value)
+
+
+def refused_of(losses, name) -> int:
+    """How many sequences the message counts under a name."""
+    return int(re.search(rf"{name} = (\d+) in", refusal(losses))[1])
+
+
+def test_a_sample_of_which_discovery_has_some_is_mended_by_one_call():
+    """As where documents of both splits begin alike: three problems, two of them with one call."""
+    record = recorded(batch_threshold=True)
+    chosen = dataclasses.replace(record.discovery, losses=record.take(np.arange(10, 40)))
+    shared = np.arange(60) >= 8
+    losses = dataclasses.replace(record, discovery=chosen, overlap=shared)
+    said = refusal(losses)
+    assert said.count("(losses.take(~losses.overlap));\n") == 2
+    assert [line.partition(" = ")[0] for line in said.split(";\n")[:-1]] == [
+        "overlap", "pool_from_sample", "batch_threshold"]  # fmt: skip
+    mended = losses.take(~losses.overlap)
+    assert len(certify(mended, allow="batch_threshold").checks) == len(CHECKS)
+
+
+@pytest.mark.parametrize(
+    "losses",
+    [
+        dataclasses.replace(recorded(), overlap=np.arange(60) < 59),
+        dataclasses.replace(
+            recorded(),
+            discovery=Discovery(
+                "frequency", recorded().discovery.order, recorded().activity().sum(axis=0), 60
+            ),
+        ),
+    ],
+)
+def test_no_call_is_named_that_would_not_do(losses):
+    """One sequence would be left; or the pool was chosen on the whole sample."""
+    assert "losses.take" not in refusal(losses)
 
 
 def test_what_is_not_recorded_is_not_called_clean():

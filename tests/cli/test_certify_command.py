@@ -13,7 +13,6 @@ from safetensors.torch import load_file, save_file
 from saecert import Certificate, SequenceLosses
 from saecert.__main__ import main
 from saecert.certificates.meaning import meaning
-from saecert.cli.certify import check_outputs
 from saecert.cli.errors import in_shell_words
 from saecert.corpora.splits import text_split
 from saecert.statistics.rounding import nearest_text, upper_text
@@ -323,6 +322,13 @@ def test_the_text_may_lie_in_another_column(folders, text, tmp_path, capsys):
             "load fewer SAEs (--hook), take a smaller model, or another --device",
         ),
         ("load them apart with hooks=[...]", "name one with --hook"),
+        ("no CUDA device here: device='cpu'", "no CUDA device here: --device cpu"),
+        (
+            "overlap = 2 (losses.take(~losses.overlap)); to certify all the same, pass "
+            "allow=('overlap', 'pool_from_sample',): it is recorded",
+            "overlap = 2 (in Python losses.take(~losses.overlap)); to certify all the same, pass "
+            "--allow overlap --allow pool_from_sample: it is recorded",
+        ),
     ],
 )
 def test_settings_have_the_names_of_options(message, told):
@@ -394,23 +400,10 @@ def test_the_report_rounds_means_and_terms_to_the_nearest(written):
     }
 
 
-def test_a_file_that_cannot_be_made_is_told_before_anything_is_measured(tmp_path, monkeypatch):
-    (tmp_path / "texts.jsonl").touch()
-    for option, name in (("--html", "out.html"), ("--json", "out.json")):
-        with pytest.raises(ValueError, match=f"{option} .*texts.jsonl' is a file, not a folder"):
-            place = str(tmp_path / "texts.jsonl/sub/deeper" / name)
-            check_outputs(*((place, None) if option == "--json" else (None, place)))
-    monkeypatch.chdir(tmp_path)
-    check_outputs("new/folder/out.json", "out.html")
-    monkeypatch.setattr("os.access", lambda place, mode: False)  # root may write anywhere
-    with pytest.raises(ValueError, match="--html .* cannot be written to"):
-        check_outputs(None, "new/out.html")
-
-
 def test_a_certificate_that_cannot_be_written_is_printed_all_the_same(written, capsys, monkeypatch):
     folder, arguments = written
     monkeypatch.setenv("SAECERT_CACHE", str(folder / "cache"))
-    monkeypatch.setattr("saecert.cli.certify.check_outputs", lambda json, html: None)
+    monkeypatch.setattr("saecert.cli.certify.check_outputs", lambda *_: None)
     place = folder / "a.json/sub/out.html"
     assert main(["certify", *arguments, "--html", str(place)]) == 1
     assert str(Certificate.load(folder / "a.json")) in capsys.readouterr().out

@@ -52,11 +52,12 @@ def test_certification_keeps_the_first_of_each_group_of_near_duplicates(subject)
     copies = [
         text.replace("number 0", "number 1") for text in texts
     ]  # the same window but for its last words
+    options = {"n_ctx": N_CTX, "shared": "keep"}
     splits = {
-        split: load_corpus(texts + copies, subject, split=split, n_ctx=N_CTX)
+        split: load_corpus(texts + copies, subject, split=split, **options)
         for split in ("discovery", "certification")
     }
-    everything = load_corpus(texts + copies, subject, n_ctx=N_CTX, near_duplicates="keep")
+    everything = load_corpus(texts + copies, subject, near_duplicates="keep", **options)
     assert (
         len(splits["discovery"]) + len(everything) == 60
         and splits["discovery"].n_similar == everything.n_similar == 0
@@ -261,9 +262,8 @@ def test_python_source_is_the_longest_function_of_each_module(subject, monkeypat
         for split in ("discovery", "certification")
     ]
     assert not set(splits[0].keys) & set(splits[1].keys) and splits[1].n_similar > 0
-    assert len(splits[0]) + len(splits[1]) + splits[1].n_similar + splits[0].n_too_short + splits[
-        1
-    ].n_too_short == len(set(functions.values()))
+    dropped = splits[1].n_similar + splits[1].n_shared + sum(part.n_too_short for part in splits)
+    assert sum(map(len, splits)) + dropped == len(set(functions.values()))
 
 
 def test_random_tokens_are_uniform_and_more_of_them_begin_with_the_same(subject):
@@ -339,6 +339,8 @@ def test_bad_arguments(subject, corpora):
         load_corpus(make_texts(5), subject, n_ctx=64)
     with pytest.raises(ValueError, match="near_duplicates takes 'drop' or 'keep', got 'some'"):
         load_corpus(make_texts(5), subject, near_duplicates="some")
+    with pytest.raises(ValueError, match="shared takes 'drop' or 'keep', got 'some'"):
+        load_corpus(make_texts(5), subject, shared="some")
     with pytest.raises(ValueError, match="n_seq=1 asked.*at least 2"):
         corpora["certification"].take(1)
     with pytest.raises(ValueError, match="n_seq=9999 asked"):

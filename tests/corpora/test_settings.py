@@ -1,12 +1,17 @@
 """Settings that cannot be right, and splits that are too small: a line says what it takes."""
 
 import json
+import re
+from contextlib import contextmanager
+from hashlib import sha256
 
 import pytest
 from conftest import N_CTX, make_texts
 
 from saecert import load_corpus
 from saecert.corpora import docstrings
+from saecert.corpora.splits import text_split
+from saecert.reporting.study import open_study
 
 
 @pytest.fixture
@@ -48,9 +53,44 @@ def test_an_empty_split_says_how_many_documents_it_takes(subject):
     assert "more documents needed" in message and "lower n_ctx" not in message
     assert "got none of its 1 documents (4 repeats were dropped before)" in message
     assert any(
-        f"puts {share} % of the documents there, so give {n} or more different ones" in message
-        for share, n in ((25, 25), (75, 5))
+        f"puts {share} % of the documents there, so give 33 or more different ones" in message
+        for share in (25, 75)
     )
+
+
+@pytest.mark.parametrize("n_different", [1, 2, 3])
+def test_too_little_text_is_told_with_one_number(subject, folders, tmp_path, n_different):
+    """Whichever split a hash leaves without sequences: as many documents always would do."""
+    path = tmp_path / "texts.jsonl"
+    told = set()
+    for seed in range(12):
+        texts = make_texts(n_different, seed) * 50
+        path.write_text("\n".join(json.dumps({"text": text}) for text in texts))
+        study = open_study(str(folders["llama"]), corpus=str(path), n_seq=0, n_ctx=N_CTX)
+        study._shared["subject", None] = subject
+        with suppress_and_note(told):
+            assert len(study.sample) >= 2 and len(study.discovery) >= 2
+    assert told == {33}
+
+
+@pytest.mark.parametrize("n", [33, 40])
+def test_as_many_documents_do(n):
+    """In one list of 1,000 a split has fewer than two."""
+    short = 0
+    for seed in range(3000):
+        splits = [text_split(sha256(f"{seed} {i}".encode()).hexdigest()) for i in range(n)]
+        short += min(splits.count("discovery"), splits.count("certification")) < 2
+    assert short <= 9
+
+
+@contextmanager
+def suppress_and_note(told):
+    """The number of documents in the message of an error, if there is one."""
+    try:
+        yield
+    except ValueError as error:
+        said = re.search(r"about (\d+) documents like|give (\d+) or more different", str(error))
+        told.add(int(said[1] or said[2]))
 
 
 def test_too_few_sequences_say_how_many_documents_they_take(subject):

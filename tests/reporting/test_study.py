@@ -23,6 +23,17 @@ from saecert.reporting.study import open_study
 MIDDLE = "blocks.2.hook_resid_post"
 
 
+@pytest.mark.shared_cache
+def test_the_source_of_packages_is_kept_apart_from_discovery_where_there_is_one():
+    """Page 14 has none, and keeps losses of sequences that discovery has as well."""
+    alone = open_study(corpus="python-source", n_seq=200, n_discovery=None)
+    chosen = alone.beside(n_discovery=100)
+    seen = {row.tobytes() for row in chosen.beside(n_discovery=0).discovery.tokens}
+    assert alone.sample.n_shared == 0 and any(row.tobytes() in seen for row in alone.sample.tokens)
+    assert chosen.sample.n_shared > 0
+    assert not any(row.tobytes() in seen for row in chosen.sample.tokens)
+
+
 @pytest.fixture
 def place(tmp_path, monkeypatch):
     """An empty folder of kept measurements, measured anew as by ``make measure``."""

@@ -365,3 +365,38 @@ def test_a_subject_without_bos_must_say_so(folders, tmp_path):
     assert load_subject(folder).bos is False
     with pytest.raises(ValueError, match="load the subject with bos=False"):
         load_subject(folder, bos=True)
+
+
+@pytest.fixture
+def misplaced(folders, tmp_path):
+    """An SAE that says of itself that it is at a layer which the model does not have."""
+    make_sae("blocks.9.hook_resid_post").save_model(tmp_path / "sae")
+    return folders["llama"], tmp_path / "sae"
+
+
+@pytest.mark.parametrize("hooks", [None, [HOOK], ["blocks.9.hook_resid_post"]])
+def test_advice_on_an_sae_at_a_layer_that_is_not_there_does_not_go_in_a_circle(misplaced, hooks):
+    """Whatever hook point is asked for, what is advised can be done, and then it is loaded."""
+    model, sae = misplaced
+    message = refusal(model, sae=sae, hooks=hooks)
+    assert f"stands as hook_name in '{sae / 'cfg.json'}': name the right one there" in message
+    assert "pass hooks=" not in message and "with hooks=" not in message
+    assert "{hook point: SAE}, and allow_hook_mismatch=True" in message
+    assert load_subject(model, sae={HOOK: sae}, allow_hook_mismatch=True).hook_names == (HOOK,)
+    settings = (sae / "cfg.json").read_text(encoding="utf-8")
+    (sae / "cfg.json").write_text(settings.replace("blocks.9.hook_resid_post", HOOK))
+    assert load_subject(model, sae=sae, hooks=[HOOK]).hook_names == (HOOK,)
+
+
+def test_another_sae_beside_one_that_is_misplaced_is_offered(folders, tmp_path):
+    for layer in (1, 9):
+        make_sae(f"blocks.{layer}.hook_resid_post").save_model(tmp_path / str(layer))
+    message = refusal(folders["llama"], sae=tmp_path / "*")
+    assert f"or load another SAE, with hooks=['{HOOK}']" in message
+    assert load_subject(folders["llama"], sae=tmp_path / "*", hooks=[HOOK]).hook_names == (HOOK,)
+
+
+def test_an_sae_object_that_names_no_hook_point_of_a_block_says_where(folders):
+    message = refusal(folders["llama"], sae=make_sae("resid9"))
+    assert "'resid9' is not inside a block" in message
+    assert "'resid9' stands in cfg.metadata.hook_name of the SAE given" in message
