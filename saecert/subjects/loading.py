@@ -14,7 +14,13 @@ from transformers import PreTrainedTokenizerBase
 from transformers.utils import logging
 
 from saecert.arguments import Check, checked, kind, names, optional, refusal, text, truth
-from saecert.subjects.checks import check_device, check_finite, check_logits, check_memory
+from saecert.subjects.checks import (
+    check_device,
+    check_finite,
+    check_logits,
+    check_memory,
+    check_splices,
+)
 from saecert.subjects.folders import (
     check_weights,
     local_folder,
@@ -160,7 +166,9 @@ def load_subject(
     loaded = load_saes(located, hooks, str(device), precision.saes, *belonging)
     processing = _processed(bridge, loaded.saes.values(), center_writing_weights, precision)
     check_logits(name, bridge)
-    return _assembled(name, bridge, tokenizer, bos, processing, loaded, origin, published)
+    subject = _assembled(name, bridge, tokenizer, bos, processing, loaded, origin, published)
+    check_splices(name, bridge, subject.hook_names)
+    return subject
 
 
 @dataclass(frozen=True)
