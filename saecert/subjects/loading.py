@@ -123,7 +123,8 @@ def load_subject(
         activation, tokenizer larger than the model's vocabulary, weights that are damaged, not
         finite, missing, superfluous or of another shape (the message names the tensor), a model
         that needs code of its own, a CUDA device that is not here, an unknown `dtype`, logits made
-        in an unknown way.
+        in an unknown way, a hook point at which activations cannot be replaced, or settings that
+        cannot be meant (the message names file and field).
     FileNotFoundError
         A folder lacks a file that loading needs, or nothing is where `sae` points; the message
         names it.
@@ -166,9 +167,7 @@ def load_subject(
     loaded = load_saes(located, hooks, str(device), precision.saes, *belonging)
     processing = _processed(bridge, loaded.saes.values(), center_writing_weights, precision)
     check_logits(name, bridge)
-    subject = _assembled(name, bridge, tokenizer, bos, processing, loaded, origin, published)
-    check_splices(name, bridge, subject.hook_names)
-    return subject
+    return _assembled(name, bridge, tokenizer, bos, processing, loaded, origin, published)
 
 
 @dataclass(frozen=True)
@@ -239,8 +238,9 @@ def _assembled(
     origin: _Origin,
     published: Published | None,
 ) -> Subject:
-    """The subject, with what is known of the model and of its published SAEs."""
-    return Subject(
+    """The subject, with what is known of the model and of its published SAEs, if activations at
+    its hook points can be replaced."""
+    subject = Subject(
         name=name,
         model=bridge,
         tokenizer=tokenizer,
@@ -257,6 +257,8 @@ def _assembled(
         hook_mismatches=loaded.mismatches,
         card=read_card(origin.home),
     )
+    check_splices(name, bridge, subject.hook_names)
+    return subject
 
 
 def _boot(origin: _Origin, device: str | torch.device, dtype: torch.dtype) -> TransformerBridge:
