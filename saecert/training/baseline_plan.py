@@ -84,9 +84,12 @@ class Plan:
     def of(cls, settings: Mapping[str, Any]) -> Plan:
         """The plan that `settings` describe: its fields, with lists for tuples, among others."""
         given = plan_fields(settings)
-        several = {key: tuple(given[key]) for key in ("other_l0", "shares")}
-        kinds = tuple((kind, start) for kind, start in given.get("kinds", KINDS))
-        return cls(**{**given, **several, "kinds": kinds})
+        several = {
+            "other_l0": tuple(given["other_l0"]),
+            "shares": tuple(float(share) for share in given["shares"]),
+            "kinds": tuple((kind, start) for kind, start in given.get("kinds", KINDS)),
+        }
+        return cls(**{**given, **several})
 
     @property
     def n_steps(self) -> int:
