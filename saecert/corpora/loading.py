@@ -13,6 +13,7 @@ from saecert.corpora.docstrings import SPLITS
 from saecert.corpora.installed import INSTALLED, installed_corpus, installed_discovery
 from saecert.corpora.sampled import sampled_corpus
 from saecert.corpora.sources import read_texts
+from saecert.corpora.special import with_special_noted
 from saecert.corpora.splits import TEXT_SPLITS, by_hash, check_split, hash_documents
 from saecert.corpora.tokenize import beginnings, tokenize
 
@@ -126,6 +127,8 @@ def load_corpus(
     if split == "certification" and near_duplicates == "drop":
         corpus = corpus.without_similar()
     corpus = replace(corpus, n_list=len(corpus))
+    if named not in INSTALLED:
+        corpus = with_special_noted(corpus, subject.tokenizer)
     return corpus if n_seq is None else corpus.take(n_seq, at_most=at_most)
 
 

@@ -271,12 +271,16 @@ def _refusing(folder: Path, what: str) -> Iterator[None]:
                 "never runs: only models that transformers knows can be loaded"
             ) from error
         raise ValueError(
-            f"the {what} in {folder} cannot be used ({type(error).__name__}: {_first_line(error)})"
+            f"the {what} in {folder} cannot be used ({type(error).__name__}: "
+            f"{_first_line(error)}): correct it, or get it again"
         ) from error
 
 
 def _first_line(error: BaseException) -> str:
-    return f"{(str(error).strip() or 'no message').splitlines()[0]:.500}"
+    """What an error says in its first line, and in the next if that only announces it."""
+    lines = (str(error).strip() or "no message").splitlines()
+    said = f"{lines[0]} {lines[1].strip()}" if lines[0].endswith(":") and lines[1:] else lines[0]
+    return f"{said:.500}"
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from weakref import WeakKeyDictionary
 
 import torch
 from jaxtyping import Float, Int
@@ -39,7 +40,11 @@ def n_skippable(hook_name: str) -> int:
 def native_acts(
     model: TransformerBridge, tokens: Int[Tensor, "batch pos"], hook_name: str
 ) -> Float[Tensor, "batch pos d_in"]:
-    """The LM's own activations at the hook point; blocks after it are not run."""
+    """The LM's own activations at the hook point; blocks after it are not run.
+
+    Of a hook point that holds a vector for each head, such as ``attn.hook_z``, one vector after the
+    other.
+    """
     return native_acts_at(model, tokens, [hook_name])[hook_name]
 
 
@@ -56,6 +61,23 @@ def native_acts_at(
         tokens, stop_at_layer=max(map(hook_layer, hook_names)) + 1, fwd_hooks=keeping
     )
     return seen
+
+
+@torch.no_grad()
+def shapes_at(
+    model: TransformerBridge, tokens: Int[Tensor, "batch pos"], hook_names: Sequence[str]
+) -> dict[str, tuple[int, ...]]:
+    """Shapes of what the hook points hold, whatever that is; those that never run are missing."""
+    shapes: dict[str, tuple[int, ...]] = {}
+
+    def keep(acts: Tensor, hook: object, name: str) -> None:
+        shapes[name] = tuple(acts.shape)
+
+    hooks = [(name, partial(keep, name=name)) for name in hook_names]
+    model.run_with_hooks(
+        tokens, stop_at_layer=max(map(hook_layer, hook_names)) + 1, fwd_hooks=hooks
+    )
+    return shapes
 
 
 @torch.no_grad()
@@ -84,7 +106,7 @@ def final_residual(
     """
     seen, keeping = _keeping([_LAST])
     with _skipping(model, n_skippable(hook_name)):
-        _run(model, tokens, [(hook_name, lambda _, hook: acts), *keeping])
+        _run(model, tokens, [(hook_name, partial(_put, hook_name, acts)), *keeping])
     return seen[_LAST]
 
 
@@ -102,7 +124,7 @@ def spliced_run(
     """
     seen, keeping = _keeping([*hook_names, _LAST])
     with _skipping(model, n_skippable(hook_name)):
-        _run(model, tokens, [(hook_name, lambda _, hook: acts), *keeping])
+        _run(model, tokens, [(hook_name, partial(_put, hook_name, acts)), *keeping])
     last = seen.pop(_LAST)
     return seen, last
 
@@ -155,10 +177,24 @@ def _keeping(hook_names: Sequence[str]) -> tuple[dict[str, Tensor], _Hooks]:
     seen: dict[str, Tensor] = {}
 
     def keep(acts: Tensor, hook: object, name: str) -> Tensor | None:
-        seen[name] = acts
+        kept = acts.flatten(2) if acts.ndim > 3 else acts
+        seen[name] = kept.clone() if _is_branch(name) else kept
         return acts[:0] if name == _LAST else None
 
     return seen, [(name, partial(keep, name=name)) for name in hook_names]
+
+
+def _put(
+    hook_name: str, acts: Float[Tensor, "batch pos d_in"], native: Tensor, hook: object
+) -> Tensor:
+    """`acts` as the hook point holds them: with an axis of heads where it has one."""
+    whole = acts.unflatten(-1, native.shape[2:]) if native.ndim > 3 else acts
+    return whole.clone() if _is_branch(hook_name) else whole
+
+
+def _is_branch(hook_name: str) -> bool:
+    """Whether the activation is added to another later, which Falcon does in its own memory."""
+    return hook_name != _LAST and ".hook_resid_" not in hook_name
 
 
 @contextmanager
@@ -167,8 +203,10 @@ def _skipping(model: TransformerBridge, n_blocks: int) -> Iterator[None]:
     # bridge's own block would leave the model broken, and looping over the blocks by hand would
     # lose the rotary embedding.
     blocks = [model.blocks[i]._original_component for i in range(n_blocks)]
+    if any(block not in _n_returned for block in blocks):
+        _ask(model)
     for block in blocks:
-        block.__dict__["forward"] = _identity
+        block.__dict__["forward"] = partial(_pass_on, _n_returned[block])
     try:
         yield
     finally:
@@ -176,5 +214,28 @@ def _skipping(model: TransformerBridge, n_blocks: int) -> Iterator[None]:
             block.__dict__.pop("forward", None)
 
 
-def _identity(hidden_states: Tensor, *args: object, **kwargs: object) -> Tensor:
-    return hidden_states
+_n_returned: WeakKeyDictionary[torch.nn.Module, int] = WeakKeyDictionary()
+"""How many things a block returns in a tuple, 0 for a tensor alone: what its model expects."""
+
+
+@torch.no_grad()
+def _ask(model: TransformerBridge) -> None:
+    """Note what each block returns, on one token."""
+
+    def note(block: torch.nn.Module, args: object, returned: object) -> None:
+        _n_returned[block] = len(returned) if isinstance(returned, tuple) else 0
+
+    blocks = [block._original_component for block in model.blocks]
+    handles = [block.register_forward_hook(note) for block in blocks]
+    device = next(model.original_model.parameters()).device
+    try:
+        _run(model, torch.zeros(1, 1, dtype=torch.long, device=device), _keeping([_LAST])[1])
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _pass_on(
+    n_returned: int, hidden_states: Tensor, *args: object, **kwargs: object
+) -> Tensor | tuple[Tensor | None, ...]:
+    return (hidden_states, *[None] * (n_returned - 1)) if n_returned else hidden_states

@@ -14,7 +14,13 @@ from transformers import PreTrainedTokenizerBase
 from transformers.utils import logging
 
 from saecert.arguments import Check, checked, kind, names, optional, refusal, text, truth
-from saecert.subjects.checks import check_device, check_finite, check_logits, check_memory
+from saecert.subjects.checks import (
+    check_device,
+    check_finite,
+    check_logits,
+    check_memory,
+    check_splices,
+)
 from saecert.subjects.folders import (
     check_weights,
     local_folder,
@@ -117,7 +123,8 @@ def load_subject(
         activation, tokenizer larger than the model's vocabulary, weights that are damaged, not
         finite, missing, superfluous or of another shape (the message names the tensor), a model
         that needs code of its own, a CUDA device that is not here, an unknown `dtype`, logits made
-        in an unknown way.
+        in an unknown way, a hook point at which activations cannot be replaced, or settings that
+        cannot be meant (the message names file and field).
     FileNotFoundError
         A folder lacks a file that loading needs, or nothing is where `sae` points; the message
         names it.
@@ -231,8 +238,9 @@ def _assembled(
     origin: _Origin,
     published: Published | None,
 ) -> Subject:
-    """The subject, with what is known of the model and of its published SAEs."""
-    return Subject(
+    """The subject, with what is known of the model and of its published SAEs, if activations at
+    its hook points can be replaced."""
+    subject = Subject(
         name=name,
         model=bridge,
         tokenizer=tokenizer,
@@ -249,6 +257,8 @@ def _assembled(
         hook_mismatches=loaded.mismatches,
         card=read_card(origin.home),
     )
+    check_splices(name, bridge, subject.hook_names)
+    return subject
 
 
 def _boot(origin: _Origin, device: str | torch.device, dtype: torch.dtype) -> TransformerBridge:

@@ -9,6 +9,7 @@ import torch
 NATIVE = ("avx512_bf16", "amx_bf16")
 """Instructions that multiply bfloat16 numbers; without one of them a CPU converts back and forth,
 which takes longer than float32."""
+_TYPES = (torch.float32, torch.bfloat16, torch.float16)
 HALF = (
     "weights and activations of the model in bfloat16, softmax and losses in float32: what is "
     "stated is about this model"
@@ -60,7 +61,7 @@ def chosen(
 
     bfloat16 on a CPU leaves the SAEs in float32 (3 % of the time, and latents are decided as
     published); on one that does not multiply bfloat16 the weights are rounded and everything is
-    computed in float32. ValueError for another type than float32, bfloat16, float16 or float64.
+    computed in float32. ValueError for another type than float32, bfloat16 or float16.
 
     >>> chosen("float32", "cpu", torch.bfloat16).model
     torch.float32
@@ -78,8 +79,9 @@ def chosen(
 
 def _number_type(dtype: str | torch.dtype) -> torch.dtype:
     asked = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
-    if not isinstance(asked, torch.dtype) or not asked.is_floating_point or asked.itemsize < 2:
+    if asked not in _TYPES:
         raise ValueError(
-            f"dtype={dtype!r} is no number type: 'float32', 'bfloat16', 'float16' or 'float64'"
+            f"dtype={dtype!r} is no number type that models are measured in: "
+            "'float32', 'bfloat16' or 'float16'"
         )
     return asked

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,6 +17,13 @@ from saecert.subjects.folders import tensor_sizes
 from saecert.subjects.forward import hook_layer
 from saecert.subjects.hub import HUB
 from saecert.subjects.registry import load_release, locate, release_of
+from saecert.subjects.sae_settings import (
+    TOPK,
+    check_k,
+    check_one_head,
+    check_settings,
+    read_settings,
+)
 from saecert.subjects.sparsify import WEIGHTS, hook_name, load_sparsify
 from saecert.subjects.subject import weights_hash
 from saecert.subjects.top_afa import register
@@ -239,18 +245,6 @@ def _stated_hook(place: Source) -> str | None:
     return stated if isinstance(stated, str) else None
 
 
-def read_settings(folder: Path) -> dict[str, Any]:
-    """Content of an SAE's ``cfg.json``; ValueError unless it is a JSON object."""
-    path = folder / "cfg.json"
-    try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # damaged JSON, or not UTF-8
-        raise ValueError(f"{path} is not JSON ({error})") from error
-    if not isinstance(settings, dict):
-        raise ValueError(f"{path} holds no settings of an SAE but a {type(settings).__name__}")
-    return settings
-
-
 def _short_name(place: Source, sae: SAE, root: Path) -> str:
     if isinstance(place, SAE):
         digest = weights_hash(sae.state_dict(), sae.cfg.to_dict())
@@ -272,7 +266,7 @@ def _short_name(place: Source, sae: SAE, root: Path) -> str:
 def _load(place: Source, device: str, dtype: torch.dtype) -> tuple[SAE, dict[str, Any]]:
     """The SAE at one place, and what its release lists of it."""
     if isinstance(place, SAE):
-        return _usable(place).to(device=device, dtype=dtype), {}
+        return _usable(place, "the SAE given").to(device=device, dtype=dtype), {}
     located = locate(str(place))
     if len(located) != 1:
         known = release_of(str(place))
@@ -287,7 +281,7 @@ def _load(place: Source, device: str, dtype: torch.dtype) -> tuple[SAE, dict[str
         warnings.filterwarnings("ignore", _CENTRING, UserWarning)
         if isinstance(located[0], str):
             sae, listed = load_release(located[0], device, dtype)
-            return _usable(sae), listed
+            return _usable(sae, located[0]), listed
         return _from_folder(located[0], device, dtype), {}
 
 
@@ -308,14 +302,18 @@ def _from_folder(folder: Path, device: str, dtype: torch.dtype) -> SAE:
                 f"{folder} has no {needed}: expected a folder written by sae_lens' save_model or "
                 "by sparsify"
             )
-    read_settings(folder)
+    check_settings(folder, is_sparsify)
     for file in sorted(folder.glob("*.safetensors")):
         tensor_sizes(file)
     try:
         sae = _read_folder(folder, is_sparsify, device, dtype)
-    except (ValueError, FileNotFoundError, MemoryError):
+    except (FileNotFoundError, MemoryError):
         raise
     except Exception as error:  # whatever odd settings lead to
+        if isinstance(error, ValueError):
+            if str(folder) in str(error):
+                raise
+            raise ValueError(f"{folder / 'cfg.json'}: {error}") from error
         wrong = re.search(r"size mismatch for (\S+): .*?\[([^]]*)\].*?\[([^]]*)\]", str(error))
         if wrong:
             raise ValueError(
@@ -336,25 +334,23 @@ def _read_folder(folder: Path, is_sparsify: bool, device: str, dtype: torch.dtyp
         sae = load_sparsify(folder, device, dtype)
     else:
         sae = SAE.load_from_disk(folder, device=device, dtype=str(dtype).removeprefix("torch."))
-    k = getattr(sae.cfg, "k", 0)
-    if k > sae.cfg.d_sae:
-        raise ValueError(
-            f"the SAE '{folder.name}' cannot have {k} active latents of {sae.cfg.d_sae}: "
-            f"k > d_sae in {folder / 'cfg.json'}"
-        )
     hook = sae.cfg.metadata.hook_name
     if hook is not None and not isinstance(hook, str):
         raise ValueError(f"{folder / 'cfg.json'}: hook_name is no text but {hook!r:.60}")
-    return _usable(sae)
+    return _usable(sae, str(folder / "cfg.json"))
 
 
-def _usable(sae: SAE) -> SAE:
-    """`sae` as something whose codes depend on one activation, decodable any number of times."""
+def _usable(sae: SAE, where: str) -> SAE:
+    """`sae`, of `where`, as something whose codes depend on one activation, decodable any number of
+    times."""
     kind = sae.cfg.architecture()
     norm = sae.cfg.normalize_activations
     if "transcoder" in kind or kind == "temporal":
         does = "looks back" if kind == "temporal" else "writes elsewhere"
         raise ValueError(f"a {kind} is no SAE of one activation: it {does}")
+    check_one_head(where, sae)
+    if kind in TOPK:
+        check_k(where, sae.cfg.k, sae.cfg.d_sae)
     if isinstance(sae, TrainingSAE) and not isinstance(sae, BatchTopKTrainingSAE):
         # what save_inference_model would write; BatchTopK is left as it is, since there the two
         # are different functions
@@ -363,6 +359,8 @@ def _usable(sae: SAE) -> SAE:
         sae = SAE.from_dict(sae.cfg.get_inference_sae_cfg_dict())
         sae.process_state_dict_for_loading(state)
         sae.load_state_dict(state)
+    # here the vectors of all heads are one vector before the SAE sees them
+    sae.turn_off_forward_pass_hook_z_reshaping()
     # sae_lens forgets a token's statistics at the first decode; here one encoding is decoded once
     # for every proxy
     if norm == "layer_norm":

@@ -22,7 +22,7 @@ HOOK = "blocks.1.hook_resid_post"
         ({"bos": "yes"}, "bos takes True or False, got 'yes'"),
         ({"center_writing_weights": "yes"}, "center_writing_weights takes True or False"),
         ({"hooks": 3}, "hooks takes a list, got 3"),
-        ({"dtype": "int8"}, "'bfloat16', 'float16' or 'float64'"),
+        ({"dtype": "int8"}, "'float32', 'bfloat16' or 'float16'"),
     ],
     ids=str,
 )

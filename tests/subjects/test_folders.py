@@ -214,7 +214,7 @@ def test_an_sae_of_more_active_latents_than_it_has(folders, tmp_path):
     path = tmp_path / "own/cfg.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"k": 65}))
     message = refusal(folders["llama"], sae=tmp_path / "own")
-    assert "'own' cannot have 65 active latents of 64: k > d_sae in" in message
+    assert "an SAE cannot have 65 active latents of 64: k > d_sae in" in message
     assert str(path) in message
 
 

@@ -1,10 +1,21 @@
-"""The suffix run is the whole run, on three architectures, and leaves no trace."""
+"""The suffix run is the whole run, on seven architectures, and leaves no trace."""
+
+from pathlib import Path
 
 import pytest
 import torch
-from conftest import N_CTX, make_model
+from conftest import D_MODEL, N_CTX, N_LAYERS, make_model, make_sae, make_tokenizer
+from transformers import (
+    AutoModelForCausalLM,
+    BloomConfig,
+    FalconConfig,
+    GPTJConfig,
+    GPTNeoConfig,
+    PretrainedConfig,
+)
 
 from saecert import load_subject
+from saecert.subjects import forward
 from saecert.subjects.forward import (
     clean_run,
     final_residual,
@@ -15,10 +26,38 @@ from saecert.subjects.forward import (
     native_acts_at,
 )
 
+HOOK = "blocks.1.hook_resid_post"
+SHAPE = {"vocab_size": 320, "bos_token_id": 0, "eos_token_id": 0, "initializer_range": 0.3}
+GPTJ = {"n_embd": D_MODEL, "n_layer": N_LAYERS, "n_head": 2, "n_positions": 32, "rotary_dim": 4}
+NEO = {"attention_types": [[["global", "local", "global"], 1]], "num_layers": N_LAYERS}
+DEEP = {"hidden_size": D_MODEL, "num_hidden_layers": N_LAYERS, "num_attention_heads": 2}
+IN_TUPLES: dict[str, PretrainedConfig] = {
+    "gptj": GPTJConfig(**GPTJ, **SHAPE, tie_word_embeddings=False),
+    "falcon": FalconConfig(**DEEP, **SHAPE, alibi=False),
+    "bloom": BloomConfig(hidden_size=D_MODEL, n_layer=N_LAYERS, n_head=2, **SHAPE),
+    "gptneo": GPTNeoConfig(hidden_size=D_MODEL, num_heads=2, window_size=8, **NEO, **SHAPE),
+}
+"""Families whose blocks return a tuple, of which their models take the first."""
 
-@pytest.fixture(scope="module", params=["llama", "gpt2", "gemma"])
-def pair(request, folders):
-    return load_subject(folders[request.param]), make_model(request.param)
+
+def in_tuples(family: str) -> torch.nn.Module:
+    torch.manual_seed(0)
+    return AutoModelForCausalLM.from_config(IN_TUPLES[family]).eval()
+
+
+def save(family: str, folder: Path) -> Path:
+    in_tuples(family).save_pretrained(folder)
+    make_tokenizer().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module", params=["llama", "gpt2", "gemma", *IN_TUPLES])
+def pair(request, folders, tmp_path_factory):
+    family = request.param
+    if family not in IN_TUPLES:
+        return load_subject(folders[family]), make_model(family)
+    folder = save(family, tmp_path_factory.mktemp(family))
+    return load_subject(folder, sae=make_sae(HOOK)), in_tuples(family)
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +72,7 @@ def tokens():
         "blocks.1.hook_resid_post",
         "blocks.2.hook_resid_post",
         "blocks.1.hook_mlp_out",
+        "blocks.1.attn.hook_z",
     ],
 )
 def test_native_activation_put_back_gives_the_logits_of_hugging_face(pair, tokens, hook_name):
@@ -52,7 +92,29 @@ def test_suffix_run_equals_a_full_hooked_forward(pair, tokens):
         subject.model, final_residual(subject.model, tokens, hook_name, spliced).flatten(0, 1)
     )
     full = subject.model.run_with_hooks(tokens, fwd_hooks=[(hook_name, lambda acts, hook: spliced)])
-    torch.testing.assert_close(suffix, full.flatten(0, 1), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(suffix, full.flatten(0, 1), atol=2e-5, rtol=1e-4)
+
+
+def test_vectors_of_heads_are_one_vector(pair, tokens):
+    subject, _ = pair
+    seen = []
+    output = subject.model.blocks[1].attn.o._original_component
+    handle = output.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    before = subject.model(tokens)
+    handle.remove()
+    acts = native_acts(subject.model, tokens, "blocks.1.attn.hook_z")
+    torch.testing.assert_close(acts, seen[0].view_as(acts))
+    residual = final_residual(subject.model, tokens, "blocks.1.attn.hook_z", 2 * acts)
+    handle = output.register_forward_pre_hook(lambda module, args: (2 * args[0],))
+    doubled = subject.model(tokens)
+    handle.remove()
+    assert (doubled - before).abs().max() > 0.01
+    torch.testing.assert_close(
+        logits_of(subject.model, residual.flatten(0, 1)),
+        doubled.flatten(0, 1),
+        atol=2e-5,
+        rtol=1e-4,
+    )
 
 
 def test_one_clean_run_gives_the_activations_at_all_hook_points_and_the_end(pair, tokens):
@@ -120,6 +182,17 @@ def test_blocks_and_hooks_are_restored_after_an_exception(pair, tokens):
         for i in range(subject.n_layers)
     )
     torch.testing.assert_close(subject.model(tokens), before)
+
+
+def test_what_a_model_makes_of_a_skipped_block_is_tried_at_loading(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        forward, "_pass_on", lambda n_returned, hidden_states, *_, **__: hidden_states
+    )
+    for family in ("gptj", "gptneo"):
+        folder = save(family, tmp_path / family)
+        with pytest.raises(ValueError, match=f"activation of '{family}' at '{HOOK}'") as caught:
+            load_subject(folder, sae=make_sae(HOOK))
+        assert len(str(caught.value).splitlines()) == 1
 
 
 def test_only_the_residual_stream_lets_blocks_be_skipped():
