@@ -21,7 +21,7 @@
 # This page is for readers who have never met a confidence limit. For nearly all of it the losses are made up, so that we know the
 # truth and can see when a limit is wrong; one document, at the end, is really run through a model. It runs in seconds.
 
-# %% tags=["parameters"]
+# %% mystnb={"code_prompt_show": "Parameters of this page", "code_prompt_hide": "Hide the parameters"} tags=["parameters", "hide-input"]
 # sequences in a simulated sample
 n_seq = 100
 # probability that a statement is wrong

@@ -21,7 +21,7 @@
 # This page derives the quantity that the certificate bounds, and tests by simulation five inequalities that could bound it. It
 # needs no model. What it simulates is kept under `measurements/`.
 
-# %% tags=["parameters"]
+# %% mystnb={"code_prompt_show": "Parameters of this page", "code_prompt_hide": "Hide the parameters"} tags=["parameters", "hide-input"]
 # sequences in a simulated sample
 n_seq = 500
 # probability that a statement is wrong

@@ -21,7 +21,7 @@
 # The page makes the certificate of one subject at one hook point, by default of `docstring-6l`, the small real language model that
 # ships with the project, and takes it apart. What it measures is kept under `measurements/`; a part is measured live.
 
-# %% tags=["parameters"]
+# %% mystnb={"code_prompt_show": "Parameters of this page", "code_prompt_hide": "Hide the parameters"} tags=["parameters", "hide-input"]
 # the shipped one, one of the paper's, or a model folder
 subject = "docstring-6l"
 # its SAEs, if not in the model folder

@@ -22,7 +22,7 @@
 # smoothing weights, and a certificate that reads sequences one by one and stops by itself. What it measures is kept under
 # `measurements/`.
 
-# %% tags=["parameters"]
+# %% mystnb={"code_prompt_show": "Parameters of this page", "code_prompt_hide": "Hide the parameters"} tags=["parameters", "hide-input"]
 # the shipped one, one of the paper's, or a model folder
 subject = "docstring-6l"
 # its SAEs, if not in the model folder

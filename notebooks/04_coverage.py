@@ -22,7 +22,7 @@
 # measured losses of a model and its SAE proxies, whose mean over the whole split is known as well; then on samples that are not
 # independent. What the page measures and simulates is kept under `measurements/`.
 
-# %% tags=["parameters"]
+# %% mystnb={"code_prompt_show": "Parameters of this page", "code_prompt_hide": "Hide the parameters"} tags=["parameters", "hide-input"]
 # the shipped one, one of the paper's, or a model folder
 subject = "docstring-6l"
 # its SAEs, if not in the model folder

@@ -21,7 +21,7 @@
 # Widths of five inequalities on measured losses are compared with a floor that is proved and with a yardstick that is a scale; then the
 # bounds of two pool rules on the same sequences, one step at a time. What the page measures is kept under `measurements/`.
 
-# %% tags=["parameters"]
+# %% mystnb={"code_prompt_show": "Parameters of this page", "code_prompt_hide": "Hide the parameters"} tags=["parameters", "hide-input"]
 # the shipped one, one of the paper's, or a model folder
 subject = "docstring-6l"
 # its SAEs, if not in the model folder

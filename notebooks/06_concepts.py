@@ -21,7 +21,7 @@
 # This page certifies, by pool size, how far the pooled proxy's loss is from the model's, for three rankings; then a count of concepts, what
 # lies outside the pool, and what the pool costs. What the page measures is kept under `measurements/`.
 
-# %% tags=["parameters"]
+# %% mystnb={"code_prompt_show": "Parameters of this page", "code_prompt_hide": "Hide the parameters"} tags=["parameters", "hide-input"]
 # the shipped one, one of the paper's, or a model folder
 subject = "docstring-6l"
 # its SAEs, if not in the model folder

@@ -23,7 +23,7 @@
 # difference in cross-entropy or mean KL, are means over tokens without limits, and say of two SAEs which mean is smaller, not whether the
 # sample tells. What the page measures is kept under `measurements/`.
 
-# %% tags=["parameters"]
+# %% mystnb={"code_prompt_show": "Parameters of this page", "code_prompt_hide": "Hide the parameters"} tags=["parameters", "hide-input"]
 # the shipped one, one of the paper's, or a model folder
 subject = "docstring-6l"
 # its SAEs, if not in the model folder

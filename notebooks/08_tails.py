@@ -22,7 +22,7 @@
 # which keeps the latents of a pool $A$; it is that of {doc}`the concept counts <06_concepts>`. What the page measures is kept under
 # `measurements/`.
 
-# %% tags=["parameters"]
+# %% mystnb={"code_prompt_show": "Parameters of this page", "code_prompt_hide": "Hide the parameters"} tags=["parameters", "hide-input"]
 # the shipped one, one of the paper's, or a model folder
 subject = "docstring-6l"
 # its SAEs, if not in the model folder

@@ -22,7 +22,7 @@
 # sharper inequalities, and takes the terms apart. Nothing is measured here: the figures used, with their source, are in
 # `book/data/published.csv`.
 
-# %% tags=["parameters"]
+# %% mystnb={"code_prompt_show": "Parameters of this page", "code_prompt_hide": "Hide the parameters"} tags=["parameters", "hide-input"]
 # probability that a statement is wrong; printed: 0.05
 delta = 0.05
 # simulated samples

@@ -23,7 +23,7 @@
 # the command that fills it, for each of the paper's models that nobody has measured here. What it measures is kept under
 # `measurements/`.
 
-# %% tags=["parameters"]
+# %% mystnb={"code_prompt_show": "Parameters of this page", "code_prompt_hide": "Hide the parameters"} tags=["parameters", "hide-input"]
 # whose rows are recomputed: the shipped one, or a model folder
 subject = "docstring-6l"
 # its SAEs, if not in the model folder

@@ -22,7 +22,7 @@
 # its error makes downstream, next to a random error of the same size. The paper {cite}`bandyopadhyay2026sparse` finds later layers of
 # Llama-3-8B *easier* to certify, and does not call the effect universal. What this page measures is kept under `measurements/`.
 
-# %% tags=["parameters"]
+# %% mystnb={"code_prompt_show": "Parameters of this page", "code_prompt_hide": "Hide the parameters"} tags=["parameters", "hide-input"]
 # the shipped one, one of the paper's, or a model folder
 subject = "docstring-6l"
 # its SAEs, if not in the model folder

@@ -22,7 +22,7 @@
 # the real one, with the same pool of atoms: which of the four terms moves, by how much, with limits that hold for all of them together.
 # Symbols are those of {doc}`the page on the four terms <02_four_terms>`. What this page measures is kept under `measurements/`.
 
-# %% tags=["parameters"]
+# %% mystnb={"code_prompt_show": "Parameters of this page", "code_prompt_hide": "Hide the parameters"} tags=["parameters", "hide-input"]
 # the shipped one, one of the paper's, or a model folder
 subject = "docstring-6l"
 # its SAEs, if not in the model folder

@@ -21,7 +21,7 @@
 # the bound falls as sequences are added, and the floor that remains when complexity has vanished. Symbols are those of
 # {doc}`the page on the four terms <02_four_terms>`; $v$ is the joint loss. What this page measures is kept under `measurements/`.
 
-# %% tags=["parameters"]
+# %% mystnb={"code_prompt_show": "Parameters of this page", "code_prompt_hide": "Hide the parameters"} tags=["parameters", "hide-input"]
 # the shipped one, one of the paper's, or a model folder
 subject = "docstring-6l"
 # its SAEs, if not in the model folder

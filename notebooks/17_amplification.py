@@ -22,7 +22,7 @@
 # the residual stream some blocks later through the final norm and the unembedding. The same is done here for every layer of a subject,
 # next to two errors of the same size. What this page measures is kept under `measurements/`.
 
-# %% tags=["parameters"]
+# %% mystnb={"code_prompt_show": "Parameters of this page", "code_prompt_hide": "Hide the parameters"} tags=["parameters", "hide-input"]
 # the shipped one, one of the paper's, or a model folder
 subject = "docstring-6l"
 # its SAEs, if not in the model folder

@@ -22,7 +22,7 @@
 # quantised model. `make smollm2` installs it; the SAEs at four depths, trained for this book, come with saecert, and so does what this page
 # measured.
 
-# %% tags=["parameters"]
+# %% mystnb={"code_prompt_show": "Parameters of this page", "code_prompt_hide": "Hide the parameters"} tags=["parameters", "hide-input"]
 # the shipped one, one of the paper's, or a model folder
 subject = "smollm2-135m"
 # its SAEs, if not in the model folder

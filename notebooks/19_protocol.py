@@ -21,7 +21,7 @@
 # BOS is reconstructed like any other token; contexts are 32 tokens long. This page makes the same three choices on another model, one by one and together.
 # What comes out is shown for SmolLM2-135M and its SAEs. For Llama-3-8B it is a **hypothesis**, to be tested there.
 
-# %% tags=["parameters"]
+# %% mystnb={"code_prompt_show": "Parameters of this page", "code_prompt_hide": "Hide the parameters"} tags=["parameters", "hide-input"]
 # the shipped one, one of the paper's, or a model folder
 subject = "smollm2-135m"
 # its SAEs, if not in the model folder

@@ -20,7 +20,7 @@
 # {cite:t}`korznikov2026sanity` trained SAEs of which a part stays where it started, at random, and found that these **random baselines** come near to trained SAEs by the usual scores. What they cost the model was not
 # reported, nor how sure the scores are. Here baselines and trained SAEs are made side by side and judged by fit, by what they cost the model, by probes, by edits and by detection, with limits. They are kept under `measurements/`; `make measure` trains them anew.
 
-# %% tags=["parameters"]
+# %% mystnb={"code_prompt_show": "Parameters of this page", "code_prompt_hide": "Hide the parameters"} tags=["parameters", "hide-input"]
 # the shipped one, one of the paper's, or a model folder
 subject = "docstring-6l"
 # text: a name, a file or a hub data set

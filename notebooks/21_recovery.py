@@ -21,7 +21,7 @@
 # The worlds are those of {cite:t}`korznikov2026sanity`, with all of their sizes, and a hierarchical one after {cite:t}`chanin2026synthsaebench`. SAEs of four kinds are
 # trained here, from nothing, on the same samples; what the page measures of them is kept under `measurements/`.
 
-# %% tags=["parameters"]
+# %% mystnb={"code_prompt_show": "Parameters of this page", "code_prompt_hide": "Hide the parameters"} tags=["parameters", "hide-input"]
 # features of a world, and latents of each SAE
 n_features = 3200
 # dimensions of an activation

@@ -21,7 +21,7 @@
 # {cite:t}`lee2025` propose to read it off the activation instead: the norm of a code should be that of its activation. By how much it is not is their measure of an SAE,
 # $\varepsilon_{\mathrm{LBO}}$. This page repeats it at every layer, and derives what the norms really say. What it measures is kept under `measurements/`.
 
-# %% tags=["parameters"]
+# %% mystnb={"code_prompt_show": "Parameters of this page", "code_prompt_hide": "Hide the parameters"} tags=["parameters", "hide-input"]
 # the shipped one, one of the paper's, or a model folder
 subject = "docstring-6l"
 # its SAEs, if not in the model folder

@@ -21,7 +21,7 @@
 # {cite:t}`lee2025` turn the observation of the {doc}`page before <22_quasi_orthogonality>` into an architecture, **top-AFA**. Here it is trained beside TopK and BatchTopK on
 # the same activations, in the same order, from the same seed. The training is short. What is compared is the whole of top-AFA: how latents are chosen, a loss that asks for long codes, and an encoder without a bias; TopK and BatchTopK have neither of the last two. What the SAEs do is kept under `measurements/`; `make measure` trains them anew.
 
-# %% tags=["parameters"]
+# %% mystnb={"code_prompt_show": "Parameters of this page", "code_prompt_hide": "Hide the parameters"} tags=["parameters", "hide-input"]
 # the shipped one, one of the paper's, or a model folder
 subject = "docstring-6l"
 # text: a name, a file or a hub data set
@@ -101,7 +101,12 @@ plan = {
 # Letters are those of the page before: $z$ an activation, $f$ its code, $w_i$ the rows of the decoder and $b$ its bias. top-AFA computes $a = \mathrm{ReLU}((z - b)\, W_{\mathrm{enc}})$, sorts
 # the $a_i \lVert w_i \rVert$ from the largest, and keeps as many as bring the norm of the code nearest to that of the input:
 #
-# $$k(z) = \operatorname*{arg\,min}_{j < h} \Bigl\lvert \Bigl(\sum_{i \le j} a_{(i)}^2 \lVert w_{(i)} \rVert^2\Bigr)^{1/2} - \lVert z - b \rVert \Bigr\rvert .$$
+# $$
+# \begin{aligned}
+# &k(z) = \operatorname*{arg\,min}_{j < h} \\
+# &\quad \Bigl\lvert \Bigl(\sum_{i \le j} a_{(i)}^2 \lVert w_{(i)} \rVert^2\Bigr)^{1/2} - \lVert z - b \rVert \Bigr\rvert .
+# \end{aligned}
+# $$
 #
 # The loss adds $\lambda\, (\lVert \tilde f \rVert - \lVert z \rVert)^2$ to the squared error, so that the norm that the rule reads is one that was asked for.
 # Published implementations differ in details: the authors' code compares norms, has no bias in the encoder, takes a mean over dimensions of the squared error and $\lVert z \rVert$ in the loss;

@@ -21,7 +21,7 @@
 # What any optimum has to satisfy, whatever the data, is derived after {cite:t}`dorrell2026optimality` (of which the abstract was available; the
 # derivations here are our own). What this page measures is kept under `measurements/`.
 
-# %% tags=["parameters"]
+# %% mystnb={"code_prompt_show": "Parameters of this page", "code_prompt_hide": "Hide the parameters"} tags=["parameters", "hide-input"]
 # the shipped one, one of the paper's, or a model folder
 subject = "docstring-6l"
 # its SAEs, if not in the model folder

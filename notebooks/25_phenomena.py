@@ -21,7 +21,7 @@
 # Each behaviour first in a world so small that its optimum is known, after {cite:t}`dorrell2026optimality`, then in the SAEs by a named test. Objective, symbols and conditions
 # are those of {doc}`the page before <24_optimality>`. What this page measures is kept under `measurements/`.
 
-# %% tags=["parameters"]
+# %% mystnb={"code_prompt_show": "Parameters of this page", "code_prompt_hide": "Hide the parameters"} tags=["parameters", "hide-input"]
 # the shipped one, one of the paper's, or a model folder
 subject = "docstring-6l"
 # its SAEs, if not in the model folder

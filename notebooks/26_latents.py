@@ -20,7 +20,7 @@
 #
 # This page shows both kinds in one list, in random order and without a label. Look first; a click tells.
 
-# %% tags=["parameters"]
+# %% mystnb={"code_prompt_show": "Parameters of this page", "code_prompt_hide": "Hide the parameters"} tags=["parameters", "hide-input"]
 # the shipped one, one of the paper's, or a model folder
 subject = "docstring-6l"
 # its SAEs, if not in the model folder
