@@ -25,6 +25,7 @@ from jupyter_core.utils import ensure_event_loop
 from nbclient.exceptions import DeadKernelError
 from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
+from papermill.iorw import local_file_io_cwd
 
 from saecert.reporting import kept, measurements, notes
 from saecert.reporting.executed import (
@@ -273,7 +274,8 @@ def _each(
             run(page)
         return
     waiting = sorted(waiting, key=_rank)
-    with ThreadPoolExecutor(side_by_side) as pool:
+    # papermill notes from which folder it reads; of two pages the last would note the other's
+    with local_file_io_cwd(), ThreadPoolExecutor(side_by_side) as pool:
         futures = [pool.submit(Context().run, _run_and_close, run, page) for page in waiting]
         try:
             for future in futures:

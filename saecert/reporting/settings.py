@@ -75,16 +75,6 @@ def listed_hooks(subject: str, sae: str = "") -> tuple[str, ...]:
     return shipped_hooks(subject) if not sae and subject in SHIPPED else ()
 
 
-def shared(settings: Mapping[str, Any]) -> str:
-    """What `load_corpus` does with certification sequences that discovery has as well.
-
-    They are left out, but for text of the installed packages in a study that has no discovery: what
-    is kept of such a study was measured with them, and nothing in it was chosen on the others.
-    """
-    alone = settings["n_discovery"] is None and settings["corpus"] in INSTALLED
-    return "keep" if alone else "drop"
-
-
 def _check_model(name: str, value: Any) -> None:
     _check_text(name, value)
     if not str(value).strip():

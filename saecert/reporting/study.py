@@ -27,7 +27,6 @@ from saecert.reporting.settings import (
     check_settings,
     hook_list,
     listed_hooks,
-    shared,
 )
 from saecert.reporting.shortage import fewer, passed_over, too_few
 
@@ -263,7 +262,7 @@ class Study:
 
         source = self.settings["corpus"]
         options = {"n_ctx": self.settings["n_ctx"] or None, "bos": self.settings["bos"]}
-        options |= {"column": self.settings["column"], "shared": shared(self.settings)}
+        options["column"] = self.settings["column"]
         endless = source in ENDLESS
         key = ("text", source, split, n_seq if endless else 0, *options.values())
         if key not in self._shared:

@@ -11,6 +11,7 @@ from pathlib import Path
 import papermill
 import pytest
 from nbformat.v4 import new_notebook
+from papermill.iorw import papermill_io
 from small_pages import PAGE, printed, small_pages
 
 from saecert.reporting import progress, runner
@@ -52,8 +53,9 @@ def test_kernels_begin_in_the_folder_of_their_page_and_the_process_stays_in_its_
     change = os.chdir
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(os, "chdir", lambda path: (gone_to.append(str(path)), change(path)))
-    for jobs in (1, 2):
+    for jobs in (1, 2, 1):
         paths = run_notebooks(out="out", folder=folder, jobs=jobs, names=notebook_names(folder))
+        assert papermill_io.get_handler("local").cwd(None) is None, "a later run would read there"
         assert [printed(path).split()[-1] for path in paths] == [str(folder)] * 2
     # a page that changes it, and changes it back, would do so while another's kernel is starting
     assert set(gone_to) <= {str(tmp_path)}

@@ -24,14 +24,14 @@ MIDDLE = "blocks.2.hook_resid_post"
 
 
 @pytest.mark.shared_cache
-def test_the_source_of_packages_is_kept_apart_from_discovery_where_there_is_one():
-    """Page 14 has none, and keeps losses of sequences that discovery has as well."""
+def test_what_discovery_has_as_well_is_left_out_whether_or_not_a_study_has_discovery():
+    """Arrays are kept by what they are of, and that does not name discovery."""
     alone = open_study(corpus="python-source", n_seq=200, n_discovery=None)
-    chosen = alone.beside(n_discovery=100)
-    seen = {row.tobytes() for row in chosen.beside(n_discovery=0).discovery.tokens}
-    assert alone.sample.n_shared == 0 and any(row.tobytes() in seen for row in alone.sample.tokens)
-    assert chosen.sample.n_shared > 0
-    assert not any(row.tobytes() in seen for row in chosen.sample.tokens)
+    beside = alone.beside(n_discovery=0)
+    assert alone.sample.n_shared == beside.sample.n_shared > 0
+    assert np.array_equal(alone.sample.tokens, beside.sample.tokens)
+    seen = {row.tobytes() for row in beside.discovery.tokens}
+    assert not any(row.tobytes() in seen for row in alone.sample.tokens)
 
 
 @pytest.fixture
