@@ -20,7 +20,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 import torch
 
@@ -63,37 +62,23 @@ def finish(process: int) -> int:
 
 
 def finished(action: Callable[[], object], report: Path) -> float:
-    """Seconds of the processor that an action takes when nothing disturbs it."""
-    process = begin(action, report)
-    os.waitid(os.P_PID, process, os.WEXITED | os.WNOWAIT)
-    seconds = worked(process)
-    status = finish(process)
+    """Seconds that an action takes when nothing disturbs it."""
+    start = time.monotonic()
+    status = finish(begin(action, report))
     assert status == 0, report.read_text(encoding="utf-8") if report.exists() else status
-    return seconds
-
-
-def worked(process: int) -> float:
-    """Seconds of the processor that a fork has had, also one that has ended and is not yet waited
-    for. By the clock a share of an action is another one whenever other processes come or go.
-    """
-    times = psutil.Process(process).cpu_times()
-    return times.user + times.system
+    return time.monotonic() - start
 
 
 def killed(action: Callable[[], object], after: float) -> bool:
-    """Whether a fork was still at work when it was killed (SIGKILL) `after` so many seconds of the
-    processor.
-    """
+    """Whether a fork was still at work when it was killed (SIGKILL) `after` so many seconds."""
     process = begin(action)
-    ended = os.WEXITED | os.WNOWAIT | os.WNOHANG
-    while worked(process) < after and os.waitid(os.P_PID, process, ended) is None:
-        time.sleep(0.002)
+    time.sleep(after)
     os.kill(process, signal.SIGKILL)
     return finish(process) == -signal.SIGKILL
 
 
 def moments(seed: int, n: int, longest: float) -> list[float]:
-    """Random moments up to `longest` seconds of the processor."""
+    """Random moments up to `longest` seconds."""
     return np.random.default_rng(seed).uniform(0, longest, n).tolist()
 
 
