@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import traceback
 import warnings
@@ -22,6 +23,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import tqdm.asyncio
+import tqdm.auto
 
 LONG = os.environ.get("SAECERT_FAULTS") == "long"
 _NOBODY = 65_534
@@ -43,6 +46,7 @@ def begin(action: Callable[[], object], report: Path | None = None) -> int:
     try:
         os.setpgid(0, 0)
         torch.set_num_threads(1)
+        _own_lock_of_bars()
         silent = os.open(os.devnull, os.O_WRONLY)
         os.dup2(silent, 1)
         os.dup2(silent, 2)
@@ -54,6 +58,13 @@ def begin(action: Callable[[], object], report: Path | None = None) -> int:
             report.write_text(f"{kind}: {error}\n{traceback.format_exc()}", encoding="utf-8")
     finally:
         os._exit(status)
+
+
+def _own_lock_of_bars() -> None:
+    """tqdm's lock is one for a process and its forks: who is killed with it holds up all others."""
+    lock = threading.RLock()
+    for bar in {tqdm.std.tqdm, tqdm.asyncio.tqdm_asyncio, tqdm.auto.tqdm}:
+        bar.set_lock(lock)
 
 
 def finish(process: int) -> int:
