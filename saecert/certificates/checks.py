@@ -156,7 +156,7 @@ def _call(name: str, record: SequenceLosses) -> str:
 def _not_chosen_on(record: SequenceLosses) -> tuple[str, int]:
     """Rows on which no pool was chosen, as an expression, and how many these are.
 
-    None where the pool was chosen on the record itself: a part of it would still be that sample.
+    No expression where the pool was chosen on the record itself: a part of it would be that sample.
     """
     fixed = record.discovery
     if fixed is None or fixed.losses is None or _pool_from_sample(record, record) == len(record):

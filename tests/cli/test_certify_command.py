@@ -7,6 +7,7 @@ import re
 import shutil
 
 import pytest
+from certified import FEW, HOOK, certified, write_texts
 from conftest import N_CTX, identity_sae, make_sae, make_texts
 from safetensors.torch import load_file, save_file
 
@@ -17,29 +18,18 @@ from saecert.cli.errors import in_shell_words
 from saecert.corpora.splits import text_split
 from saecert.statistics.rounding import nearest_text, upper_text
 
-HOOK = "blocks.1.hook_resid_post"
-FEW = ["--n-ctx", str(N_CTX), "--n", "20", "--n-discovery", "10"]
-
 
 @pytest.fixture(scope="module")
 def text(tmp_path_factory):
     """A file of documents, an object a line."""
-    path = tmp_path_factory.mktemp("text") / "texts.jsonl"
-    lines = [json.dumps({"text": text}) for text in make_texts(120)]
-    path.write_text("\n".join(lines), encoding="utf-8")
-    return path
+    return write_texts(tmp_path_factory.mktemp("text"))
 
 
 @pytest.fixture(scope="module")
 def written(folders, text, tmp_path_factory):
-    """Folder with what one call wrote, its arguments, and what it printed."""
+    """Folder with what one call wrote, and its arguments."""
     folder = tmp_path_factory.mktemp("out")
-    files = ["--json", str(folder / "a.json"), "--html", str(folder / "a.html")]
-    arguments = [str(folders["llama"]), "--text", str(text), "--hook", HOOK, *FEW]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SAECERT_CACHE", str(folder / "cache"))
-        assert main(["certify", *arguments, *files]) == 0
-    return folder, arguments
+    return folder, certified(folders["llama"], text, folder)
 
 
 def wrong(arguments, capsys) -> str:
@@ -307,7 +297,8 @@ def test_the_text_may_lie_in_another_column(folders, text, tmp_path, capsys):
     asked = ["certify", folders["llama"], "--text", path, "--hook", HOOK, "--n-ctx", N_CTX]
     assert "no text under 'text', say with --column where it is" in wrong(asked, capsys)
     asked += ["--column", "body", "--n", "100000"]
-    assert main(list(map(str, asked))) == 0
+    code = main(list(map(str, asked)))
+    assert code == 0, capsys.readouterr().err
     said = " ".join(capsys.readouterr().err.split())
     assert "] --n" not in said and "n_seq" not in said
     assert re.search(r"--n: '.*named.jsonl' gives \d+ certification sequences, fewer than", said)

@@ -6,34 +6,25 @@ import shlex
 import shutil
 
 import pytest
-from conftest import N_CTX, make_texts
+from certified import FEW, HOOK, certified, write_texts
 
 from saecert.__main__ import main
 from saecert.cli.outputs import check_outputs
 
-HOOK = "blocks.1.hook_resid_post"
-FEW = ["--hook", HOOK, "--n-ctx", str(N_CTX), "--n", "20", "--n-discovery", "10"]
+HERE = ["--hook", HOOK, *FEW]
 
 
 @pytest.fixture(scope="module")
 def text(tmp_path_factory):
     """A file of documents, an object a line."""
-    path = tmp_path_factory.mktemp("text") / "texts.jsonl"
-    lines = [json.dumps({"text": text}) for text in make_texts(120)]
-    path.write_text("\n".join(lines), encoding="utf-8")
-    return path
+    return write_texts(tmp_path_factory.mktemp("text"))
 
 
 @pytest.fixture(scope="module")
 def written(folders, text, tmp_path_factory):
     """Folder with what one call wrote, and its arguments."""
     folder = tmp_path_factory.mktemp("out")
-    files = ["--json", str(folder / "a.json"), "--html", str(folder / "a.html")]
-    arguments = [str(folders["llama"]), "--text", str(text), *FEW]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SAECERT_CACHE", str(folder / "cache"))
-        assert main(["certify", *arguments, *files]) == 0
-    return folder, arguments
+    return folder, certified(folders["llama"], text, folder)
 
 
 @pytest.fixture
@@ -76,13 +67,13 @@ def test_the_text_is_not_written_over(folders, text, tmp_path, name, capsys, unm
     mine.write_text(json.dumps([json.loads(line) for line in text.read_text().splitlines()]))
     (tmp_path / "link.json").symlink_to(mine)
     before = mine.read_bytes()
-    asked = ["certify", folders["llama"], "--text", mine, *FEW, "--json", tmp_path / name]
+    asked = ["certify", folders["llama"], "--text", mine, *HERE, "--json", tmp_path / name]
     assert f"{name}' is a file that is read: name another one" in wrong(asked, capsys)
     assert mine.read_bytes() == before and not mine.with_suffix(".npz").exists()
 
 
 def test_files_of_somebody_else_are_not_written_over(place, text, capsys, unmeasured):
-    asked = ["certify", place / "model", "--text", text, *FEW]
+    asked = ["certify", place / "model", "--text", text, *HERE]
     settings = place / "model/config.json"
     said = wrong([*asked, "--json", settings], capsys)
     assert "config.json' is there and is no certificate of saecert: move it" in said
